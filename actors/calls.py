@@ -1,0 +1,113 @@
+"""Who waits for a write: the calls that arrived, the writes they carry, and their deadlines.
+
+A write may have several waiters (a retry joins the attempt it repeats) and a call several writes; when the last of
+them has its outcome, or its deadline has passed, the call is answered.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from parquedb.actors.evaluate import Prepared
+from parquedb.actors.operations import Outcome, Request
+
+
+class Stage(Enum):
+    """How far a write has come."""
+
+    QUEUED = auto()
+    """Not decided; may be refused with certainty."""
+    COMMITTING = auto()
+    """In a commit whose fate is open."""
+    DONE = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """One write on its way.
+
+    Attributes:
+        prepared: What it does.
+        request: Its id, if it has one.
+        age_us: Microseconds since its id was first sent; 0 the first time.
+        traceparent: Span of its caller.
+        waiters: Calls that wait for it, with the place of its outcome in their answer.
+        stage: See `Stage`.
+        loaded: Documents fetched for it: bare id to (location, document).
+    """
+
+    prepared: Prepared
+    request: Request | None
+    age_us: int
+    traceparent: str | None
+    waiters: list[tuple["Call", int]]
+    stage: Stage = Stage.QUEUED
+    loaded: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Answer everybody who still waits."""
+        self.stage = Stage.DONE
+        waiters, self.waiters = self.waiters, []
+        for call, place in waiters:
+            call.settle(place, outcome)
+
+
+class Call:
+    """One call's outcomes, filled in as they come.
+
+    Args:
+        size: Operations it carries.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.outcomes: list[Outcome | None] = [None] * size
+        self._remaining = size
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._deadlines: list[tuple[float, Write, int]] = []
+
+    def settle(self, place: int, outcome: Outcome) -> None:
+        """Set one outcome; the first one set stays."""
+        if self.outcomes[place] is None:
+            self.outcomes[place] = outcome
+            self._remaining -= 1
+            if not self._remaining and not self._done.done():
+                self._done.set_result(None)
+
+    def expect(self, write: Write, place: int, timeout_s: float) -> None:
+        """Wait for a write, no longer than `timeout_s` from now."""
+        self._deadlines.append((asyncio.get_running_loop().time() + timeout_s, write, place))
+
+    async def wait(self, on_deadline: Callable[[Write], Outcome]) -> list[Outcome]:
+        """Return all outcomes, each at the latest at its deadline.
+
+        Args:
+            on_deadline: Says what a write whose time is up is answered, and takes it back where that is possible.
+        """
+        loop = asyncio.get_running_loop()
+        self._deadlines.sort(key=lambda deadline: deadline[0])
+        while self._remaining and self._deadlines:
+            at_s = self._deadlines[0][0]
+            handle = loop.call_at(at_s, self._wake)
+            try:
+                await asyncio.shield(self._done)
+            finally:
+                handle.cancel()
+            if self._remaining:
+                self._done = loop.create_future()
+                self._expire(loop.time(), on_deadline)
+        if self._remaining:
+            await self._done
+        return [outcome for outcome in self.outcomes if outcome is not None]
+
+    def _wake(self) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
+
+    def _expire(self, now_s: float, on_deadline: Callable[[Write], Outcome]) -> None:
+        while self._deadlines and self._deadlines[0][0] <= now_s:
+            _, write, place = self._deadlines.pop(0)
+            if self.outcomes[place] is None:
+                write.waiters = [waiter for waiter in write.waiters if waiter != (self, place)]
+                self.settle(place, on_deadline(write))

@@ -1,0 +1,314 @@
+"""Folding the log: into a manifest alone (a checkpoint), or into Parquet as well (a flush).
+
+A checkpoint joins the recent log entries into one segment, so that opening stays three round trips however long the
+history; a flush turns the memtable into a data file and drops the segments. Either writes its objects first, then its
+manifest, and becomes real by a checkpoint entry in the log (rule 5). One runs at a time.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any, Final, TypeVar
+
+from pyroaring import BitMap
+
+from parquedb.actors.state import Checkpoint, Frozen, NamespaceState, encode_tail
+from parquedb.actors.writer import CheckpointRequest, Writer
+from parquedb.clock import Clock
+from parquedb.errors import FencedError, ParqueDBError, StorageWriteError
+from parquedb.observability.contexts import FlushContext
+from parquedb.observability.hooks import HookRegistry
+from parquedb.observability.logs import get_logger
+from parquedb.settings import EngineSettings
+from parquedb.storage import data_file, deletions
+from parquedb.storage.backend import StorageBackend
+from parquedb.storage.commit import Committer, Settled
+from parquedb.storage.data_file import Built
+from parquedb.storage.data_files import Location
+from parquedb.storage.log import Kind
+from parquedb.storage.manifest import (
+    Manifest,
+    Segment,
+    checksum,
+    encode_manifest,
+    manifest_key,
+    object_key,
+)
+
+T = TypeVar("T")
+Run = Callable[[Callable[[], T]], Awaitable[T]]
+
+_RETRY_FIRST_S: Final = 0.2
+_RETRY_MAX_S: Final = 10.0
+_TAILS_MAX: Final = 64
+"""Segments in a manifest; more of them make opening slow, so the next checkpoint becomes a flush."""
+
+_logger = get_logger(__name__)
+
+
+class Checkpointer:
+    """Runs checkpoints and flushes of one namespace when they are due or asked for.
+
+    Args:
+        state: Frozen here, changed by what landed.
+        writer: Commits the checkpoint entries.
+        storage: Where the objects go.
+        settings: When a checkpoint or flush is due.
+        clock: Age of the oldest unflushed write.
+        rng: Names of objects.
+        hooks: Told about flushes.
+        run: Runs CPU work off the event loop.
+    """
+
+    def __init__(  # noqa: PLR0913 - the engine wires it once
+        self,
+        state: NamespaceState,
+        writer: Writer,
+        storage: StorageBackend,
+        settings: EngineSettings,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        hooks: HookRegistry,
+        run: Run[Any],
+    ) -> None:
+        self._state = state
+        self._writer = writer
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng
+        self._hooks = hooks
+        self._run = run
+        self._committer = Committer(storage, clock, rng)
+        self._due = asyncio.Event()
+        self._asked: list[asyncio.Future[None]] = []
+        self._dirty_since_s: float | None = None
+        self.checkpoints = 0
+        self.flushes = 0
+        self.last_error: ParqueDBError | None = None
+
+    def progressed(self) -> None:
+        """Look whether something is due; called after every landed entry."""
+        if self._dirty_since_s is None and len(self._state.active):
+            self._dirty_since_s = self._clock.boot_s()
+        if self._reason() is not None:
+            self._due.set()
+
+    async def flush(self) -> None:
+        """Turn everything committed so far into Parquet.
+
+        Raises:
+            ParqueDBError: it failed; the flush is tried again in the background, the documents stay in the log.
+        """
+        if not len(self._state.active) and self._state.frozen is None:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asked.append(done)
+        self._due.set()
+        await done
+
+    async def run(self) -> None:
+        """Work until cancelled; a failure is logged and tried again with backoff."""
+        delay_s = _RETRY_FIRST_S
+        frame: Frozen | None = None
+        asked: list[asyncio.Future[None]] = []
+        while True:
+            if frame is None:
+                reason = self._reason()
+                if reason is None:
+                    await self._wait()
+                    continue
+                asked, self._asked = (self._asked, []) if reason != "log" else ([], self._asked)
+                frame = self._state.freeze(flush=reason != "log")
+                if reason != "log":
+                    self._dirty_since_s = None
+            try:
+                await self._fold(frame, reason or "log")
+            except FencedError as error:
+                _settle(asked, error)
+                raise
+            except ParqueDBError as error:
+                # The frame stays: what it froze must reach a manifest before anything newer does.
+                self.last_error = error
+                _settle(asked, error)
+                asked = []
+                _logger.warning("checkpoint of %s failed, trying again: %s", self._state.namespace, error)
+                await self._clock.sleep(delay_s)
+                delay_s = min(2 * delay_s, _RETRY_MAX_S)
+                continue
+            frame, delay_s, self.last_error = None, _RETRY_FIRST_S, None
+            _settle(asked, None)
+
+    def stop(self, error: ParqueDBError) -> None:
+        """Tell whoever waits for a flush that none will come."""
+        asked, self._asked = self._asked, []
+        _settle(asked, error)
+
+    async def _wait(self) -> None:
+        """Return when something may be due: a landed entry said so, or the oldest write has come of age."""
+        self._due.clear()
+        timeout_s = None
+        if self._dirty_since_s is not None:
+            timeout_s = self._dirty_since_s + self._settings.flush_interval_s - self._clock.boot_s()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._due.wait()
+        except TimeoutError:
+            return
+
+    def _reason(self) -> str | None:
+        """Why a flush is due (`request`, `rows`, `bytes`, `age`, `segments`), or `log` for a mere checkpoint."""
+        state, settings = self._state, self._settings
+        if not len(state.active) and self._asked:
+            asked, self._asked = self._asked, []
+            _settle(asked, None)
+        since_s = self._dirty_since_s
+        aged = since_s is not None and self._clock.boot_s() - since_s >= settings.flush_interval_s
+        folded = state.base.through if state.base is not None else 0
+        long = state.tail - folded >= settings.checkpoint_entries_max
+        due = {
+            "request": bool(self._asked),
+            "rows": len(state.active) >= settings.flush_rows,
+            "bytes": state.active.bytes >= settings.flush_bytes,
+            "age": aged and bool(len(state.active)),
+            "segments": len(state.tails) >= _TAILS_MAX and bool(len(state.active)),
+            "log": long or state.recent_bytes >= settings.checkpoint_bytes_max,
+        }
+        return next((reason for reason, is_due in due.items() if is_due), None)
+
+    async def _fold(self, frame: Frozen, reason: str) -> None:
+        started_s = perf_counter()
+        state = self._state
+        registry, dead, files = state.registry, state.dead, [file.to_wire() for file in state.files.files]
+        tails = state.tails
+        built: Built | None = None
+        ids: list[str] = []
+        if frame.memtable is not None:
+            await state.resolve(frame.memtable)
+            dead = _displaced(frame, dead)
+            rows = [(row.document, row.seq) for row in frame.memtable.rows.values() if row.document is not None]
+            if rows:
+                key = self._name("data", ".parquet")
+                built = await self._run(lambda: data_file.build(key, rows, registry))
+                registry = built.registry
+                ids = sorted(id_ for id_, row in frame.memtable.rows.items() if row.document is not None)
+                await self._create(key, built.data)
+                files.append(built.file.to_wire())
+            tails = ()
+        else:
+            tails = await self._tail(frame, tails)
+        id_segments = await self._request_ids(frame)
+        manifest = Manifest(
+            namespace=state.namespace,
+            incarnation=state.incarnation,
+            epoch=state.epoch,
+            through=frame.through,
+            through_id=frame.through_id,
+            next_seq=frame.next_seq,
+            log_time_us=frame.log_time_us,
+            fences=frame.fences,
+            files=tuple(files),
+            dead={key: deletions.encode(bitmap) for key, bitmap in dead.items() if bitmap},
+            registry=registry.to_wire(),
+            tails=tails,
+            sessions=frame.sessions,
+            request_ids=id_segments,
+            leases={"read_lease_s": self._settings.read_lease_s, "log_grace_s": self._settings.log_grace_s},
+        )
+        name = manifest_key(frame.through, state.epoch, self._token())
+        data = encode_manifest(manifest)
+        await self._create(name, data)
+        landed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._writer.submit_checkpoint(CheckpointRequest(name, checksum(data), frame.through, landed))
+        position = await landed
+        # From here to the end nothing awaits: readers see the state before the flush or the one after it.
+        if frame.memtable is not None:
+            if built is not None:
+                state.files.add(built.file, built)
+            locations = {id_: Location(built.file.key, row) for row, id_ in enumerate(ids)} if built else {}
+            state.flushed(locations, dead, registry)
+        objects = {segment.key for segment in (*tails, *id_segments)} | {wire["key"] for wire in files}
+        state.id_segments = id_segments
+        state.folded(frame, Checkpoint(position, frame.through, name, frozenset(objects)), tails)
+        self._writer.wake()  # It holds writes back while too much is unfolded.
+        self._announce(frame, built, reason, perf_counter() - started_s)
+
+    async def _tail(self, frame: Frozen, tails: tuple[Segment, ...]) -> tuple[Segment, ...]:
+        """Store the writes that the manifest folds; return the segments with them."""
+        writes = [entry for entry in frame.recent if entry.kind == Kind.WRITE]
+        if not writes:
+            return tails
+        data = encode_tail(writes)
+        key = self._name("tail")
+        await self._create(key, data)
+        return (*tails, Segment(key, checksum(data), frame.log_time_us, len(writes)))
+
+    async def _request_ids(self, frame: Frozen) -> tuple[Segment, ...]:
+        """Store callers' ids recorded since the last manifest; return the segments that still matter."""
+        oldest_us = frame.log_time_us - int(self._settings.request_id_window_s * 1_000_000)
+        kept = tuple(segment for segment in self._state.id_segments if segment.newest_us >= oldest_us)
+        if frame.request_ids is None:
+            return kept
+        data, newest_us, count = frame.request_ids
+        key = self._name("dedupe")
+        await self._create(key, data)
+        return (*kept, Segment(key, checksum(data), newest_us, count))
+
+    async def _create(self, key: str, data: bytes) -> None:
+        """Store an object under a name that nobody else uses.
+
+        Raises:
+            ParqueDBError: it is certain that it was not stored.
+        """
+        settlement = await self._committer.settle(self._state.prefix + key, data)
+        if settlement.how is not Settled.LANDED:
+            raise StorageWriteError(f"somebody else's object is at the fresh name {key}", key=key)
+
+    def _announce(self, frame: Frozen, built: Built | None, reason: str, duration_s: float) -> None:
+        self.checkpoints += 1
+        if frame.memtable is None:
+            return
+        self.flushes += 1
+        if self._hooks.active:
+            self._hooks.emit(
+                "flush",
+                FlushContext(
+                    self._state.namespace,
+                    duration_s=duration_s,
+                    rows=built.file.rows if built else 0,
+                    bytes=built.file.bytes if built else 0,
+                    files=1 if built else 0,
+                    reason=reason,
+                    seq=frame.next_seq - 1,
+                ),
+            )
+
+    def _token(self) -> str:
+        return self._rng.randbytes(16).hex()
+
+    def _name(self, folder: str, suffix: str = "") -> str:
+        return object_key(folder, self._state.epoch, self._token(), suffix)
+
+
+def _displaced(frame: Frozen, dead: dict[str, BitMap]) -> dict[str, BitMap]:
+    """Return the deletion vectors with the rows that the frozen memtable replaces."""
+    grown = dict(dead)
+    copied: set[str] = set()
+    for row in frame.memtable.rows.values() if frame.memtable is not None else ():
+        if row.location is not None:
+            key, position = row.location
+            if key not in copied:
+                grown[key] = BitMap(grown.get(key, ()))
+                copied.add(key)
+            grown[key].add(position)
+    return grown
+
+
+def _settle(asked: list["asyncio.Future[None]"], error: ParqueDBError | None) -> None:
+    for future in asked:
+        if not future.done():
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)

@@ -1,0 +1,48 @@
+"""Telling the hooks about commits: one operation per log entry, linked to the writes it carries."""
+
+from time import perf_counter
+from typing import Final
+
+from parquedb.actors.calls import Write
+from parquedb.errors import ParqueDBError
+from parquedb.observability.contexts import CommitContext, CommitResult
+from parquedb.observability.hooks import HookRegistry
+from parquedb.storage.log import LogEntry
+
+_TRACES_MAX: Final = 128
+
+
+class CommitWatch:
+    """Tells the hooks about one commit; costs next to nothing while there are none."""
+
+    def __init__(self, hooks: HookRegistry, namespace: str, entry: LogEntry, size: int, writes: list[Write]) -> None:
+        self._operation = None
+        self._entry = entry
+        if hooks.active:
+            header = entry.header
+            parents = tuple(w.traceparent for w in writes if w.traceparent is not None)[:_TRACES_MAX]
+            context = CommitContext(
+                namespace, header.epoch, header.position, header.kind, len(writes), size, traceparents=parents
+            )
+            self._operation = hooks.start("commit", context)
+            self._started_s = perf_counter()
+
+    def landed(self, attempts: int) -> None:
+        """Report that the entry is durable."""
+        if self._operation is not None:
+            header = self._entry.header
+            self._operation.end(
+                CommitResult(
+                    duration_s=perf_counter() - self._started_s,
+                    first_seq=header.first_seq,
+                    last_seq=header.first_seq + header.count - 1,
+                    attempts=attempts,
+                )
+            )
+            self._operation = None
+
+    def failed(self, error: ParqueDBError) -> None:
+        """Report that it is not, or that nobody can tell."""
+        if self._operation is not None:
+            self._operation.error(error)
+            self._operation = None

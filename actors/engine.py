@@ -1,0 +1,387 @@
+r"""The engine of one namespace: a plain object without Ray, given its storage, clock, randomness and executor.
+
+    new -> opening -> open -> closed           by `open` and `close`
+                         \-> fenced           a rival took the namespace: nothing is acknowledged any more
+    An engine is used once; whoever hosts it makes a new one to open the namespace again.
+
+Writes go through `Writer`; reads are answered here from the committed state, under the read lease.
+"""
+
+import asyncio
+import contextvars
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from time import perf_counter
+from typing import Any, Final, Literal
+
+from parquedb.actors.calls import Call, Write
+from parquedb.actors.checkpoint import Checkpointer
+from parquedb.actors.evaluate import Rules, prepare
+from parquedb.actors.lease import Lease
+from parquedb.actors.operations import Operation, Outcome
+from parquedb.actors.reads import Reader
+from parquedb.actors.request_ids import RequestIds
+from parquedb.actors.sessions import Sessions
+from parquedb.actors.state import NamespaceState
+from parquedb.actors.write_queue import WriteQueue
+from parquedb.actors.writer import Writer
+from parquedb.clock import Clock
+from parquedb.errors import FencedError, InternalError, ParqueDBError, RpcUnavailableError
+from parquedb.errors import TimeoutError as DeadlineError
+from parquedb.ids import UlidSource
+from parquedb.observability.contexts import ColdStartContext, MutationContext, MutationResult
+from parquedb.observability.hooks import HookRegistry
+from parquedb.observability.logs import get_logger
+from parquedb.observability.propagation import current_traceparent
+from parquedb.settings import EngineSettings
+from parquedb.storage.backend import StorageBackend
+from parquedb.storage.collection import Collector, Graces, Known
+from parquedb.storage.data_files import DataFiles, IndexNotLoaded
+from parquedb.storage.keys import check_namespace, namespace_prefix
+from parquedb.storage.opening import Opener
+
+State = Literal["new", "opening", "open", "fenced", "closed", "failed"]
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+_US: Final = 1_000_000
+_logger = get_logger(__name__)
+
+
+async def _in_thread(work: Callable[[], Any]) -> Any:
+    return await asyncio.to_thread(work)
+
+
+class NamespaceEngine:
+    """Orders, checks, commits and reads one namespace.
+
+    Args:
+        namespace: Its name.
+        storage: With its layers around it.
+        settings: Bounds, leases and intervals.
+        clock: Log time and leases.
+        rng: Commit ids, object names, jitter.
+        hooks: Told about commits, flushes and storage.
+        run: Runs CPU work off the event loop; threads when not given.
+    """
+
+    def __init__(  # noqa: PLR0913 - everything it depends on is given to it
+        self,
+        namespace: str,
+        storage: StorageBackend,
+        settings: EngineSettings,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        hooks: HookRegistry,
+        run: Run | None = None,
+    ) -> None:
+        self.namespace = check_namespace(namespace)
+        self.state: State = "new"
+        self._storage = storage
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng
+        self._hooks = hooks
+        self._run: Run = run or _in_thread
+        self._rules = Rules(namespace, settings.document_bytes_max, settings.depth_max)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._over: ParqueDBError | None = None
+        self._failure: ParqueDBError | None = None
+        prefix = namespace_prefix(namespace)
+        self._prefix = prefix
+        files = DataFiles(storage, namespace, cache_bytes_max=settings.cache_bytes_max, run=self._run)
+        self._data = NamespaceState(
+            namespace,
+            prefix,
+            settings,
+            files,
+            Sessions(settings.session_window, settings.sessions_max, int(settings.session_idle_s * _US)),
+            RequestIds(settings.request_ids_max, int(settings.request_id_window_s * _US)),
+        )
+        self._lease = Lease(
+            self._data,
+            storage,
+            clock,
+            settings.read_lease_s,
+            is_ours=lambda commit_id: commit_id == self._writer.in_flight,
+            on_rival=self._fenced,
+        )
+        self._queue = WriteQueue(settings, getattr(storage, "write_circuit", None))
+        self._writer = Writer(
+            self._data,
+            storage,
+            settings,
+            queue=self._queue,
+            lease=self._lease,
+            clock=clock,
+            rng=rng,
+            ids=UlidSource(clock, rng),
+            hooks=hooks,
+            load=self._load,
+            on_progress=self._progressed,
+            step_down=self._fenced,
+        )
+        self._checkpointer = Checkpointer(
+            self._data, self._writer, storage, settings, clock=clock, rng=rng, hooks=hooks, run=self._run
+        )
+        self._reader = Reader(self._data, self._lease, self._run)
+        self._collector = Collector(storage, prefix, Graces(settings.log_grace_s, settings.snapshot_grace_s))
+
+    @property
+    def epoch(self) -> int:
+        """Position of our own `open` entry; 0 before it has landed."""
+        return self._data.epoch
+
+    @property
+    def tail(self) -> int:
+        """Position of the last committed log entry."""
+        return self._data.tail
+
+    # -- life
+
+    async def open(self) -> None:
+        """Take ownership and become ready to answer.
+
+        Raises:
+            FencedError: a rival opened at the same moment.
+            CorruptionError: the chain is damaged; names the object.
+            ParqueDBError: storage refused.
+        """
+        if self.state != "new":
+            raise InternalError(f"engine of {self.namespace!r} is {self.state}; it opens once")
+        started_s = perf_counter()
+        self.state = "opening"
+        opener = Opener(self._storage, self.namespace, self._prefix, self._settings, clock=self._clock, rng=self._rng)
+        try:
+            opened = await opener.open()
+            self._data.restore(opened.chain, opened.segments)
+        except BaseException:
+            self.state = "failed"
+            raise
+        self._lease.confirmed(opened.confirmed_s)
+        # The previous owner may answer reads for as long as its lease; two must never answer at once.
+        await self._clock.sleep(max(0.0, opened.answer_at_s - self._clock.boot_s()))
+        self.state = "open"
+        self._spawn(self._writer.run())
+        self._spawn(self._checkpointer.run())
+        self._spawn(self._collect())
+        self._checkpointer.progressed()
+        if self._hooks.active:
+            self._hooks.emit("cold_start", ColdStartContext(self.namespace, duration_s=perf_counter() - started_s))
+
+    async def close(self) -> None:
+        """Stop answering, write the `close` entry and end; the next owner need not wait for our lease."""
+        if self.state != "open":
+            return
+        self.state = "closed"
+        self._over = RpcUnavailableError(f"namespace {self.namespace!r} has been closed by its owner; call again")
+        self._writer.stop(self._over)
+        await self._writer.drained()
+        if self.state == "closed":
+            try:
+                await self._writer.close()
+            except ParqueDBError as error:
+                _logger.warning("namespace %s: the close entry did not land: %s", self.namespace, error)
+        self._end()
+
+    def abandon(self) -> None:
+        """End at once without touching storage."""
+        if self.state in ("open", "opening", "new"):
+            self.state = "failed"
+            self._over = RpcUnavailableError(f"namespace {self.namespace!r} was abandoned by its owner; call again")
+            self._writer.stop(self._over)
+        self._end()
+
+    def _fenced(self) -> ParqueDBError:
+        """Step down: drop everything pending, answer nothing more."""
+        error = FencedError(namespace=self.namespace, epoch=self._data.epoch)
+        if self.state in ("open", "closed"):
+            self.state = "fenced"
+            self._over = error
+            _logger.warning("namespace %s: another owner took over epoch %d", self.namespace, self._data.epoch)
+            self._writer.stop(error)
+            self._end()
+        return error
+
+    def _end(self) -> None:
+        current = asyncio.current_task()
+        for task in self._tasks:
+            if task is not current:
+                task.cancel()
+        self._checkpointer.stop(self._over or FencedError(namespace=self.namespace, epoch=self._data.epoch))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        # An empty context: otherwise everything these tasks ever store would hang under the span that opened us.
+        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        self._tasks.append(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled() or task.exception() is None or self.state != "open":
+            return
+        error = task.exception()
+        _logger.error("namespace %s: a background task died", self.namespace, exc_info=error)
+        self.state = "failed"
+        self._over = InternalError(f"the owner of namespace {self.namespace!r} failed: {error}", cause=error)
+        self._writer.stop(self._over)
+        self._end()
+
+    def _progressed(self) -> None:
+        self._checkpointer.progressed()
+
+    # -- operations
+
+    async def execute(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Run operations that arrived together; outcomes come in their order. Never raises for one of them.
+
+        Writes take effect in the order given. Reads see at least every write acknowledged before the call.
+        """
+        if self.state != "open":
+            error = self._over or RpcUnavailableError(f"namespace {self.namespace!r} is {self.state}")
+            return [Outcome(error=error)] * len(operations)
+        if not self._hooks.active:
+            return await self._execute(operations)
+        parents = tuple(op.traceparent for op in operations if op.traceparent is not None)
+        context = MutationContext(
+            operation="execute",
+            namespace=self.namespace,
+            batch_size=len(operations),
+            side="actor",
+            traceparent=parents[0] if parents else None,
+            traceparents=parents,
+        )
+        watched = self._hooks.start("mutation", context)
+        outcomes = await self._execute(operations, current_traceparent())
+        refused = sum(outcome.error is not None for outcome in outcomes)
+        watched.end(MutationResult(duration_s=watched.elapsed_s(), rows=len(outcomes) - refused, errors=refused))
+        return outcomes
+
+    async def _execute(self, operations: Sequence[Operation], traceparent: str | None = None) -> list[Outcome]:
+        call = Call(len(operations))
+        reads: list[tuple[int, Operation]] = []
+        writes: list[tuple[int, Operation, Write]] = []
+        for place, operation in enumerate(operations):
+            if not operation.is_write:
+                reads.append((place, operation))
+                continue
+            try:
+                prepared = prepare(operation, self._rules)
+            except ParqueDBError as error:
+                call.settle(place, Outcome(error=error))
+                continue
+            parent = traceparent or operation.traceparent
+            age_us = int(operation.age_s * _US)
+            writes.append((place, operation, Write(prepared, operation.request, age_us, parent, [(call, place)])))
+        needed = self._needed(write for _, _, write in writes)
+        if needed:
+            await self._fetch(needed)
+        for place, operation, write in writes:
+            refused = self._queue.admit(write)
+            if refused is not None:
+                call.settle(place, refused)
+            else:
+                call.expect(write, place, operation.timeout_s or self._settings.request_timeout_s)
+        if reads:
+            await self._reader.answer(call, reads, self._settings.request_timeout_s)
+        outcomes = await call.wait(self._overdue)
+        for place, outcome in enumerate(outcomes):
+            if outcome.duplicate:
+                outcomes[place] = await self._reader.completed(outcome)
+        return outcomes
+
+    def _overdue(self, write: Write) -> Outcome:
+        late = DeadlineError("the write was still waiting at its deadline; it was taken back and is not applied")
+        return self._queue.overdue(write, Outcome(error=late))
+
+    def _needed(self, writes: Any) -> list[Write]:
+        """Return the writes that look at documents which are not in memory."""
+        found = []
+        for write in writes:
+            for id_ in write.prepared.ids:
+                if self._data.in_memory(id_)[0]:
+                    continue
+                try:
+                    if self._data.files.locate_now(id_) is None:
+                        continue
+                except IndexNotLoaded:
+                    pass
+                found.append(write)
+                break
+        return found
+
+    async def _fetch(self, writes: Sequence[Write]) -> None:
+        """Load the documents that writes look at; a write whose documents can't be loaded is refused."""
+        ids = list({id_ for write in writes for id_ in write.prepared.ids if not self._data.in_memory(id_)[0]})
+        try:
+            loaded = await self._data.files.fetch(ids)
+        except ParqueDBError as error:
+            for write in writes:
+                self._queue.finish(write, Outcome(error=error))
+            return
+        for write in writes:
+            write.loaded = {id_: loaded[id_] for id_ in write.prepared.ids if id_ in loaded}
+
+    def _load(self, writes: list[Write]) -> None:
+        """Fetch for writes that the writer could not decide yet, then offer them again."""
+
+        async def work() -> None:
+            await self._fetch(writes)
+            self._queue.offer(writes)
+
+        self._spawn(work())
+
+    async def flush(self) -> None:
+        """Turn everything acknowledged so far into Parquet.
+
+        Raises:
+            ParqueDBError: it failed; nothing is lost, the documents stay in the log.
+        """
+        self._must_be_open()
+        await self._checkpointer.flush()
+
+    async def collect(self) -> int:
+        """Delete objects that nothing needs any more; return how many."""
+        self._must_be_open()
+        return await self._collector.collect(
+            lambda: Known(tuple(self._data.checkpoints), frozenset(self._data.fences), self._data.epoch)
+        )
+
+    async def _collect(self) -> None:
+        while True:
+            await self._clock.sleep(self._settings.collect_interval_s)
+            try:
+                await self.collect()
+            except ParqueDBError as error:
+                _logger.warning("namespace %s: collection failed, trying again later: %s", self.namespace, error)
+
+    def _must_be_open(self) -> None:
+        if self.state != "open":
+            raise self._over or RpcUnavailableError(f"namespace {self.namespace!r} is {self.state}")
+
+    def stats(self) -> dict[str, Any]:
+        """Return counts and positions as plain data, without I/O."""
+        data, writer = self._data, self._writer
+        return {
+            "namespace": self.namespace,
+            "state": self.state,
+            "epoch": data.epoch,
+            "tail": data.tail,
+            "seq": data.next_seq - 1,
+            "checkpoint_through": data.base.through if data.base else 0,
+            "unfolded_entries": len(data.recent),
+            "unfolded_bytes": data.recent_bytes,
+            "memtable_rows": len(data.active) + (len(data.frozen) if data.frozen else 0),
+            "memtable_bytes": data.active.bytes + (data.frozen.bytes if data.frozen else 0),
+            "files": len(data.files.files),
+            "file_rows": sum(file.rows for file in data.files.files),
+            "file_bytes": sum(file.bytes for file in data.files.files),
+            "dead_rows": sum(len(dead) for dead in data.files.live_dead.values()),
+            "queued_ops": self._queue.ops,
+            "queued_bytes": self._queue.bytes,
+            "unresolved": writer.unresolved,
+            "commits": writer.commits,
+            "checkpoints": self._checkpointer.checkpoints,
+            "flushes": self._checkpointer.flushes,
+            "sessions": len(data.sessions),
+            "last_error": str(self._checkpointer.last_error) if self._checkpointer.last_error else None,
+        }

@@ -1,0 +1,357 @@
+"""What a write does to the documents, decided without I/O: an operation, checked once, then run against a draft.
+
+`prepare` does everything that needs no document (validation, compiling the update) when the operation arrives.
+`Prepared.run` decides against the newest state, numbered by the order in which the owner runs it.
+
+Invariants:
+    E1. A refused operation leaves the draft as it was.
+    E2. A document's version rises by exactly one per event.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from parquedb.actors.operations import WRITES, Operation
+from parquedb.documents.updates import compile_update
+from parquedb.documents.values import MANAGED_FIELDS, normalize_sized
+from parquedb.errors import (
+    AlreadyExistsError,
+    EntityNotFoundError,
+    InvalidInputError,
+    ParqueDBError,
+    ValidationError,
+    VersionConflictError,
+)
+from parquedb.storage.events import Action, Event
+from parquedb.storage.keys import check_id, split_id
+
+Document = dict[str, Any]
+_MANAGED: Final = frozenset(MANAGED_FIELDS)
+_BASE_BYTES: Final = 100
+"""What an operation costs in the queue beside its document."""
+
+_CREATION: Final = ("$id", "createdAt", "createdBy")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What preparing needs to know of the namespace.
+
+    Attributes:
+        namespace: Its name; documents are `<namespace>/<id>`.
+        document_bytes_max: Estimated size of a document.
+        depth_max: Levels of nesting.
+    """
+
+    namespace: str
+    document_bytes_max: int
+    depth_max: int
+
+
+class Draft:
+    """The state that a group of writes is building: committed documents below, the group's changes above.
+
+    Args:
+        committed: Returns the committed document of a bare id, None if there is none; may raise to say that it must be
+            loaded first.
+        now: The log time of the group.
+        new_id: Makes ids for documents that come without one.
+    """
+
+    def __init__(self, committed: Callable[[str], Document | None], now: datetime, new_id: Callable[[], str]) -> None:
+        self._committed = committed
+        self._overlay: dict[str, Document | None] = {}
+        self.now = now
+        self.new_id = new_id
+        self.events: list[Event] = []
+
+    def current(self, id_: str) -> Document | None:
+        """Return the newest state of a document."""
+        if id_ in self._overlay:
+            return self._overlay[id_]
+        return self._committed(id_)
+
+    def add(self, action: Action, id_: str, document: Document | None) -> None:
+        """Make one change."""
+        self.events.append(Event(action.value, id_, document))
+        self._overlay[id_] = document
+
+    def branch(self) -> "Draft":
+        """Return a draft on top of this one, to be merged whole or thrown away."""
+        return Draft(self.current, self.now, self.new_id)
+
+    def merge(self, branch: "Draft") -> None:
+        """Take over everything a branch changed."""
+        self.events.extend(branch.events)
+        self._overlay.update(branch._overlay)
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A checked write, ready to be decided.
+
+    Attributes:
+        kind: The operation's kind.
+        ids: Bare ids whose committed state it looks at.
+        size: Estimated bytes it adds.
+        run: Decides against a draft: adds events and returns the answer, or raises the refusal.
+    """
+
+    kind: str
+    ids: tuple[str, ...]
+    size: int
+    run: Callable[[Draft], Any]
+    count: int = field(default=1)
+
+
+def prepare(operation: Operation, rules: Rules) -> Prepared:
+    """Check a write as far as that goes without its document.
+
+    Raises:
+        ValidationError: a document, id or option is of the wrong kind; says what was expected.
+        InvalidUpdateError: the update operators are not understood.
+        InvalidInputError: not a write.
+    """
+    if operation.kind not in WRITES:
+        raise InvalidInputError(f"{operation.kind!r} is not a write; expected one of {', '.join(sorted(WRITES))}")
+    return _PREPARE[operation.kind](operation, rules)
+
+
+def _create(operation: Operation, rules: Rules) -> Prepared:
+    data, size = _document(operation.body, rules)
+    own = data.pop("$id", None)
+    id_ = operation.id or (split_id(own, rules.namespace) if own is not None else None)
+    if id_ is not None:
+        check_id(id_)
+    by = operation.options.get("actor")
+
+    def run(draft: Draft) -> Document:
+        chosen = id_ or draft.new_id()
+        if draft.current(chosen) is not None:
+            raise AlreadyExistsError(id=chosen, namespace=rules.namespace)
+        document = _born(chosen, data, rules, draft.now, by)
+        draft.add(Action.CREATE, chosen, document)
+        return document
+
+    return Prepared("create", () if id_ is None else (id_,), size + _BASE_BYTES, run)
+
+
+def _create_many(operation: Operation, rules: Rules) -> Prepared:
+    if not isinstance(operation.body, list):
+        raise ValidationError(field="docs", expected="a list of documents", actual=type(operation.body).__name__)
+    ordered = bool(operation.options.get("ordered", True))
+    items: list[Prepared | ParqueDBError] = []
+    for body in operation.body:
+        try:
+            items.append(_create(Operation("create", None, body, operation.options), rules))
+        except ParqueDBError as error:
+            items.append(error)
+            if ordered:
+                break
+
+    def run(draft: Draft) -> dict[str, Any]:
+        ids: list[str | None] = []
+        errors: list[tuple[int, Any]] = []
+        # A branch: half of it must not stay behind when a document has yet to be loaded.
+        branch = draft.branch()
+        for index, item in enumerate(items):
+            try:
+                if isinstance(item, ParqueDBError):
+                    raise item
+                ids.append(item.run(branch)["$id"])
+            except ParqueDBError as error:
+                ids.append(None)
+                errors.append((index, error.to_json()))
+                if ordered:
+                    break
+        draft.merge(branch)
+        return {"ids": ids, "errors": errors}
+
+    good = [item for item in items if isinstance(item, Prepared)]
+    touched = tuple(id_ for item in good for id_ in item.ids)
+    return Prepared("create_many", touched, sum(item.size for item in good) + _BASE_BYTES, run, max(1, len(good)))
+
+
+def _update(operation: Operation, rules: Rules) -> Prepared:
+    id_, options = _required_id(operation), operation.options
+    update = compile_update(operation.body)
+    upsert, by = bool(options.get("upsert")), options.get("actor")
+    before = options.get("return_document") == "before"
+
+    def run(draft: Draft) -> Document | None:
+        found = _visible(draft, id_)
+        if found is None and upsert and options.get("expected_version") is None:
+            if draft.current(id_) is not None:
+                raise AlreadyExistsError(f"{rules.namespace}/{id_} is deleted; restore it first", id=id_)
+            made, _ = _document(update.apply({}), rules)
+            document = _born(id_, made, rules, draft.now, by)
+            draft.add(Action.CREATE, id_, document)
+            return None if before else document
+        found = _present(found, id_, options, rules)
+        changed = update.apply(found)
+        _document({name: value for name, value in changed.items() if name not in _MANAGED}, rules)
+        document = _stepped(changed, found, draft.now, by)
+        draft.add(Action.UPDATE, id_, document)
+        return found if before else document
+
+    return Prepared("update", (id_,), len(repr(operation.body)) + _BASE_BYTES, run)
+
+
+def _replace(operation: Operation, rules: Rules) -> Prepared:
+    id_, options = _required_id(operation), operation.options
+    # A document that came from `get` carries managed fields; replacing with it means its other fields.
+    body = operation.body
+    if isinstance(body, Mapping):
+        body = {name: value for name, value in body.items() if name not in _MANAGED}
+    data, size = _document(body, rules)
+    own = data.pop("$id", None)
+    if own is not None and split_id(own, rules.namespace) != id_:
+        raise ValidationError(
+            "$id cannot change: replace got a document with another one",
+            field="$id",
+            expected=f"{rules.namespace}/{id_}",
+            actual=own,
+        )
+
+    def run(draft: Draft) -> Document:
+        found = _present(_visible(draft, id_), id_, options, rules)
+        kept: Document = {name: found[name] for name in _CREATION if name in found}
+        document = _stepped({**kept, **data}, found, draft.now, options.get("actor"))
+        draft.add(Action.REPLACE, id_, document)
+        return document
+
+    return Prepared("replace", (id_,), size + _BASE_BYTES, run)
+
+
+def _delete(operation: Operation, rules: Rules) -> Prepared:
+    id_, options = _required_id(operation), operation.options
+    hard, by = bool(options.get("hard")), options.get("actor")
+
+    def run(draft: Draft) -> int:
+        found = draft.current(id_)
+        seen = found if hard or found is None or "deletedAt" not in found else None
+        _check_version(seen, id_, options, rules)
+        if seen is None:
+            return 0
+        if hard:
+            draft.add(Action.REMOVE, id_, None)
+        else:
+            document = _stepped(dict(seen), seen, draft.now, by)
+            document["deletedAt"] = draft.now
+            if by is not None:
+                document["deletedBy"] = by
+            draft.add(Action.DELETE, id_, document)
+        return 1
+
+    return Prepared("delete", (id_,), _BASE_BYTES, run)
+
+
+def _restore(operation: Operation, rules: Rules) -> Prepared:
+    id_, options = _required_id(operation), operation.options
+
+    def run(draft: Draft) -> Document:
+        found = _present(draft.current(id_), id_, options, rules)
+        if "deletedAt" not in found:
+            return found
+        kept = {name: value for name, value in found.items() if name not in ("deletedAt", "deletedBy")}
+        document = _stepped(kept, found, draft.now, options.get("actor"))
+        draft.add(Action.RESTORE, id_, document)
+        return document
+
+    return Prepared("restore", (id_,), _BASE_BYTES, run)
+
+
+def _batch(operation: Operation, rules: Rules) -> Prepared:
+    if not isinstance(operation.body, list):
+        raise ValidationError(field="batch", expected="a list of operations", actual=type(operation.body).__name__)
+    parts = [Operation.from_wire(wire) for wire in operation.body]
+    if any(part.kind in ("batch", "create_many") for part in parts):
+        raise InvalidInputError("a batch holds single writes, not another batch or create_many")
+    steps = [prepare(part, rules) for part in parts]
+
+    def run(draft: Draft) -> list[Any]:
+        branch = draft.branch()
+        values = []
+        for index, step in enumerate(steps):
+            try:
+                values.append(step.run(branch))
+            except ParqueDBError as error:
+                context = {**error.context, "batch_index": index}
+                raise type(error)(error.message, code=error.code, context=context) from error
+        draft.merge(branch)
+        return values
+
+    ids = tuple(id_ for step in steps for id_ in step.ids)
+    return Prepared("batch", ids, sum(step.size for step in steps) + _BASE_BYTES, run, max(1, len(steps)))
+
+
+_PREPARE: Final[Mapping[str, Callable[[Operation, Rules], Prepared]]] = {
+    "create": _create,
+    "create_many": _create_many,
+    "update": _update,
+    "replace": _replace,
+    "delete": _delete,
+    "restore": _restore,
+    "batch": _batch,
+}
+
+
+def _document(data: Any, rules: Rules) -> tuple[Document, int]:
+    """Return a checked copy of user data, and its estimated bytes."""
+    document, size = normalize_sized(data, bytes_max=rules.document_bytes_max, depth_max=rules.depth_max)
+    if not _MANAGED.isdisjoint(document):
+        name = min(_MANAGED.intersection(document))
+        raise ValidationError(
+            f"{name!r} is set by the database and cannot be given",
+            field=name,
+            expected="a field of your own",
+            actual=name,
+        )
+    return document, size
+
+
+def _required_id(operation: Operation) -> str:
+    if operation.id is None:
+        raise ValidationError(field="id", expected="the id of a document", actual="None")
+    return check_id(operation.id)
+
+
+def _born(id_: str, data: Document, rules: Rules, now: datetime, by: str | None) -> Document:
+    document = {"$id": f"{rules.namespace}/{id_}", **data, "version": 1, "createdAt": now, "updatedAt": now}
+    if by is not None:
+        document["createdBy"] = document["updatedBy"] = by
+    return document
+
+
+def _stepped(changed: Document, before: Document, now: datetime, by: str | None) -> Document:
+    """Return `changed` as the next version of `before`."""
+    changed["version"] = before["version"] + 1
+    changed.setdefault("createdAt", before["createdAt"])
+    changed["updatedAt"] = now
+    if by is not None:
+        changed["updatedBy"] = by
+    else:
+        changed.pop("updatedBy", None)
+    return changed
+
+
+def _visible(draft: Draft, id_: str) -> Document | None:
+    found = draft.current(id_)
+    return None if found is None or "deletedAt" in found else found
+
+
+def _present(found: Document | None, id_: str, options: Mapping[str, Any], rules: Rules) -> Document:
+    """Return a document that is there, at the version the caller expects."""
+    _check_version(found, id_, options, rules)
+    if found is None:
+        raise EntityNotFoundError(id=id_, namespace=rules.namespace)
+    return found
+
+
+def _check_version(found: Document | None, id_: str, options: Mapping[str, Any], rules: Rules) -> None:
+    expected = options.get("expected_version")
+    actual = None if found is None else found["version"]
+    if expected is not None and expected != actual:
+        raise VersionConflictError(expected=expected, actual=actual, id=id_, namespace=rules.namespace)

@@ -1,0 +1,308 @@
+"""The Ray actor that hosts one namespace: it receives calls, keeps the engine open while used, and decides nothing.
+
+    idle --first call--> open --idle for `idle_timeout_s`--> idle
+                          open --a rival owns the log--> fenced --activate()--> open
+
+A fenced host stays fenced until somebody who has resolved the name says `activate()`: by itself it would fight the
+rival for ownership (rule 18 of the commit protocol, `docs/architecture.md`).
+"""
+
+import asyncio
+import builtins
+import contextlib
+import os
+import random
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
+
+import ray
+from ray import cloudpickle
+
+from parquedb.actors import arguments
+from parquedb.actors.engine import NamespaceEngine
+from parquedb.actors.operations import Operation, Outcome, decode_operations, encode_outcomes
+from parquedb.clock import SystemClock
+from parquedb.errors import (
+    ParqueDBError,
+    TimeoutError,  # noqa: A004 - the public name of the error
+)
+from parquedb.observability.hooks import HookRegistry, load_hooks
+from parquedb.settings import Settings
+from parquedb.storage.layers import wrap_backend
+from parquedb.storage.open import open_backend
+
+CONCURRENT_CALLS_MAX = 10_000
+HEALTH_CALLS_MAX = 8
+SHUTDOWN_S = 5.0
+"""Seconds a dying process spends on handing over cleanly; without a clean end the next owner only waits a lease."""
+
+_IDLE_CHECK_S = 1.0
+_OPENING, _CLOSING = "opening", "closing"
+
+
+class NamespaceActor:
+    """Serve one namespace. Every method is one message; writes answer when they are durable.
+
+    The methods named like the client's take the same arguments and raise the same errors, so that any Ray code may
+    use the bare handle. Health methods answer from a thread of their own while the engine is busy.
+    """
+
+    def __init__(self, settings: Settings, namespace: str, hooks: bytes = b"") -> None:
+        """Prepare to host `namespace`; storage is met by the first call, not here.
+
+        Args:
+            settings: All of them, as the client resolved them: this process does not see the client's environment.
+            namespace: A checked name.
+            hooks: Pickled hook objects, besides those `settings.hooks` names.
+        """
+        self._settings = settings
+        self._namespace = namespace
+        self._clock = SystemClock()
+        self._random = random.Random()  # noqa: S311 - jitter and file names, nothing secret
+        self._hooks = HookRegistry()
+        for hook in load_hooks([*settings.hooks, *(cloudpickle.loads(hooks) if hooks else ())]):
+            self._hooks.register_hook(hook)
+        self._storage = wrap_backend(
+            open_backend(settings), settings.storage, clock=self._clock, hooks=self._hooks, rng=self._random
+        )
+        self._engine: NamespaceEngine | None = None
+        self._change: asyncio.Task[None] | None = None
+        self._idle_watch: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._calls = 0
+        self._used_s = self._started_s = self._clock.boot_s()
+
+    async def execute_packed(self, payload: bytes) -> bytes:
+        """Execute the encoded operations of a client and return their encoded outcomes, in the same order."""
+        operations = decode_operations(payload)
+        return encode_outcomes(await self._execute(operations))
+
+    async def execute(self, operations: Sequence[Mapping[str, Any] | Operation]) -> list[dict[str, Any]]:
+        """Execute several operations in dict form, each for itself.
+
+        Args:
+            operations: For example `[{"op": "create", "data": {...}}, {"op": "get", "id": "a"}]`.
+
+        Returns:
+            In the same order `{"ok": True, "value": ..., "seq": ...}` or `{"ok": False, "error": {...}}`.
+
+        Raises:
+            ValidationError: one is malformed; none has been executed.
+        """
+        parsed = [
+            arguments.parse(self._namespace, item, at=f"operations[{index}]") for index, item in enumerate(operations)
+        ]
+        return [
+            {"ok": False, "error": each.error.to_json()}
+            if each.error is not None
+            else {"ok": True, "value": each.value, "seq": each.seq}
+            for each in await self._execute(parsed)
+        ]
+
+    async def create(self, data: Mapping[str, Any], **options: Any) -> Any:
+        """Create a document; see `Collection.create`."""
+        return await self._one(arguments.create(self._namespace, data, **options))
+
+    async def create_many(self, docs: Sequence[Mapping[str, Any]], **options: Any) -> Any:
+        """Create many documents in one commit group; see `Collection.create_many`."""
+        return await self._one(arguments.create_many(self._namespace, docs, **options))
+
+    async def get(self, id: str, **options: Any) -> Any:  # noqa: A002 - the public name of the argument
+        """Return a document or None; see `Collection.get`."""
+        return await self._one(arguments.get(self._namespace, id, **options))
+
+    async def find(self, filter: Mapping[str, Any] | None = None, **options: Any) -> Any:  # noqa: A002 - public name
+        """Return `{"items": [...], "next_cursor": ...}`; see `Collection.find`."""
+        return await self._one(arguments.find(self._namespace, filter, **options))
+
+    async def count(self, filter: Mapping[str, Any] | None = None, **options: Any) -> Any:  # noqa: A002 - public name
+        """Count documents; see `Collection.count`."""
+        return await self._one(arguments.count(self._namespace, filter, **options))
+
+    async def update(self, id: str, ops: Mapping[str, Any], **options: Any) -> Any:  # noqa: A002 - public name
+        """Update a document; see `Collection.update`."""
+        return await self._one(arguments.update(self._namespace, id, ops, **options))
+
+    async def replace(self, id: str, data: Mapping[str, Any], **options: Any) -> Any:  # noqa: A002 - public name
+        """Replace a document; see `Collection.replace`."""
+        return await self._one(arguments.replace(self._namespace, id, data, **options))
+
+    async def delete(self, id: str, **options: Any) -> Any:  # noqa: A002 - the public name of the argument
+        """Delete a document; see `Collection.delete`."""
+        return await self._one(arguments.delete(self._namespace, id, **options))
+
+    async def restore(self, id: str, **options: Any) -> Any:  # noqa: A002 - the public name of the argument
+        """Bring a soft-deleted document back; see `Collection.restore`."""
+        return await self._one(arguments.restore(self._namespace, id, **options))
+
+    async def batch(self, operations: Sequence[Mapping[str, Any]], **options: Any) -> Any:
+        """Execute several writes, all or nothing; see `Collection.batch`."""
+        return await self._one(arguments.batch(self._namespace, operations, **options))
+
+    async def activate(self) -> dict[str, Any]:
+        """Become the owner of the namespace, also after having been fenced.
+
+        Returns:
+            `epoch` and `tail` of the log, `pid` and Ray `node` of this process.
+        """
+        self._calls += 1
+        try:
+            engine = await self._ready(reopen=True)
+        finally:
+            self._done()
+        node = ray.get_runtime_context().get_node_id()
+        return {"epoch": engine.epoch, "tail": engine.tail, "pid": os.getpid(), "node": node}
+
+    async def flush(self) -> None:
+        """Fold everything acknowledged so far into Parquet files."""
+        self._calls += 1
+        try:
+            await (await self._ready()).flush()
+        finally:
+            self._done()
+
+    async def close(self) -> None:
+        """Give the namespace up cleanly; the next call opens it again."""
+        while self._change is not None:
+            await asyncio.wait({self._change})
+        if self._engine is not None:
+            await self._changing(self._close_engine(), _CLOSING)
+
+    @ray.method(concurrency_group="health")
+    async def ping(self) -> str:
+        """Return the namespace."""
+        return self._namespace
+
+    @ray.method(concurrency_group="health")
+    async def stats(self) -> dict[str, Any]:
+        """Return counters and sizes; no I/O."""
+        return self._stats()
+
+    @ray.method(concurrency_group="health")
+    async def health(self) -> dict[str, Any]:
+        """Return `status` (`healthy`, `degraded`, `unhealthy`) with the state and circuits it follows from; no I/O."""
+        stats = self._stats()
+        circuits = {circuit.name: str(circuit.state) for circuit in self._circuits()}
+        closed = all(state.lower() == "closed" for state in circuits.values())
+        usable = stats["state"] in {"idle", "opening", "open", "closed"}
+        status = "unhealthy" if not usable else "healthy" if closed else "degraded"
+        return {"status": status, "state": stats["state"], "circuits": circuits, "pid": os.getpid()}
+
+    def __ray_shutdown__(self) -> None:
+        """Hand over cleanly when Ray ends this process in order; called outside the loop."""
+        loop = self._loop
+        if loop is not None and loop.is_running():
+            # Whatever goes wrong: the process ends, and the next owner copes with one that vanished.
+            with contextlib.suppress(Exception):
+                asyncio.run_coroutine_threadsafe(self.close(), loop).result(SHUTDOWN_S)
+
+    def _circuits(self) -> list[Any]:
+        return [self._storage.read_circuit, self._storage.write_circuit]
+
+    def _stats(self) -> dict[str, Any]:
+        engine = self._engine
+        stats = {"namespace": self._namespace, "state": "idle"} if engine is None else dict(engine.stats())
+        age_s = self._clock.boot_s() - self._started_s
+        return stats | {"calls": self._calls, "pid": os.getpid(), "age_s": age_s}
+
+    async def _one(self, operation: Operation) -> Any:
+        [outcome] = await self._execute([operation])
+        return outcome.result()
+
+    async def _execute(self, operations: Sequence[Operation]) -> list[Outcome]:
+        self._calls += 1
+        try:
+            engine = self._engine
+            if engine is None or self._change is not None or engine.state != "open":
+                default_s = self._settings.engine.request_timeout_s
+                wait_s = max((each.timeout_s or default_s for each in operations), default=default_s)
+                try:
+                    engine = await asyncio.wait_for(self._ready(), wait_s)
+                except ParqueDBError as error:
+                    return [Outcome(error=error) for _ in operations]
+                except builtins.TimeoutError:
+                    late = TimeoutError(f"{self._namespace!r} did not open within {wait_s:.3g} s", timeout_s=wait_s)
+                    return [Outcome(error=late) for _ in operations]
+            return await engine.execute(operations)
+        finally:
+            self._done()
+
+    def _done(self) -> None:
+        self._calls -= 1
+        self._used_s = self._clock.boot_s()
+
+    async def _ready(self, *, reopen: bool = False) -> NamespaceEngine:
+        """Return the engine, opened; a fenced one only `reopen` replaces, everyone else shall meet its refusal."""
+        while True:
+            change = self._change
+            if change is not None:
+                await asyncio.wait({change})
+                # All that waited for one opening share its failure: one attempt each would queue up for minutes.
+                if change.get_name() == _OPENING and (error := change.exception()) is not None:
+                    raise error
+                continue
+            engine = self._engine
+            if engine is not None and (engine.state == "open" or (engine.state == "fenced" and not reopen)):
+                return engine
+            await self._changing(self._open_engine(), _OPENING)
+
+    async def _changing(self, change: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a change of the engine as the only one; it goes on when the caller goes away."""
+        task = asyncio.get_running_loop().create_task(change, name=name)
+        self._change = task
+
+        def changed(_: asyncio.Task[None]) -> None:
+            self._change = None
+
+        task.add_done_callback(changed)
+        await asyncio.shield(task)
+
+    async def _open_engine(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        if self._engine is not None:
+            self._engine.abandon()
+        self._engine = engine = NamespaceEngine(
+            self._namespace,
+            self._storage,
+            self._settings.engine,
+            clock=self._clock,
+            rng=self._random,
+            hooks=self._hooks,
+        )
+        try:
+            await engine.open()
+        except BaseException:
+            engine.abandon()
+            self._engine = None
+            raise
+        if self._idle_watch is None or self._idle_watch.done():
+            self._idle_watch = self._loop.create_task(self._watch_idle())
+
+    async def _close_engine(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None and engine.state == "open":
+            await engine.close()
+        elif engine is not None:
+            engine.abandon()
+
+    async def _watch_idle(self) -> None:
+        while self._engine is not None:
+            left_s = self._used_s + self._settings.engine.idle_timeout_s - self._clock.boot_s()
+            if left_s <= 0 and self._calls == 0 and self._change is None:
+                await self._changing(self._close_engine(), _CLOSING)
+                return
+            await self._clock.sleep(left_s if left_s > 0 else _IDLE_CHECK_S)
+
+
+# Ray's type hints for `remote` know the options of tasks only.
+_OPTIONS: dict[str, Any] = {
+    "num_cpus": 0,
+    "max_restarts": -1,
+    # Ray would repeat finished calls and reorder them; the client repeats with request ids instead.
+    "max_task_retries": 0,
+    "max_concurrency": CONCURRENT_CALLS_MAX,
+    "concurrency_groups": {"health": HEALTH_CALLS_MAX},
+}
+
+RemoteNamespaceActor: Any = ray.remote(**_OPTIONS)(NamespaceActor)
+"""`NamespaceActor` for Ray; the class itself stays plain."""

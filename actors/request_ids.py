@@ -1,0 +1,100 @@
+"""Callers' own request ids: which were applied, for as long as the documented window (rule 26)."""
+
+import hashlib
+from collections import OrderedDict
+from typing import Any
+
+from parquedb.actors.sessions import Receipt
+from parquedb.documents.codec import decode, encode
+from parquedb.errors import CorruptionError, OutcomeUnknownError
+
+
+class RequestIds:
+    """Ids given by callers, by 128-bit hash, with what they came to.
+
+    Args:
+        ids_max: Ids kept.
+        window_us: An id older than this, in log time, may be forgotten.
+
+    Invariant:
+        R1. Every forgotten id was recorded at or before log time `floor_us`.
+    """
+
+    def __init__(self, ids_max: int, window_us: int) -> None:
+        self._ids_max = ids_max
+        self._window_us = window_us
+        self._table: OrderedDict[bytes, tuple[Receipt, int]] = OrderedDict()
+        self._fresh: list[tuple[bytes, Receipt, int]] = []
+        self.floor_us = 0
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def lookup(self, request: str, age_us: int, log_us: int) -> Receipt | None:
+        """Return the receipt of an applied request; None when it is new.
+
+        Args:
+            request: The caller's id.
+            age_us: Microseconds since the caller first sent it; 0 the first time.
+            log_us: The log's time now.
+
+        Raises:
+            OutcomeUnknownError: a retry so old that its first attempt may have been applied and forgotten.
+        """
+        found = self._table.get(_digest(request))
+        if found is not None:
+            return found[0]
+        if age_us and log_us - age_us <= self.floor_us:
+            raise OutcomeUnknownError(
+                "this request id was first sent before the window that is remembered; it may have been applied",
+                request_id=request,
+            )
+        return None
+
+    def record(self, request: str, receipt: Receipt, log_us: int) -> None:
+        """Remember what a request came to."""
+        digest = _digest(request)
+        self._table[digest] = (receipt, log_us)
+        self._fresh.append((digest, receipt, log_us))
+        while self._table:
+            oldest_us = next(iter(self._table.values()))[1]
+            if len(self._table) <= self._ids_max and log_us - oldest_us <= self._window_us:
+                return
+            self._table.popitem(last=False)
+            self.floor_us = max(self.floor_us, oldest_us)
+
+    def take_fresh(self) -> tuple[bytes, int, int] | None:
+        """Hand over what was recorded since the last call as a segment.
+
+        Returns:
+            Its bytes, the newest log time in it and the number of ids; None when there is nothing new.
+        """
+        if not self._fresh:
+            return None
+        fresh, self._fresh = self._fresh, []
+        rows = [(digest, r.kind, r.seq, _shortened(r.value), log_us) for digest, r, log_us in fresh]
+        return encode(rows), fresh[-1][2], len(fresh)
+
+    def load(self, key: str, segment: bytes) -> None:
+        """Take in a segment written by an earlier owner; segments come oldest first.
+
+        Raises:
+            CorruptionError: it is not a segment of request ids.
+        """
+        try:
+            for digest, kind, seq, value, log_us in decode(segment):
+                self._table[digest] = (Receipt(kind, seq, value, thin=isinstance(value, dict)), log_us)
+        except (ValueError, TypeError) as error:
+            raise CorruptionError(key=key, reason=f"segment unreadable: {error}", cause=error) from error
+
+
+def _digest(request: str) -> bytes:
+    # Callers choose these, so the hash must resist collisions made on purpose.
+    return hashlib.blake2b(request.encode(), digest_size=16).digest()
+
+
+def _shortened(value: Any) -> Any:
+    """Keep of a document what names it; its text is read back when a retry asks for it."""
+    if isinstance(value, dict) and "$id" in value:
+        return {name: value[name] for name in ("$id", "version") if name in value}
+    return value

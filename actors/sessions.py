@@ -1,0 +1,152 @@
+"""What each client session was answered, so that a retry gets the same answer and is never applied twice.
+
+A client numbers its requests 1, 2, 3, ... and says with each the lowest number (`low`) it still waits for. The owner
+keeps the outcomes from `low` on, and a floor below which whole sessions have been forgotten (rules 24 and 25).
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from parquedb.actors.operations import SessionRequest
+from parquedb.errors import BackpressureError, OutcomeUnknownError
+
+SNAPSHOT_BYTES_MAX: Final = 1 << 20
+"""Whole answers that a manifest keeps, estimated bytes over all sessions; the rest keep id and version only."""
+
+_DOCUMENT_BYTES: Final = 512
+_WINDOW_RETRY_S: Final = 0.05
+
+
+@dataclass(slots=True)
+class Receipt:
+    """How an applied request was answered.
+
+    Attributes:
+        kind: The operation's kind.
+        seq: Its last seq.
+        value: The answer; for a document whose text was not kept, only its `$id` and `version`.
+        thin: Whether `value` is such a shortened document.
+    """
+
+    kind: str
+    seq: int
+    value: Any
+    thin: bool = False
+
+
+@dataclass(slots=True)
+class _Session:
+    low: int
+    born: int
+    last_position: int
+    last_us: int
+    receipts: dict[int, Receipt] = field(default_factory=dict)
+
+
+class Sessions:
+    """The session table of one namespace.
+
+    Args:
+        window: How far beyond `low` a session may go (requests).
+        sessions_max: Sessions kept.
+        idle_us: A session silent for longer, in log time, may be forgotten.
+
+    Invariants:
+        S1. A session holds no receipt below its `low`.
+        S2. Every forgotten session's last position is at most `floor`.
+    """
+
+    def __init__(self, window: int, sessions_max: int, idle_us: int) -> None:
+        self._window = window
+        self._sessions_max = sessions_max
+        self._idle_us = idle_us
+        self._table: OrderedDict[bytes, _Session] = OrderedDict()
+        self.floor = 0
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def lookup(self, request: SessionRequest) -> Receipt | None:
+        """Return the receipt of an applied request; None when it is new.
+
+        Raises:
+            OutcomeUnknownError: it may have been applied and forgotten; it must not be applied now.
+            BackpressureError: it is too far ahead of what the client has settled.
+        """
+        session = self._table.get(request.session)
+        if session is None:
+            if request.born < self.floor:
+                raise OutcomeUnknownError(
+                    "the session is older than what this namespace remembers; the request may have been applied",
+                    request_id=request_id(request),
+                )
+            return None
+        low = max(session.low, request.low)
+        if request.seq < low:
+            raise OutcomeUnknownError(
+                "its client gave this request up, so what came of it is no longer kept",
+                request_id=request_id(request),
+            )
+        if request.seq >= low + self._window:
+            raise BackpressureError(
+                f"a session may have {self._window} requests under way; settle older ones first",
+                retry_after=_WINDOW_RETRY_S,
+            )
+        return session.receipts.get(request.seq)
+
+    def record(self, request: SessionRequest, receipt: Receipt, position: int, log_us: int) -> None:
+        """Remember what a request came to, as of the entry at `position`."""
+        session = self._table.get(request.session)
+        if session is None:
+            session = self._table[request.session] = _Session(request.low, request.born, position, log_us)
+        if request.low > session.low:
+            session.low = request.low
+            for seq in [seq for seq in session.receipts if seq < request.low]:
+                del session.receipts[seq]
+        if request.seq >= session.low:
+            session.receipts[request.seq] = receipt
+        session.last_position, session.last_us = position, log_us
+        self._table.move_to_end(request.session)
+        self._forget(log_us)
+
+    def _forget(self, log_us: int) -> None:
+        while self._table:
+            oldest = next(iter(self._table.values()))
+            if len(self._table) <= self._sessions_max and log_us - oldest.last_us <= self._idle_us:
+                return
+            self._table.popitem(last=False)
+            self.floor = max(self.floor, oldest.last_position)
+
+    def to_wire(self) -> Any:
+        """Return plain data for the manifest; long answers beyond a budget are shortened, oldest first."""
+        budget = SNAPSHOT_BYTES_MAX
+        sessions = []
+        for key, session in reversed(self._table.items()):
+            receipts = []
+            for seq, receipt in reversed(session.receipts.items()):
+                value, thin = receipt.value, receipt.thin
+                cost = _DOCUMENT_BYTES if isinstance(value, dict) else _cost(value)
+                budget -= cost
+                if budget < 0 and isinstance(value, dict):
+                    value, thin = {name: value[name] for name in ("$id", "version") if name in value}, True
+                receipts.append([seq, receipt.kind, receipt.seq, value, thin])
+            sessions.append([key, session.low, session.born, session.last_position, session.last_us, receipts[::-1]])
+        return {"floor": self.floor, "sessions": sessions[::-1]}
+
+    def restore(self, wire: Any) -> None:
+        """Become what `to_wire` described."""
+        self.floor = wire["floor"]
+        self._table = OrderedDict(
+            (key, _Session(low, born, position, us, {r[0]: Receipt(*r[1:]) for r in receipts}))
+            for key, low, born, position, us, receipts in wire["sessions"]
+        )
+
+
+def request_id(request: SessionRequest) -> str:
+    """Return a session request's id as text, for errors and logs."""
+    return f"{request.session.hex()}:{request.seq}"
+
+
+def _cost(value: Any) -> int:
+    return _DOCUMENT_BYTES * len(value) if isinstance(value, list) else 16

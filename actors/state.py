@@ -1,0 +1,289 @@
+"""What is committed in one namespace, in memory: changed only by entries that have landed, without awaiting.
+
+Invariants:
+    N1. The state is the fold of entries 1 to `tail`; pending writes never touch it.
+    N2. `next_seq` is one more than the seq of the last event; there are no gaps.
+    N3. A document that exists is in exactly one place: `active`, else `frozen`, else one live row of one data file.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from pyroaring import BitMap
+
+from parquedb.actors.memtable import Memtable
+from parquedb.actors.operations import SessionRequest
+from parquedb.actors.request_ids import RequestIds
+from parquedb.actors.sessions import Receipt, Sessions
+from parquedb.settings import EngineSettings
+from parquedb.storage import deletions
+from parquedb.storage.columns import ColumnRegistry
+from parquedb.storage.data_file import DataFile
+from parquedb.storage.data_files import DataFiles, IndexNotLoaded, Location
+from parquedb.storage.events import Event, RequestRecord, answer, decode_body
+from parquedb.storage.log import BackPointer, Kind, LogEntry, decode_entry, entry_key
+from parquedb.storage.manifest import Segment
+from parquedb.storage.opening import Chain
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RESOLVE_AT_ONCE = 4096
+
+
+@dataclass(slots=True)
+class Recent:
+    """A log entry that no manifest has folded yet."""
+
+    position: int
+    kind: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint known to have landed, for the collector.
+
+    Attributes:
+        position: Of its entry.
+        through: Last position its manifest folds.
+        manifest: Key of the manifest, relative to the namespace.
+        objects: Keys the manifest refers to, relative to the namespace.
+    """
+
+    position: int
+    through: int
+    manifest: str
+    objects: frozenset[str]
+
+
+@dataclass(slots=True)
+class Frozen:
+    """Everything a manifest needs, taken at one moment without awaiting.
+
+    Attributes:
+        through: The tail at that moment; the fields below it belong to it.
+        recent: The entries that the manifest folds.
+        memtable: What the flush turns into Parquet; None for a checkpoint that only folds the log.
+        request_ids: Segment of callers' ids recorded since the last one: bytes, newest log time, count.
+    """
+
+    through: int
+    through_id: bytes
+    next_seq: int
+    log_time_us: int
+    fences: tuple[int, ...]
+    recent: list[Recent]
+    memtable: Memtable | None
+    sessions: Any
+    request_ids: tuple[bytes, int, int] | None
+
+
+@dataclass(slots=True)
+class NamespaceState:
+    """See the module's invariants. Rebuilt from an opened chain by `restore`, then moved on by `apply`."""
+
+    namespace: str
+    prefix: str
+    settings: EngineSettings
+    files: DataFiles
+    sessions: Sessions
+    request_ids: RequestIds
+    incarnation: bytes = b""
+    epoch: int = 0
+    tail: int = 0
+    tail_id: bytes = b""
+    next_seq: int = 1
+    log_time_us: int = 0
+    fences: list[int] = field(default_factory=list)
+    base: BackPointer | None = None
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    registry: ColumnRegistry = field(default_factory=ColumnRegistry.empty)
+    dead: dict[str, BitMap] = field(default_factory=dict)
+    tails: tuple[Segment, ...] = ()
+    id_segments: tuple[Segment, ...] = ()
+    active: Memtable = field(default_factory=Memtable)
+    frozen: Memtable | None = None
+    recent: list[Recent] = field(default_factory=list)
+    recent_bytes: int = 0
+
+    def restore(self, chain: Chain, segments: dict[str, bytes]) -> None:
+        """Become the state at the end of `chain`.
+
+        Raises:
+            CorruptionError: a segment or a body cannot be read.
+        """
+        manifest = chain.manifest
+        if manifest is not None and chain.base is not None:
+            self.registry = ColumnRegistry.from_wire(manifest.registry)
+            for wire in manifest.files:
+                file = DataFile.from_wire(wire)
+                dead = manifest.dead.get(file.key)
+                if dead is not None:
+                    self.dead[file.key] = deletions.decode(dead, key=self.prefix + file.key, rows=file.rows)
+                # Two bitmaps of one file: `self.dead` is the manifest's, the other one grows with every change.
+                self.files.add(file, dead=self.dead[file.key].copy() if dead is not None else None)
+            self.tails, self.id_segments = manifest.tails, manifest.request_ids
+            for segment in manifest.tails:
+                for entry in _entries(self.prefix + segment.key, segments[segment.key]):
+                    # Their requests are in the manifest's session table and id segments already.
+                    self._replay(entry, requests=False)
+            self.sessions.restore(manifest.sessions["sessions"])
+            self.request_ids.floor_us = manifest.sessions["ids_floor_us"]
+            for segment in manifest.request_ids:
+                self.request_ids.load(self.prefix + segment.key, segments[segment.key])
+            objects = frozenset(self._referred(manifest.files))
+            self.checkpoints = [Checkpoint(chain.base.position, manifest.through, chain.base.manifest, objects)]
+            self.base = chain.base
+            self.fences = list(manifest.fences)
+            self.incarnation, self.tail, self.tail_id = manifest.incarnation, manifest.through, manifest.through_id
+            self.next_seq, self.log_time_us = manifest.next_seq, manifest.log_time_us
+        for entry, data in zip(chain.entries, chain.entry_bytes, strict=True):
+            self.advance(entry, data)
+            self._replay(entry, requests=True)
+        # A checkpoint entry in the tail names this base as well; it is the newest either way.
+        self.base = chain.base
+
+    def advance(self, entry: LogEntry, data: bytes) -> None:
+        """Move the end of the log onto an entry that has landed; its events are applied separately."""
+        header = entry.header
+        self.tail, self.tail_id, self.epoch = header.position, header.commit_id, header.epoch
+        self.incarnation, self.log_time_us = header.incarnation, header.log_time_us
+        self.next_seq = entry.next_seq
+        self.base = header.base
+        if header.kind == Kind.OPEN:
+            self.fences.append(header.position)
+        self.recent.append(Recent(header.position, header.kind, data))
+        self.recent_bytes += len(data)
+
+    def apply(self, first_seq: int, events: Sequence[Event], size: int) -> None:
+        """Apply the events of an entry that has landed; `size` is what they take together, in bytes."""
+        each = size // max(1, len(events))
+        for seq, event in enumerate(events, first_seq):
+            self.active.put(event.id, event.document, seq, each, self._displaced)
+
+    def settle(self, record: RequestRecord, receipt: Receipt) -> None:
+        """Remember what a request of the newest entry came to."""
+        request = record.request
+        if isinstance(request, str):
+            self.request_ids.record(request, receipt, self.log_time_us)
+        elif request is not None:
+            self.sessions.record(SessionRequest(*request), receipt, self.tail, self.log_time_us)
+
+    def _replay(self, entry: LogEntry, *, requests: bool) -> None:
+        header = entry.header
+        if header.kind != Kind.WRITE:
+            return
+        events, records = decode_body(self.prefix + entry_key(header.position), entry.body)
+        self.apply(header.first_seq, events, len(entry.body))
+        if not requests:
+            return
+        for record in records:
+            mine = events[record.first_event : record.first_event + record.events]
+            seq = header.first_seq + record.first_event + len(mine) - 1
+            self.settle(record, Receipt(record.kind, seq, answer(record.kind, mine, record.value)))
+
+    def _displaced(self, id_: str) -> tuple[Location | None, bool]:
+        """Find, and mark dead, the data file row that a newly changed document replaces."""
+        if self.frozen is not None and id_ in self.frozen.rows:
+            # The row that counts does not exist yet: the flush under way will tell (`flushed`).
+            return None, True
+        try:
+            location = self.files.locate_now(id_)
+        except IndexNotLoaded:
+            return None, False
+        if location is not None:
+            self.files.kill(location)
+        return location, True
+
+    async def resolve(self, memtable: Memtable) -> None:
+        """Find the data file rows that replayed documents replace; queries and flushes need to know them."""
+        while memtable.unresolved:
+            # In pieces: the files remember only so many of the ids they have looked up.
+            wanted = list(islice(memtable.unresolved, _RESOLVE_AT_ONCE))
+            await self.files.load_index(wanted)
+            for id_ in wanted:
+                if id_ not in memtable.unresolved:
+                    continue
+                try:
+                    location = self.files.locate_now(id_)
+                except IndexNotLoaded:
+                    continue  # Somebody else's look-ups pushed it out meanwhile; the next round asks again.
+                if location is not None:
+                    self.files.kill(location)
+                memtable.resolve(id_, location)
+
+    def in_memory(self, id_: str) -> tuple[bool, dict[str, Any] | None]:
+        """Return whether the memtables decide about a document, and its state if they do."""
+        row = self.active.rows.get(id_)
+        if row is None and self.frozen is not None:
+            row = self.frozen.rows.get(id_)
+        return (False, None) if row is None else (True, row.document)
+
+    def freeze(self, *, flush: bool) -> Frozen:
+        """Take what a manifest as of now needs; with `flush`, also set the memtable aside for it.
+
+        There is never more than one frozen memtable: the caller runs one checkpoint at a time.
+        """
+        if flush:
+            self.frozen, self.active = self.active, Memtable()
+        return Frozen(
+            through=self.tail,
+            through_id=self.tail_id,
+            next_seq=self.next_seq,
+            log_time_us=self.log_time_us,
+            fences=tuple(self.fences),
+            recent=list(self.recent),
+            memtable=self.frozen if flush else None,
+            sessions={"sessions": self.sessions.to_wire(), "ids_floor_us": self.request_ids.floor_us},
+            request_ids=self.request_ids.take_fresh(),
+        )
+
+    def folded(self, frame: Frozen, checkpoint: Checkpoint, tails: tuple[Segment, ...]) -> None:
+        """Take over a checkpoint that has landed: what it folded is no longer recent."""
+        self.recent = [entry for entry in self.recent if entry.position > frame.through]
+        self.recent_bytes = sum(len(entry.data) for entry in self.recent)
+        self.tails = tails
+        self.checkpoints.append(checkpoint)
+
+    def flushed(self, locations: dict[str, Location], dead: dict[str, BitMap], registry: ColumnRegistry) -> None:
+        """Take over a flush that has landed; the new file is already among `files`.
+
+        Args:
+            locations: Where each flushed document now is.
+            dead: The deletion vectors that the manifest holds.
+            registry: The columns that the manifest holds.
+        """
+        self.dead, self.registry, self.frozen = dead, registry, None
+        for id_ in self.active.rows.keys() & locations.keys():
+            # Changed again while the flush ran: its flushed row is already superseded.
+            self.files.kill(locations[id_])
+            self.active.resolve(id_, locations[id_])
+
+    def now_us(self, clock_now: datetime) -> int:
+        """Return the log time of an entry made now: the clock, never less than the last entry's."""
+        return max(self.log_time_us, (clock_now - _EPOCH) // timedelta(microseconds=1))
+
+    def _referred(self, files: Sequence[Any]) -> list[str]:
+        segments = [segment.key for segment in (*self.tails, *self.id_segments)]
+        return segments + [wire["key"] for wire in files]
+
+
+def log_datetime(log_time_us: int) -> datetime:
+    """Return a log time as a UTC datetime."""
+    return _EPOCH + timedelta(microseconds=log_time_us)
+
+
+def encode_tail(entries: Sequence[Recent]) -> bytes:
+    """Join folded entries into one segment: each with its length (4 bytes, little endian) in front."""
+    return b"".join(part for entry in entries for part in (len(entry.data).to_bytes(4, "little"), entry.data))
+
+
+def _entries(key: str, segment: bytes) -> list[LogEntry]:
+    entries, at = [], 0
+    while at < len(segment):
+        size = int.from_bytes(segment[at : at + 4], "little")
+        entries.append(decode_entry(key, segment[at + 4 : at + 4 + size]))
+        at += 4 + size
+    return entries

@@ -1,0 +1,140 @@
+"""The queue in front of the writer: what may come in, what joins a retry's first attempt, what is taken back."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from parquedb.actors.calls import Stage, Write
+from parquedb.actors.operations import Outcome, SessionRequest
+from parquedb.actors.sessions import request_id
+from parquedb.errors import BackpressureError, CircuitOpenError, OutcomeUnknownError, ParqueDBError
+from parquedb.settings import EngineSettings
+from parquedb.storage.breaker import CircuitBreaker
+
+_RETRY_AFTER_S: Final = 0.1
+
+
+class WriteQueue:
+    """Writes that were admitted and not yet answered, bounded by count and bytes.
+
+    Args:
+        settings: The bounds.
+        circuit: The breaker that guards writes, if there is one.
+
+    Invariant:
+        Q1. `ops` and `bytes` are the sums over all admitted writes that are not `Stage.DONE`.
+    """
+
+    def __init__(self, settings: EngineSettings, circuit: CircuitBreaker | None) -> None:
+        self._settings = settings
+        self._circuit = circuit
+        self._waiting: deque[Write] = deque()
+        self._pending: dict[tuple[bytes, int] | str, Write] = {}
+        self._closed: ParqueDBError | None = None
+        self.arrived = asyncio.Event()
+        self.ops = 0
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def admit(self, write: Write) -> Outcome | None:
+        """Queue a write; return an outcome instead when it is refused.
+
+        A retry whose first attempt is still under way joins it.
+        """
+        if self._closed is not None:
+            return Outcome(error=self._closed)
+        key = _key(write)
+        joined = self._pending.get(key) if key is not None else None
+        if joined is not None:
+            joined.waiters.extend(write.waiters)
+            return None
+        refusal = self._overload(write) or self.circuit_refusal()
+        if refusal is not None:
+            return Outcome(error=refusal)
+        self.ops += 1
+        self.bytes += write.prepared.size
+        if key is not None:
+            self._pending[key] = write
+        self._waiting.append(write)
+        self.arrived.set()
+        return None
+
+    def offer(self, writes: Iterable[Write]) -> None:
+        """Put admitted writes back."""
+        self._waiting.extend(write for write in writes if write.stage is Stage.QUEUED)
+        self.arrived.set()
+
+    def take(self) -> Write | None:
+        """Return the oldest waiting write; None when there is none."""
+        while self._waiting:
+            write = self._waiting.popleft()
+            if write.stage is Stage.QUEUED:
+                return write
+        return None
+
+    def finish(self, write: Write, outcome: Outcome) -> None:
+        """Answer an admitted write, wherever it is; a second answer is ignored."""
+        if write.stage is Stage.DONE:
+            return
+        write.finish(outcome)
+        self.ops -= 1
+        self.bytes -= write.prepared.size
+        key = _key(write)
+        if key is not None:
+            self._pending.pop(key, None)
+
+    def overdue(self, write: Write, late: Outcome) -> Outcome:
+        """Say what a caller is answered who waits no longer.
+
+        Args:
+            write: Taken back if it was not decided yet and nobody else waits for it.
+            late: The answer for a write that was never sent.
+        """
+        if write.stage is Stage.COMMITTING:
+            return Outcome(error=unknown(write, "the commit is still under way"))
+        if not write.waiters:
+            self.finish(write, late)
+        return late
+
+    def refuse_waiting(self, error: ParqueDBError) -> None:
+        """Refuse everything that has not been decided."""
+        waiting, self._waiting = self._waiting, deque()
+        for write in waiting:
+            self.finish(write, Outcome(error=error))
+
+    def close(self, error: ParqueDBError) -> None:
+        """Refuse everything that has not been decided, and everything from now on."""
+        if self._closed is None:
+            self._closed = error
+            self.refuse_waiting(error)
+            self.arrived.set()
+
+    def circuit_refusal(self) -> CircuitOpenError | None:
+        """Refuse at once while storage is known to be down; nothing was sent, so the refusal is certain."""
+        if self._circuit is None:
+            return None
+        retry_after = self._circuit.would_refuse()
+        return None if retry_after is None else CircuitOpenError(circuit=self._circuit.name, retry_after=retry_after)
+
+    def _overload(self, write: Write) -> BackpressureError | None:
+        settings = self._settings
+        if self.ops < settings.queue_ops_max and self.bytes + write.prepared.size <= settings.queue_bytes_max:
+            return None
+        return BackpressureError(
+            f"{self.ops} writes ({self.bytes} bytes) are already waiting", retry_after=_RETRY_AFTER_S
+        )
+
+
+def unknown(write: Write, why: str) -> OutcomeUnknownError:
+    """Return the error for a write whose fate is open."""
+    request = write.request
+    text = request_id(request) if isinstance(request, SessionRequest) else request
+    return OutcomeUnknownError(f"{why}; the write may or may not be applied", request_id=text)
+
+
+def _key(write: Write) -> tuple[bytes, int] | str | None:
+    request = write.request
+    return request[:2] if isinstance(request, SessionRequest) else request

@@ -1,0 +1,353 @@
+"""The writer of one namespace: decides queued writes in groups and commits each group with one PUT.
+
+While one PUT is in flight, arriving writes gather; when it is settled the next group is decided against what is then
+committed. A lone write leaves at once; there is no timer and never a second PUT in flight. No answer leaves before the
+entry it depends on has landed (the output gate), and that holds for refusals too.
+
+    run: wait for work -> form a group (no await) -> commit -> apply (no await) -> answer
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from parquedb.actors.calls import Stage, Write
+from parquedb.actors.commit_watch import CommitWatch
+from parquedb.actors.evaluate import Draft
+from parquedb.actors.lease import Lease
+from parquedb.actors.operations import Outcome
+from parquedb.actors.sessions import Receipt
+from parquedb.actors.state import NamespaceState, log_datetime
+from parquedb.actors.write_queue import WriteQueue, unknown
+from parquedb.clock import Clock
+from parquedb.errors import FencedError, ParqueDBError
+from parquedb.ids import UlidSource
+from parquedb.observability.hooks import HookRegistry
+from parquedb.settings import EngineSettings
+from parquedb.storage.backend import StorageBackend
+from parquedb.storage.commit import Committer
+from parquedb.storage.data_files import IndexNotLoaded
+from parquedb.storage.events import RequestRecord, encode_body
+from parquedb.storage.log import BackPointer, Header, Kind, LogEntry, encode_entry
+
+_HARD_BOUND: Final = 4
+"""Writes wait once this many times the settings' entries or bytes are unfolded, so that one listing page and one batch
+of GETs always suffice to open (rule 18)."""
+
+_DERIVABLE: Final = frozenset({"create", "update", "replace", "restore"})
+_DRAIN_POLL_S: Final = 0.005
+
+
+class NotLoaded(Exception):  # noqa: N818 - control flow between the draft and the writer
+    """A document must be fetched before the write that looks at it can be decided."""
+
+
+@dataclass(slots=True)
+class Group:
+    """Writes decided together, and what they came to if the entry lands."""
+
+    draft: Draft
+    writes: list[Write] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    records: list[tuple[RequestRecord, Receipt]] = field(default_factory=list)
+    size: int = 0
+
+
+@dataclass(slots=True)
+class CheckpointRequest:
+    """A manifest that waits to be made real."""
+
+    manifest: str
+    checksum: int
+    through: int
+    landed: "asyncio.Future[int]"
+
+
+class Writer:
+    """See the module.
+
+    Args:
+        state: Changed only here, and only by entries that have landed.
+        storage: Where the log is.
+        settings: Bounds of a group, and of what may stay unfolded.
+        queue: Where the writes come from.
+        lease: Confirms answers that commit nothing.
+        clock: Log time.
+        rng: Commit ids.
+        ids: Makes document ids.
+        hooks: Told about commits.
+        load: Fetches the documents that writes need and queues them again.
+        on_progress: Called after each landed entry.
+        step_down: Ends this incarnation and returns the error for whoever still waits.
+    """
+
+    def __init__(  # noqa: PLR0913 - the engine wires it once
+        self,
+        state: NamespaceState,
+        storage: StorageBackend,
+        settings: EngineSettings,
+        *,
+        queue: WriteQueue,
+        lease: Lease,
+        clock: Clock,
+        rng: random.Random,
+        ids: UlidSource,
+        hooks: HookRegistry,
+        load: Callable[[list[Write]], None],
+        on_progress: Callable[[], None],
+        step_down: Callable[[], ParqueDBError],
+    ) -> None:
+        self._state = state
+        self._settings = settings
+        self._queue = queue
+        self._lease = lease
+        self._clock = clock
+        self._rng = rng
+        self._ids = ids
+        self._hooks = hooks
+        self._load = load
+        self._on_progress = on_progress
+        self._step_down = step_down
+        self._committer = Committer(storage, clock, rng)
+        self._checkpoint: CheckpointRequest | None = None
+        self._stopped = False
+        self.in_flight: bytes | None = None
+        self.commits = 0
+        self.unresolved = False
+
+    def submit_checkpoint(self, request: CheckpointRequest) -> None:
+        """Commit a checkpoint entry next; its future gets the entry's position."""
+        self._checkpoint = request
+        self.wake()
+
+    def wake(self) -> None:
+        """Look for work again: something that held it up may be gone."""
+        self._queue.arrived.set()
+
+    async def run(self) -> None:
+        """Commit until stopped."""
+        while not self._stopped:
+            await self._queue.arrived.wait()
+            self._queue.arrived.clear()
+            while not self._stopped and (self._checkpoint is not None or (len(self._queue) and not self._full())):
+                if self._checkpoint is not None:
+                    await self._commit_checkpoint(self._checkpoint)
+                else:
+                    await self._commit_group(self._form())
+
+    def _full(self) -> bool:
+        settings, state = self._settings, self._state
+        folded = state.base.through if state.base is not None else 0
+        return (
+            state.tail - folded >= _HARD_BOUND * settings.checkpoint_entries_max
+            or state.recent_bytes >= _HARD_BOUND * settings.checkpoint_bytes_max
+        )
+
+    def _form(self) -> Group:
+        """Decide queued writes, oldest first, until the group is full. Never awaits."""
+        now = log_datetime(self._state.now_us(self._clock.now()))
+        write: Write
+
+        def committed(id_: str) -> dict[str, object] | None:
+            return self._committed(write, id_)
+
+        group = Group(Draft(committed, now, self._ids.next))
+        unloaded: list[Write] = []
+        ops_max, bytes_max = self._settings.group_ops_max, self._settings.group_bytes_max
+        while len(group.draft.events) < ops_max and group.size < bytes_max:
+            taken = self._queue.take()
+            if taken is None:
+                break
+            write = taken
+            try:
+                outcome = self._decide(write, group)
+            except NotLoaded:
+                unloaded.append(write)
+                continue
+            group.writes.append(write)
+            group.outcomes.append(outcome)
+            group.size += write.prepared.size
+        if unloaded:
+            self._load(unloaded)
+        return group
+
+    def _decide(self, write: Write, group: Group) -> Outcome:
+        first = len(group.draft.events)
+        try:
+            receipt = self._receipt(write)
+            if receipt is not None:
+                return Outcome(receipt.value, seq=receipt.seq, duplicate=True)
+            value = write.prepared.run(group.draft)
+        except ParqueDBError as error:
+            return Outcome(error=error)
+        count = len(group.draft.events) - first
+        seq = self._state.next_seq + len(group.draft.events) - 1
+        if write.request is not None and count:
+            request = list(write.request) if isinstance(write.request, tuple) else write.request
+            kind = write.prepared.kind
+            derivable = kind in _DERIVABLE and value is group.draft.events[-1].document
+            record = RequestRecord(request, kind, first, count, None if derivable else value)
+            group.records.append((record, Receipt(kind, seq, value)))
+        return Outcome(value, seq=seq)
+
+    def _receipt(self, write: Write) -> Receipt | None:
+        request, state = write.request, self._state
+        if request is None:
+            return None
+        if isinstance(request, str):
+            return state.request_ids.lookup(request, write.age_us, state.now_us(self._clock.now()))
+        return state.sessions.lookup(request)
+
+    def _committed(self, write: Write, id_: str) -> dict[str, object] | None:
+        """Return a committed document.
+
+        Raises:
+            NotLoaded: it is in a data file and `write` does not carry it.
+        """
+        known, document = self._state.in_memory(id_)
+        if known:
+            return document
+        try:
+            location = self._state.files.locate_now(id_)
+        except IndexNotLoaded:
+            raise NotLoaded from None
+        if location is None:
+            return None
+        loaded = write.loaded.get(id_)
+        if loaded is None or loaded[0] != location:
+            raise NotLoaded
+        return loaded[1]
+
+    async def _commit_group(self, group: Group) -> None:
+        for write in group.writes:
+            write.stage = Stage.COMMITTING
+        if not group.draft.events:
+            error = await self._confirmed()
+            outcomes = group.outcomes if error is None else [Outcome(error=error)] * len(group.writes)
+            self._answer(group.writes, outcomes)
+            return
+        records = [record for record, _ in group.records]
+        body = encode_body(group.draft.events, records)
+        first_seq = self._state.next_seq
+        landed = await self._commit(Kind.WRITE, body, len(group.draft.events), self._state.base, group.writes)
+        if isinstance(landed, ParqueDBError):
+            self._answer(group.writes, [Outcome(error=landed)] * len(group.writes))
+            return
+        if landed is None:
+            self._answer(group.writes, [Outcome(error=unknown(w, "ownership was lost")) for w in group.writes])
+            return
+        self._state.apply(first_seq, group.draft.events, len(body))
+        for record, receipt in group.records:
+            self._state.settle(record, receipt)
+        self._answer(group.writes, group.outcomes)
+        self._on_progress()
+
+    async def _confirmed(self) -> ParqueDBError | None:
+        """Return None once answers that commit nothing may leave, or why they may not."""
+        try:
+            await self._lease.confirm()
+        except ParqueDBError as error:
+            return error
+        return None
+
+    async def _commit_checkpoint(self, request: CheckpointRequest) -> None:
+        position = self._state.tail + 1
+        base = BackPointer(position, request.manifest, request.checksum, request.through)
+        landed = await self._commit(Kind.CHECKPOINT, b"", 0, base, [])
+        self._checkpoint = None
+        if request.landed.done():
+            return
+        if isinstance(landed, ParqueDBError):
+            request.landed.set_exception(landed)
+        elif landed is None:
+            request.landed.set_exception(FencedError(namespace=self._state.namespace, epoch=self._state.epoch))
+        else:
+            request.landed.set_result(position)
+
+    async def close(self) -> None:
+        """Write the `close` entry: the last one of this owner, who has stopped answering.
+
+        Raises:
+            ParqueDBError: it did not land; the next owner waits out the lease.
+        """
+        landed = await self._commit(Kind.CLOSE, b"", 0, self._state.base, [])
+        if isinstance(landed, ParqueDBError):
+            raise landed
+
+    async def _commit(
+        self, kind: Kind, body: bytes, count: int, base: BackPointer | None, writes: list[Write]
+    ) -> LogEntry | ParqueDBError | None:
+        """Put one entry at the end of the log.
+
+        Returns:
+            The entry once it has landed and the state stands on it; the error when it certainly has not and never
+            will; None when that can't be known. In every case but the first two with us still the owner, this
+            incarnation is over.
+        """
+        entry, data = self._entry(kind, body, count, base)
+        watch = CommitWatch(self._hooks, self._state.namespace, entry, len(data), writes)
+        self.in_flight = entry.header.commit_id
+        try:
+            settlement, landed = await self._committer.settle_entry(
+                self._state.prefix, entry, data, on_doubt=self._in_doubt
+            )
+        except ParqueDBError as error:
+            watch.failed(error)
+            return error
+        finally:
+            self.in_flight = None
+            self.unresolved = False
+        if landed:
+            self._state.advance(entry, data)
+            self.commits += 1
+            watch.landed(settlement.attempts)
+            self._lease.confirmed(settlement.first_attempt_s)
+        if settlement.found is None and landed:
+            return entry
+        fenced = self._step_down()
+        if landed:
+            return entry
+        watch.failed(fenced)
+        return fenced if landed is False else None
+
+    def _entry(self, kind: Kind, body: bytes, count: int, base: BackPointer | None) -> tuple[LogEntry, bytes]:
+        state = self._state
+        header = Header(
+            incarnation=state.incarnation,
+            position=state.tail + 1,
+            commit_id=self._rng.randbytes(16),
+            previous=state.tail_id,
+            epoch=state.epoch,
+            kind=kind,
+            first_seq=state.next_seq,
+            count=count,
+            log_time_us=state.now_us(self._clock.now()),
+            base=base,
+        )
+        entry = LogEntry(header, body)
+        return entry, encode_entry(entry)
+
+    def _in_doubt(self, _error: ParqueDBError) -> None:
+        """After each attempt without a certain end: refuse what waits behind it once the circuit is open."""
+        self.unresolved = True
+        refusal = self._queue.circuit_refusal()
+        if refusal is not None:
+            self._queue.refuse_waiting(refusal)
+
+    def _answer(self, writes: list[Write], outcomes: list[Outcome]) -> None:
+        for write, outcome in zip(writes, outcomes, strict=True):
+            self._queue.finish(write, outcome)
+
+    def stop(self, error: ParqueDBError) -> None:
+        """Commit nothing more; refuse what is queued, and everything from now on, with `error`."""
+        self._stopped = True
+        self._queue.close(error)
+        if self._checkpoint is not None and not self._checkpoint.landed.done():
+            self._checkpoint.landed.set_exception(error)
+
+    async def drained(self) -> None:
+        """Return once no commit is in flight; the caller has stopped the writer."""
+        while self.in_flight is not None:
+            await self._clock.sleep(_DRAIN_POLL_S)

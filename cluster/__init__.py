@@ -1,0 +1,1 @@
+"""Finding, calling and starting the actors; the clients."""

@@ -1,0 +1,166 @@
+"""A database, for use in coroutines. Each event loop that uses it gets calls of its own."""
+
+import asyncio
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from parquedb.actors import arguments
+from parquedb.actors.operations import Operation, Outcome
+from parquedb.cluster.async_collection import AsyncCollection
+from parquedb.cluster.client import CLOSE_TIMEOUT_S
+from parquedb.cluster.connection import Connection, unpickle_hooks
+from parquedb.cluster.link import AsyncLink, SyncLink
+from parquedb.cluster.watching import Watch
+from parquedb.errors import ParqueDBError
+from parquedb.settings import Settings
+
+__all__ = ["AsyncCollection", "AsyncDatabase"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_Links = dict[str, AsyncLink]
+_REBUILT_MAX = 64
+
+
+def _on_collection(
+    method: Callable[Concatenate[AsyncCollection, P], T],
+) -> Callable[Concatenate["AsyncDatabase", str, P], T]:
+    """Make `await db.create("posts", ...)` of `await posts.create(...)`."""
+
+    @functools.wraps(method)
+    def call(self: "AsyncDatabase", namespace: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return method(self.collection(namespace), *args, **kwargs)
+
+    return call
+
+
+class AsyncDatabase:
+    """A database. Every method of `AsyncCollection` is here as well, with the namespace in front. Pickles."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Take over a connection; use `parquedb.connect_async`."""
+        self._connection = connection
+        # A future belongs to one loop, and so does everything that waits for one.
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Links] = weakref.WeakKeyDictionary()
+
+    @property
+    def url(self) -> str:
+        """Where the database is."""
+        return self._connection.settings.url
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._connection.settings
+
+    def collection(self, namespace: str) -> AsyncCollection:
+        """Return a namespace; nothing is opened or created by this.
+
+        Raises:
+            InvalidPathError: a namespace cannot have this name.
+        """
+        return AsyncCollection(self, namespace)
+
+    __getitem__ = collection
+    # The old protocol of sequences would call `db[0]`, `db[1]`, ... for ever.
+    __iter__ = None
+
+    create = _on_collection(AsyncCollection.create)
+    create_many = _on_collection(AsyncCollection.create_many)
+    get = _on_collection(AsyncCollection.get)
+    get_or_raise = _on_collection(AsyncCollection.get_or_raise)
+    exists = _on_collection(AsyncCollection.exists)
+    find = _on_collection(AsyncCollection.find)
+    find_one = _on_collection(AsyncCollection.find_one)
+    count = _on_collection(AsyncCollection.count)
+    update = _on_collection(AsyncCollection.update)
+    replace = _on_collection(AsyncCollection.replace)
+    delete = _on_collection(AsyncCollection.delete)
+    restore = _on_collection(AsyncCollection.restore)
+    batch = _on_collection(AsyncCollection.batch)
+    flush = _on_collection(AsyncCollection.flush)
+    stats = _on_collection(AsyncCollection.stats)
+
+    async def namespaces(self) -> list[str]:
+        """List the namespaces of the database, sorted."""
+        await asyncio.to_thread(self._connection.join)
+        return await asyncio.to_thread(self._connection.namespaces)
+
+    async def health(self) -> dict[str, Any]:
+        """Ask every owner in this cluster how it is: `status` and a report for each of `namespaces`."""
+        return await asyncio.to_thread(self._connection.health)
+
+    async def close(self) -> None:
+        """Let go of the database; a Ray that `connect` started ends with its last user. Again does nothing."""
+        if not self._connection.closed:
+            names = {name for links in self._loops.values() for name in links}
+            await asyncio.to_thread(self._connection.leave, lambda: self._close_owners(names))
+            self._loops.clear()
+
+    def _close_owners(self, names: set[str]) -> None:
+        # The actors end with the cluster: a clean farewell spares the next owner the wait for this one's lease.
+        for name in names:
+            try:
+                SyncLink(self._connection.settings, name, b"").ask("close", CLOSE_TIMEOUT_S)
+            except ParqueDBError:
+                continue
+
+    def _link(self, namespace: str) -> AsyncLink:
+        loop = asyncio.get_running_loop()
+        links = self._loops.get(loop)
+        if links is None:
+            links = self._loops[loop] = {}
+        link = links.get(namespace)
+        if link is None:
+            connection = self._connection
+            connection.join()
+            link = links[namespace] = AsyncLink(connection.settings, namespace, connection.hooks_pickle)
+        return link
+
+    async def _run(self, namespace: str, operation: Operation, timeout_s: float | None) -> Outcome:
+        link = self._link(namespace)
+        connection = self._connection
+        limit_s = arguments.check_timeout(timeout_s, connection.settings.client.timeout_s)
+        if not connection.hooks.active:
+            return await link.deliver(operation, limit_s)
+        watch = Watch(connection.hooks, namespace, operation)
+        try:
+            outcome = await link.deliver(operation, limit_s)
+        except BaseException as error:
+            watch.error(error)
+            raise
+        watch.end(outcome)
+        return outcome
+
+    async def _ask(self, namespace: str, method: str, timeout_s: float | None) -> Any:
+        limit_s = arguments.check_timeout(timeout_s, self._connection.settings.client.timeout_s)
+        return await self._link(namespace).ask(method, limit_s)
+
+    async def __aenter__(self) -> "AsyncDatabase":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._connection.settings, self._connection.hooks_pickle)
+
+    def __repr__(self) -> str:
+        return f"AsyncDatabase({self.url!r})"
+
+
+_rebuilt: dict[tuple[Settings, bytes], AsyncDatabase] = {}
+
+
+def _rebuild(settings: Settings, hooks_pickle: bytes) -> AsyncDatabase:
+    """Unpickle: a process that receives many copies uses one database, and so one session per namespace."""
+    key = (settings, hooks_pickle)
+    database = _rebuilt.get(key)
+    if database is None or database._connection.closed:
+        while len(_rebuilt) >= _REBUILT_MAX:
+            del _rebuilt[next(iter(_rebuilt))]
+        database = _rebuilt[key] = AsyncDatabase(Connection(settings, unpickle_hooks(hooks_pickle)))
+    return database

@@ -1,0 +1,115 @@
+"""The demo, from start to end: real data in, then each promise is put to the test and its proof shown."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ray
+
+import parquedb
+from parquedb.cluster.cli import demo_data, demo_trials
+from parquedb.cluster.cli.demo_screen import Screen, duration
+from parquedb.errors import ConfigurationError
+
+OBJECT_STORE_BYTES = 200 * 1024 * 1024
+
+
+@dataclass
+class Demo:
+    """One run of the demo.
+
+    Attributes:
+        directory: Where the database goes; empty or absent.
+        keep: Leave the directory there at the end.
+        flights: Import only so many flights; None imports all.
+        screen: The terminal.
+    """
+
+    directory: Path
+    keep: bool = False
+    flights: int | None = None
+    screen: Screen = field(default_factory=Screen)
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> "Demo":
+        """Make a demo from the command line.
+
+        Raises:
+            ConfigurationError: the directory holds something already.
+        """
+        if options.directory is None:
+            return cls(Path(tempfile.mkdtemp(prefix="parquedb-demo-")), options.keep, options.flights)
+        if options.directory.exists() and any(options.directory.iterdir()):
+            raise ConfigurationError(f"{options.directory} is not empty", setting="--directory")
+        return cls(options.directory.resolve(), True, options.flights)
+
+    def run(self) -> bool:
+        """Run every section, then clean up.
+
+        Returns:
+            True when every proof held.
+        """
+        started_s = time.perf_counter()
+        try:
+            with silence(), local_ray():
+                asyncio.run(self.tell())
+            return self.screen.conclude(time.perf_counter() - started_s)
+        finally:
+            if self.keep:
+                self.screen.say(f"The database is in [bold]{self.directory}[/].")
+            else:
+                shutil.rmtree(self.directory, ignore_errors=True)
+
+    async def tell(self) -> None:
+        """Go through the sections in order."""
+        root, screen = self.directory / "db", self.screen
+        screen.section("Connect")
+        started_s = time.perf_counter()
+        data = demo_data.load(self.flights)
+        async with await parquedb.connect_async(str(root)) as db:
+            screen.say(
+                f"The database is the directory [bold]{root}[/]. There is no server to start: each "
+                "namespace is served by a Ray actor, which comes into being on first use."
+            )
+            screen.say(f"[dim]Ready after {duration(time.perf_counter() - started_s)}.[/]")
+            stage = demo_trials.Stage(db, screen, root, data)
+            await demo_trials.import_real_data(stage)
+            await demo_trials.read_and_query(stage)
+            await demo_trials.conflict(stage)
+            await demo_trials.kill_the_owner(stage)
+            await demo_trials.take_the_storage_away(stage)
+            await demo_trials.look_at_the_files(stage)
+            await demo_trials.follow_one_write(stage)
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Keep Ray's own notices off the terminal, where it reports the death of each worker; the screen has its own."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+@contextlib.contextmanager
+def local_ray() -> Iterator[None]:
+    """Start a Ray of our own: the demo kills processes, so it stays away from a cluster that others use."""
+    # Workers inherit the environment; without this each prints a warning about accelerators.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=OBJECT_STORE_BYTES,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()

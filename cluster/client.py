@@ -1,0 +1,174 @@
+"""A database, for synchronous use. Any number of threads may share it."""
+
+import functools
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from parquedb.actors import arguments
+from parquedb.actors.operations import Operation, Outcome
+from parquedb.cluster.collection import Collection
+from parquedb.cluster.connection import Connection, unpickle_hooks
+from parquedb.cluster.link import SyncLink
+from parquedb.cluster.watching import Watch
+from parquedb.errors import ParqueDBError
+from parquedb.settings import Settings
+
+__all__ = ["Collection", "Database"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CLOSE_TIMEOUT_S = 5.0
+_REBUILT_MAX = 64
+
+
+def _on_collection(method: Callable[Concatenate[Collection, P], T]) -> Callable[Concatenate["Database", str, P], T]:
+    """Make `db.create("posts", ...)` of `posts.create(...)`."""
+
+    @functools.wraps(method)
+    def call(self: "Database", namespace: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return method(self.collection(namespace), *args, **kwargs)
+
+    return call
+
+
+class Database:
+    """A database. Every method of `Collection` is here as well, with the namespace in front. Pickles."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Take over a connection; use `parquedb.connect`."""
+        self._connection = connection
+        self._links: dict[str, SyncLink] = {}
+        self._lock = threading.Lock()
+        _databases.add(self)
+
+    @property
+    def url(self) -> str:
+        """Where the database is."""
+        return self._connection.settings.url
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._connection.settings
+
+    def collection(self, namespace: str) -> Collection:
+        """Return a namespace; nothing is opened or created by this.
+
+        Raises:
+            InvalidPathError: a namespace cannot have this name.
+        """
+        return Collection(self, namespace)
+
+    __getitem__ = collection
+    # The old protocol of sequences would call `db[0]`, `db[1]`, ... for ever.
+    __iter__ = None
+
+    create = _on_collection(Collection.create)
+    create_many = _on_collection(Collection.create_many)
+    get = _on_collection(Collection.get)
+    get_or_raise = _on_collection(Collection.get_or_raise)
+    exists = _on_collection(Collection.exists)
+    find = _on_collection(Collection.find)
+    find_one = _on_collection(Collection.find_one)
+    count = _on_collection(Collection.count)
+    update = _on_collection(Collection.update)
+    replace = _on_collection(Collection.replace)
+    delete = _on_collection(Collection.delete)
+    restore = _on_collection(Collection.restore)
+    batch = _on_collection(Collection.batch)
+    flush = _on_collection(Collection.flush)
+    stats = _on_collection(Collection.stats)
+
+    def namespaces(self) -> list[str]:
+        """List the namespaces of the database, sorted."""
+        self._connection.join()
+        return self._connection.namespaces()
+
+    def health(self) -> dict[str, Any]:
+        """Ask every owner in this cluster how it is: `status` and a report for each of `namespaces`."""
+        return self._connection.health()
+
+    def close(self) -> None:
+        """Let go of the database; a Ray that `connect` started ends with its last user. Again does nothing."""
+        if not self._connection.closed:
+            self._connection.leave(self._close_owners)
+            self._links.clear()
+
+    def _close_owners(self) -> None:
+        # The actors end with the cluster: a clean farewell spares the next owner the wait for this one's lease.
+        for link in self._links.values():
+            try:
+                link.ask("close", CLOSE_TIMEOUT_S)
+            except ParqueDBError:
+                continue
+
+    def _link(self, namespace: str) -> SyncLink:
+        link = self._links.get(namespace)
+        if link is None:
+            self._connection.join()
+            with self._lock:
+                connection = self._connection
+                link = self._links.get(namespace) or SyncLink(connection.settings, namespace, connection.hooks_pickle)
+                self._links[namespace] = link
+        return link
+
+    def _run(self, namespace: str, operation: Operation, timeout_s: float | None) -> Outcome:
+        link = self._links.get(namespace) or self._link(namespace)
+        connection = self._connection
+        limit_s = arguments.check_timeout(timeout_s, connection.settings.client.timeout_s)
+        if not connection.hooks.active:
+            return link.deliver(operation, limit_s)
+        watch = Watch(connection.hooks, namespace, operation)
+        try:
+            outcome = link.deliver(operation, limit_s)
+        except BaseException as error:
+            watch.error(error)
+            raise
+        watch.end(outcome)
+        return outcome
+
+    def _ask(self, namespace: str, method: str, timeout_s: float | None) -> Any:
+        limit_s = arguments.check_timeout(timeout_s, self._connection.settings.client.timeout_s)
+        return self._link(namespace).ask(method, limit_s)
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._connection.settings, self._connection.hooks_pickle)
+
+    def __repr__(self) -> str:
+        return f"Database({self.url!r})"
+
+
+_databases: "weakref.WeakSet[Database]" = weakref.WeakSet()
+_rebuilt: dict[tuple[Settings, bytes], Database] = {}
+
+
+def _rebuild(settings: Settings, hooks_pickle: bytes) -> Database:
+    """Unpickle: a process that receives many copies uses one database, and so one session per namespace."""
+    key = (settings, hooks_pickle)
+    database = _rebuilt.get(key)
+    if database is None or database._connection.closed:
+        while len(_rebuilt) >= _REBUILT_MAX:
+            del _rebuilt[next(iter(_rebuilt))]
+        database = _rebuilt[key] = Database(Connection(settings, unpickle_hooks(hooks_pickle)))
+    return database
+
+
+def _forget_links() -> None:
+    for database in _databases:
+        database._links = {}
+        database._lock = threading.Lock()
+
+
+# A forked child must make sessions of its own: two processes numbering one session would answer for each other.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_links)

@@ -1,0 +1,188 @@
+"""What a sync and an async database have in common: settings, hooks, Ray, and questions about the whole database."""
+
+import asyncio
+import contextlib
+import hashlib
+import pickle
+import random
+import threading
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+import ray
+from ray import cloudpickle
+from ray.exceptions import RayError
+
+from parquedb.clock import SystemClock
+from parquedb.cluster import ray_runtime
+from parquedb.cluster.placement import find, served_namespaces
+from parquedb.errors import ConfigurationError, InvalidInputError, InvalidPathError
+from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
+from parquedb.settings import Settings
+from parquedb.storage.keys import decode_segment
+from parquedb.storage.layers import wrap_backend
+from parquedb.storage.open import open_backend
+from parquedb.storage.probe import probe
+
+T = TypeVar("T")
+
+HEALTH_TIMEOUT_S = 5.0
+
+_probed: set[str] = set()
+_probe_lock = threading.Lock()
+
+
+class Connection:
+    """One database as this process uses it. Holds no sockets itself; safe to share between threads.
+
+    Attributes:
+        settings: With an absolute URL.
+        hooks: The process's hooks and this connection's.
+        hooks_pickle: The hook objects, for actors and for other processes.
+    """
+
+    def __init__(self, settings: Settings, hook_objects: Iterable[object] = ()) -> None:
+        """Register the hooks; Ray and storage are not touched yet.
+
+        Raises:
+            ConfigurationError: a hook cannot be loaded, or cannot travel to an actor.
+        """
+        self.settings = settings
+        objects = list(hook_objects)
+        self.hooks = HookRegistry(global_hook_registry)
+        for hook in load_hooks([*settings.hooks, *objects]):
+            self.hooks.register_hook(hook)
+        self.hooks_pickle = _pickle_hooks(objects) if objects else b""
+        self.closed = False
+        self._joined = False
+        self._lock = threading.Lock()
+
+    def join(self) -> None:
+        """Make sure that Ray runs in this process.
+
+        Raises:
+            InvalidInputError: the database has been closed.
+            RpcUnavailableError: the Ray cluster cannot be joined.
+        """
+        if self.closed:
+            raise InvalidInputError("this database has been closed; call connect() again")
+        with self._lock:
+            if not self._joined or not ray.is_initialized():
+                ray_runtime.join(self.settings, counted=not self._joined)
+                self._joined = True
+
+    def leave(self, release: Callable[[], None]) -> None:
+        """Let go of Ray; the last user of a Ray that we started ends it, after `release` has run."""
+        self.closed = True
+        with self._lock:
+            if self._joined:
+                self._joined = False
+                ray_runtime.leave(release)
+
+    def probe_storage(self) -> None:
+        """Try the store once per process and database (`memory://` lives inside the actors and is not tried).
+
+        Raises:
+            ConfigurationError: the store cannot hold a database.
+        """
+        settings = self.settings
+        # The digest also tells credentials and endpoints apart, without keeping them.
+        identity = hashlib.sha256(pickle.dumps(settings)).hexdigest()
+        with _probe_lock:
+            if settings.url.startswith("memory:") or identity in _probed:
+                return
+            run_blocking(self._probe())
+            _probed.add(identity)
+
+    async def _probe(self) -> None:
+        backend = open_backend(self.settings)
+        try:
+            await probe(backend)
+        finally:
+            await backend.close()
+
+    def namespaces(self) -> list[str]:
+        """List the namespaces that are stored, and those that an actor here serves already; sorted."""
+        found = set(served_namespaces(self.settings)) if ray.is_initialized() else set()
+        if not self.settings.url.startswith("memory:"):
+            found.update(run_blocking(self._stored_namespaces()))
+        return sorted(found)
+
+    async def _stored_namespaces(self) -> list[str]:
+        storage = wrap_backend(
+            open_backend(self.settings),
+            self.settings.storage,
+            clock=SystemClock(),
+            hooks=self.hooks,
+            rng=random.Random(),  # noqa: S311 - jitter
+        )
+        try:
+            folders = await storage.list_folders("")
+        finally:
+            await storage.close()
+        names = []
+        for folder in folders:
+            # Our own folders (`~probe`) and foreign ones are no namespaces.
+            with contextlib.suppress(InvalidPathError):
+                names.append(decode_segment(folder))
+        return names
+
+    def health(self) -> dict[str, Any]:
+        """Ask every owner in this cluster how it is.
+
+        Returns:
+            `status` (the worst of all: `healthy`, `degraded`, `unhealthy`) and `namespaces`, by name.
+        """
+        self.join()
+        handles = {name: find(self.settings, name) for name in served_namespaces(self.settings)}
+        replies = {name: handle.health.remote() for name, handle in handles.items() if handle is not None}
+        if replies:
+            ray.wait(list(replies.values()), num_returns=len(replies), timeout=HEALTH_TIMEOUT_S)
+        reports = {name: _report(reply) for name, reply in replies.items()}
+        statuses = {report["status"] for report in reports.values()}
+        worst = next((status for status in ("unhealthy", "degraded") if status in statuses), "healthy")
+        return {"status": worst, "namespaces": reports}
+
+
+def run_blocking(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on a loop of its own; works inside and outside of a running loop."""
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(asyncio.run(work))
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="parquedb-blocking", daemon=True)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+def _report(reply: Any) -> dict[str, Any]:
+    try:
+        report: dict[str, Any] = ray.get(reply, timeout=0.01)
+    except RayError as error:
+        return {"status": "unhealthy", "state": "unreachable", "error": type(error).__name__}
+    return report
+
+
+def _pickle_hooks(objects: list[object]) -> bytes:
+    try:
+        pickled: bytes = cloudpickle.dumps(objects)  # type: ignore[no-untyped-call] # Ray's own copy has no types
+    except Exception as error:
+        message = (
+            f"the hooks cannot travel to an actor: {type(error).__name__}: {error}; give them as 'module:attribute'"
+        )
+        raise ConfigurationError(message, setting="hooks") from error
+    return pickled
+
+
+def unpickle_hooks(pickled: bytes) -> list[object]:
+    """Return the hook objects of a connection that was pickled."""
+    objects: list[object] = cloudpickle.loads(pickled) if pickled else []
+    return objects

@@ -1,0 +1,205 @@
+"""One operation on its way to the owner: its request id, its deadline, and what to do after each failure.
+
+No I/O and no waiting here; the two clients ask `Delivery.after` and act on the answer.
+
+    reply lost        may have been applied: the same request id again, at whoever owns the namespace now
+    fenced            not applied: activate the owner the name leads to, then again
+    backpressure      not applied: again after `retry_after`, at most `BACKPRESSURE_RETRIES_MAX` times
+    outcome unknown   the owner does not know either: again, the new owner's log decides
+    anything else     the caller's answer, unless an earlier attempt may have been applied and this one was not tried
+"""
+
+import random
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from parquedb.actors.operations import Operation, Request
+from parquedb.cluster.coalescer import DeadlinePassed
+from parquedb.cluster.sessions import parse_request_id, request_id_text
+from parquedb.documents.codec import encode
+from parquedb.errors import (
+    BackpressureError,
+    FencedError,
+    OutcomeUnknownError,
+    ParqueDBError,
+    RpcError,
+    TimeoutError,  # noqa: A004 - the public name of the error
+)
+
+BACKPRESSURE_RETRIES_MAX = 3
+UNKNOWN_RETRIES_MAX = 4
+BACKOFF_BASE_S = 0.05
+BACKOFF_MAX_S = 1.0
+
+_CONTAINERS = frozenset({dict, list, tuple})
+
+
+class ReplyLost(Exception):  # noqa: N818 - a turn of control that never reaches a user
+    """A call got no reply and never will; it may have run."""
+
+
+class Step(NamedTuple):
+    """What to do next: wait, then send again, perhaps after making sure who the owner is.
+
+    Attributes:
+        delay_s: Seconds to wait.
+        activate: Whether to resolve the name and activate the owner first.
+    """
+
+    delay_s: float
+    activate: bool
+
+
+class Delivery:
+    """The state of one operation between its first attempt and its answer.
+
+    Attributes:
+        request: The request id of a write, once it has one.
+        deadline_s: When the caller stops waiting (monotonic seconds).
+    """
+
+    __slots__ = ("_failures", "_first_s", "_in_doubt", "_operation", "_random", "_traceparent", "deadline_s", "request")
+
+    def __init__(
+        self,
+        operation: Operation,
+        *,
+        now_s: float,
+        timeout_s: float,
+        traceparent: str | None = None,
+        uniform: "random.Random | None" = None,
+    ) -> None:
+        """Start with an operation that has not been sent."""
+        request = operation.request
+        self.request: Request | None = parse_request_id(request) if isinstance(request, str) else request
+        self.deadline_s = now_s + timeout_s
+        self._operation = operation
+        self._first_s = now_s
+        self._traceparent = traceparent
+        self._in_doubt = False
+        self._failures = 0
+        self._random = uniform or _random
+
+    @property
+    def needs_request(self) -> bool:
+        """Whether this write still lacks its request id."""
+        return self.request is None and self._operation.is_write
+
+    def part(self, now_s: float) -> bytes:
+        """Return the encoded operation as it is to be sent now.
+
+        Raises:
+            ValidationError: a value is of a type that documents cannot hold.
+        """
+        operation, request = self._operation, self.request
+        return encode(
+            [
+                operation.kind,
+                operation.id,
+                utc(operation.body),
+                utc(operation.options) or None,
+                list(request) if isinstance(request, tuple) else request,
+                self._traceparent,
+                max(0.0, self.deadline_s - now_s),
+                now_s - self._first_s if self._failures else 0.0,
+            ]
+        )
+
+    def after(self, error: BaseException, now_s: float, *, sent: bool = True) -> Step:
+        """Decide what follows a failed attempt.
+
+        Args:
+            error: What the attempt came to.
+            now_s: Monotonic seconds.
+            sent: Whether the operation itself was on its way, not only the question who owns the namespace.
+
+        Raises:
+            ParqueDBError: the answer for the caller.
+            BaseException: `error` itself, when it is none of ours.
+        """
+        self._failures += 1
+        if isinstance(error, DeadlinePassed):
+            self._in_doubt |= error.sent
+            raise self._expired(None)
+        if isinstance(error, ReplyLost):
+            self._in_doubt |= sent
+            step = Step(self._backoff_s(), activate=True)
+        elif isinstance(error, FencedError):
+            step = Step(self._backoff_s(), activate=True)
+        elif isinstance(error, OutcomeUnknownError):
+            self._in_doubt = True
+            if self._failures > UNKNOWN_RETRIES_MAX:
+                raise self._unknown(error)
+            step = Step(self._backoff_s(), activate=False)
+        elif isinstance(error, BackpressureError) and self._failures <= BACKPRESSURE_RETRIES_MAX:
+            # Never earlier than asked, and spread: a crowd told "in a second" must not come back as one.
+            step = Step((error.retry_after or BACKOFF_BASE_S) * (1 + self._random.random()), activate=False)
+        else:
+            # A call that failed in a way nobody foresaw may have come as far as the log.
+            self._in_doubt |= sent and type(error) is RpcError
+            raise self._final(error)
+        if now_s + step.delay_s >= self.deadline_s:
+            raise self._expired(error)
+        return step
+
+    def _backoff_s(self) -> float:
+        # The first retry leaves at once: most failures are an owner that has just moved.
+        if self._failures == 1:
+            return 0.0
+        return self._random.uniform(0.0, min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0 ** min(self._failures, 16)))
+
+    def _expired(self, error: BaseException | None) -> ParqueDBError:
+        if self._in_doubt and self._operation.is_write:
+            return self._unknown(error)
+        if isinstance(error, ParqueDBError) and not isinstance(error, OutcomeUnknownError):
+            return error
+        timeout_s = self.deadline_s - self._first_s
+        return TimeoutError(
+            f"{self._operation.kind} had no answer within {timeout_s:.3g} s",
+            timeout_s=timeout_s,
+            cause=error,
+        )
+
+    def _final(self, error: BaseException) -> BaseException:
+        """The answer of an attempt that was refused: an earlier one may still have been applied."""
+        undecided = isinstance(error, ParqueDBError) and (error.retryable or type(error) is RpcError)
+        return self._unknown(error) if self._in_doubt and undecided and self._operation.is_write else error
+
+    def _unknown(self, error: BaseException | None) -> OutcomeUnknownError:
+        text = request_id_text(self.request) if self.request is not None else None
+        return OutcomeUnknownError(
+            f"{self._operation.kind} may or may not have been applied; the same call with request_id={text!r} "
+            "finds out and never applies it twice",
+            request_id=text,
+            cause=error,
+        )
+
+
+def utc(value: Any) -> Any:
+    """Return `value` with naive datetimes as UTC: MessagePack has no other kind. Copies only what must change."""
+    kind = type(value)
+    if kind is dict or isinstance(value, Mapping):
+        return {key: utc(item) for key, item in value.items()} if _holds_datetime(value.values()) else value
+    if kind is list or kind is tuple:
+        return [utc(item) for item in value] if _holds_datetime(value) else value
+    if kind is datetime and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    return value
+
+
+def _holds_datetime(values: Any) -> bool:
+    kinds = set(map(type, values))
+    if datetime in kinds:
+        return True
+    if kinds.isdisjoint(_CONTAINERS):
+        return False
+    return any(
+        _holds_datetime(value.values() if type(value) is dict else value)
+        for value in values
+        if type(value) in _CONTAINERS
+    )
+
+
+# Retries of many processes must not fall together; nothing here is secret.
+_random = random.Random()  # noqa: S311 - jitter

@@ -1,0 +1,215 @@
+"""The way of operations from one process to one namespace: lanes, sessions and retries put together.
+
+Three lanes, so that nobody waits for a stranger's slow answer: single writes, reads by id, and everything that may be
+long (queries, bulk writes), which travels alone.
+"""
+
+import asyncio
+import builtins
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from parquedb.actors.operations import Operation, Outcome, Request
+from parquedb.cluster.calls import NamespaceCalls, reply_to, wait_for
+from parquedb.cluster.coalescer import DeadlinePassed, LoopCoalescer, NoReplyYet, ThreadCoalescer
+from parquedb.cluster.delivery import Delivery
+from parquedb.cluster.sessions import SessionPool
+from parquedb.errors import OutcomeUnknownError
+from parquedb.observability.propagation import current_traceparent
+from parquedb.settings import Settings
+
+BULK_CALLS_MAX = 64
+"""Long operations of one process that may be under way to one namespace (count); more of them queue."""
+
+_SINGLE_WRITES = frozenset({"create", "update", "replace", "delete", "restore"})
+
+
+class _Link:
+    """What both links share: the actor's calls and the request ids."""
+
+    def __init__(self, settings: Settings, namespace: str, hooks: bytes) -> None:
+        self._pool = SessionPool(window=settings.engine.session_window)
+        self.calls = NamespaceCalls(settings, namespace, hooks, on_activated=self._pool.learn)
+        self._namespace = namespace
+
+    def _begin(self, operation: Operation, timeout_s: float) -> Delivery:
+        return Delivery(operation, now_s=time.monotonic(), timeout_s=timeout_s, traceparent=current_traceparent())
+
+    def _finish(self, delivery: Delivery, error: BaseException | None) -> None:
+        if delivery.request is None:
+            return
+        if isinstance(error, OutcomeUnknownError):
+            self._pool.park(delivery.request)
+        else:
+            self._pool.settle(delivery.request)
+
+    def _left_s(self, delivery: Delivery) -> float:
+        return max(0.0, delivery.deadline_s - time.monotonic())
+
+
+class SyncLink(_Link):
+    """For threads; the calling thread does all the work."""
+
+    def __init__(self, settings: Settings, namespace: str, hooks: bytes) -> None:
+        """Prepare; nothing is sent yet."""
+        super().__init__(settings, namespace, hooks)
+
+        def lane(calls_max: int, ops_max: int) -> ThreadCoalescer:
+            bytes_max = settings.client.batch_bytes_max
+            return ThreadCoalescer(self.calls, calls_max=calls_max, ops_max=ops_max, bytes_max=bytes_max)
+
+        self._writes, self._reads = (
+            lane(settings.client.calls_in_flight_max, settings.client.batch_ops_max) for _ in range(2)
+        )
+        self._bulk = lane(BULK_CALLS_MAX, 1)
+
+    def deliver(self, operation: Operation, timeout_s: float) -> Outcome:
+        """Send an operation until it has an answer.
+
+        Raises:
+            ParqueDBError: the answer was a refusal, or there was none in time.
+        """
+        delivery = self._begin(operation, timeout_s)
+        kind = operation.kind
+        lane = self._writes if kind in _SINGLE_WRITES else self._reads if kind == "get" else self._bulk
+
+        def attempt() -> Outcome:
+            if delivery.needs_request:
+                delivery.request = self._pool.take() or self._first_request(delivery)
+            return lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
+
+        return self._insist(delivery, attempt)
+
+    def ask(self, method: str, timeout_s: float) -> Any:
+        """Call a method of the actor that takes no arguments and may run twice.
+
+        Raises:
+            ParqueDBError: it failed, or did not answer in time.
+        """
+        delivery = self._begin(Operation(method), timeout_s)
+
+        def attempt() -> Outcome:
+            try:
+                reply = getattr(self.calls.handle(), method).remote()
+                return Outcome(wait_for(reply, self._namespace, self._left_s(delivery)))
+            except NoReplyYet:
+                raise DeadlinePassed(sent=True) from None
+
+        return self._insist(delivery, attempt).value
+
+    def _insist(self, delivery: Delivery, attempt: Callable[[], Outcome]) -> Outcome:
+        """Try until there is an answer; whatever it is, the request id is settled or parked."""
+        seen, activate = self.calls.generation, False
+        final: BaseException | None = None
+        try:
+            while True:
+                activating = activate
+                try:
+                    if activating:
+                        self.calls.activate(seen, self._left_s(delivery))
+                        activate = activating = False
+                    seen = self.calls.generation
+                    outcome = attempt()
+                    failure: BaseException | None = outcome.error
+                    if failure is None:
+                        return outcome
+                except Exception as error:  # noqa: BLE001 - `after` sorts them
+                    failure = error
+                sent = not (activating or delivery.needs_request)
+                step = delivery.after(failure, time.monotonic(), sent=sent)
+                activate = activate or step.activate
+                time.sleep(step.delay_s)
+        except BaseException as error:
+            final = error
+            raise
+        finally:
+            self._finish(delivery, final)
+
+    def _first_request(self, delivery: Delivery) -> Request | None:
+        self.calls.activate(self.calls.generation, self._left_s(delivery))
+        return self._pool.take()
+
+
+class AsyncLink(_Link):
+    """For the coroutines of one event loop."""
+
+    def __init__(self, settings: Settings, namespace: str, hooks: bytes) -> None:
+        """Prepare on the running loop; nothing is sent yet."""
+        super().__init__(settings, namespace, hooks)
+
+        def lane(calls_max: int, ops_max: int) -> LoopCoalescer:
+            bytes_max = settings.client.batch_bytes_max
+            return LoopCoalescer(self.calls.send, calls_max=calls_max, ops_max=ops_max, bytes_max=bytes_max)
+
+        self._writes, self._reads = (
+            lane(settings.client.calls_in_flight_max, settings.client.batch_ops_max) for _ in range(2)
+        )
+        self._bulk = lane(BULK_CALLS_MAX, 1)
+
+    async def deliver(self, operation: Operation, timeout_s: float) -> Outcome:
+        """Send an operation until it has an answer.
+
+        Raises:
+            ParqueDBError: the answer was a refusal, or there was none in time.
+        """
+        delivery = self._begin(operation, timeout_s)
+        kind = operation.kind
+        lane = self._writes if kind in _SINGLE_WRITES else self._reads if kind == "get" else self._bulk
+
+        async def attempt() -> Outcome:
+            if delivery.needs_request:
+                delivery.request = self._pool.take() or await self._first_request(delivery)
+            return await lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
+
+        return await self._insist(delivery, attempt)
+
+    async def ask(self, method: str, timeout_s: float) -> Any:
+        """Call a method of the actor that takes no arguments and may run twice.
+
+        Raises:
+            ParqueDBError: it failed, or did not answer in time.
+        """
+        delivery = self._begin(Operation(method), timeout_s)
+
+        async def attempt() -> Outcome:
+            handle = await asyncio.to_thread(self.calls.handle)
+            try:
+                async with asyncio.timeout(self._left_s(delivery)):
+                    return Outcome(await reply_to(getattr(handle, method).remote(), self._namespace))
+            except builtins.TimeoutError:
+                raise DeadlinePassed(sent=True) from None
+
+        return (await self._insist(delivery, attempt)).value
+
+    async def _insist(self, delivery: Delivery, attempt: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """Try until there is an answer; whatever it is, the request id is settled or parked."""
+        seen, activate = self.calls.generation, False
+        final: BaseException | None = None
+        try:
+            while True:
+                activating = activate
+                try:
+                    if activating:
+                        await self.calls.activate_async(seen, self._left_s(delivery))
+                        activate = activating = False
+                    seen = self.calls.generation
+                    outcome = await attempt()
+                    failure: BaseException | None = outcome.error
+                    if failure is None:
+                        return outcome
+                except Exception as error:  # noqa: BLE001 - `after` sorts them
+                    failure = error
+                sent = not (activating or delivery.needs_request)
+                step = delivery.after(failure, time.monotonic(), sent=sent)
+                activate = activate or step.activate
+                await asyncio.sleep(step.delay_s)
+        except BaseException as error:
+            final = error
+            raise
+        finally:
+            self._finish(delivery, final)
+
+    async def _first_request(self, delivery: Delivery) -> Request | None:
+        await self.calls.activate_async(self.calls.generation, self._left_s(delivery))
+        return self._pool.take()

@@ -1,0 +1,58 @@
+"""Which actor serves a namespace: a name that every process derives alike from the database and the namespace."""
+
+import hashlib
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from parquedb.errors import ConfigurationError
+from parquedb.settings import Settings
+from parquedb.storage.keys import decode_segment, encode_segment
+
+_PREFIX = "parquedb"
+_DIGEST_CHARS = 16
+
+
+def canonical_url(url: str) -> str:
+    """Return one spelling for every way to write the same database: absolute paths, no trailing slashes.
+
+    A relative path is resolved here, for an actor has another working directory.
+
+    Raises:
+        ConfigurationError: the scheme is none of `file`, `s3`, `memory`, or a part is missing.
+    """
+    scheme, colon, rest = url.partition("://")
+    if not colon:
+        return str(Path(os.path.realpath(Path(url).expanduser())))
+    scheme = scheme.lower()
+    if scheme == "file":
+        parts = urlsplit(url)
+        if parts.netloc not in {"", "localhost"}:
+            raise ConfigurationError(f"url {url!r}: a file URL has three slashes: file:///path", setting="url")
+        return str(Path(os.path.realpath(unquote(parts.path))))
+    if scheme in {"s3", "memory"}:
+        bucket, _, prefix = rest.partition("/")
+        if scheme == "s3" and not bucket:
+            raise ConfigurationError(f"url {url!r}: expected s3://bucket/prefix", setting="url")
+        return f"{scheme}://" + "/".join([bucket, *filter(None, prefix.split("/"))]).rstrip("/")
+    raise ConfigurationError(
+        f"url {url!r}: expected a path, file:///path, s3://bucket/prefix or memory://name", setting="url"
+    )
+
+
+def database_name(settings: Settings) -> str:
+    """Return the part of an actor's name that stands for the database."""
+    endpoint = (settings.endpoint_url or "").rstrip("/").lower()
+    text = f"{canonical_url(settings.url)}\n{endpoint}"
+    return f"{_PREFIX}:{hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARS]}:"
+
+
+def actor_name(settings: Settings, namespace: str) -> str:
+    """Return the name of the actor that serves `namespace`, unique within the Ray namespace."""
+    return database_name(settings) + encode_segment(namespace)
+
+
+def namespace_of(settings: Settings, name: str) -> str | None:
+    """Return the namespace an actor of this database serves; None for any other actor's name."""
+    prefix = database_name(settings)
+    return decode_segment(name.removeprefix(prefix)) if name.startswith(prefix) else None

@@ -1,0 +1,43 @@
+"""Finding the actor of a namespace, or starting it."""
+
+from typing import Any
+
+import ray
+import ray.util
+
+from parquedb.actors.namespace_actor import RemoteNamespaceActor
+from parquedb.cluster.naming import actor_name, namespace_of
+from parquedb.settings import Settings
+
+
+def find_or_create(settings: Settings, namespace: str, hooks: bytes = b"") -> Any:
+    """Return the handle of the actor that serves `namespace`; every process gets the same one.
+
+    Args:
+        settings: Of the database; an actor that runs already keeps those it was started with.
+        namespace: A checked name.
+        hooks: Pickled hook objects for a new actor.
+    """
+    # Detached: the owner outlives the process that happened to call first. Ray restarts it after a crash; what storage
+    # holds decides whether it still is the owner.
+    return RemoteNamespaceActor.options(
+        name=actor_name(settings, namespace),
+        namespace=settings.ray_namespace,
+        lifetime="detached",
+        get_if_exists=True,
+    ).remote(settings, namespace, hooks)
+
+
+def find(settings: Settings, namespace: str) -> Any | None:
+    """Return the handle of the actor that serves `namespace`; None when there is none."""
+    try:
+        return ray.get_actor(actor_name(settings, namespace), settings.ray_namespace)
+    except ValueError:
+        return None
+
+
+def served_namespaces(settings: Settings) -> list[str]:
+    """List the namespaces of this database that have an actor in this cluster, sorted."""
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    names = (namespace_of(settings, each["name"]) for each in actors if each["namespace"] == settings.ray_namespace)
+    return sorted(name for name in names if name is not None)

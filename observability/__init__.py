@@ -1,0 +1,1 @@
+"""What happened: hooks, and the spans, metrics and logs made from them."""

@@ -1,0 +1,155 @@
+"""Sending spans to a collector, set up by the standard `OTEL_*` variables and by nothing else.
+
+Nothing is exported unless a variable asks for it or the caller brings a provider:
+
+    OTEL_SDK_DISABLED=true              nothing, whatever else is set
+    OTEL_TRACES_EXPORTER                `otlp`, `console`, `none`, or several with commas
+    OTEL_EXPORTER_OTLP_ENDPOINT         alone means `otlp`; also OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
+    OTEL_EXPORTER_OTLP_PROTOCOL         `http/protobuf` (the default) or `grpc`; also OTEL_EXPORTER_OTLP_TRACES_PROTOCOL
+
+Headers, certificates, compression, sampling, batching and resource attributes are read by the SDK itself. An
+application that has set a global provider keeps it: the hook then uses that one, and its owner shuts it down.
+
+Source:
+    OpenTelemetry specification, "OpenTelemetry Environment Variable Specification" and "OTLP Exporter Configuration".
+"""
+
+import atexit
+import importlib
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor, SpanExporter
+
+from parquedb.errors import ConfigurationError
+from parquedb.observability.tracing import OpenTelemetryHook
+
+SHUTDOWN_S = 2.0
+"""Seconds that closing may take when the collector does not answer."""
+
+# Looked up on first use: gRPC costs 50 ms and 20 MB that HTTP users need not pay.
+_PROTOCOLS = {
+    "http/protobuf": "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
+}
+_EXPORTERS = ("otlp", "console", "none")
+
+
+@dataclass(slots=True, eq=False)
+class Telemetry:
+    """The hook to register, and what has to be closed at the end.
+
+    Attributes:
+        hook: Makes the spans.
+        provider: The provider they go through; None for a global one that the application owns.
+    """
+
+    hook: OpenTelemetryHook
+    provider: TracerProvider | None = None
+    _exporters: list[SpanExporter] = field(default_factory=list)
+    _closed: bool = False
+
+    def shutdown(self, timeout_s: float = SHUTDOWN_S) -> None:
+        """Send what is waiting and close, in at most `timeout_s` seconds; what was not sent by then is lost.
+
+        May be called again, and runs at exit if nobody called it. Leaves alone a provider that the caller brought.
+        """
+        if self._closed or not self._exporters or self.provider is None:
+            return
+        self._closed = True
+        atexit.unregister(self.shutdown)
+        deadline_s = time.monotonic() + timeout_s
+        # The SDK waits up to 30 s here and offers no shorter wait, so it waits on a thread that we need not join.
+        closing = threading.Thread(target=self.provider.shutdown, name="parquedb-otel-shutdown", daemon=True)
+        try:
+            closing.start()
+            closing.join(timeout_s * 0.75)
+        except RuntimeError:  # The interpreter is past starting threads.
+            closing = threading.current_thread()
+        if closing.is_alive():
+            # Interrupts the exporter's pause between two attempts; the rest of the time is for it to notice.
+            for exporter in self._exporters:
+                exporter.shutdown()
+            if closing is not threading.current_thread():
+                closing.join(max(0.0, deadline_s - time.monotonic()))
+
+
+def configure_tracing(
+    tracer_provider: trace.TracerProvider | None = None,
+    *,
+    service_name: str = "parquedb",
+    environ: Mapping[str, str] | None = None,
+) -> Telemetry | None:
+    """Set tracing up as the environment says; None when nothing asks for it.
+
+    Args:
+        tracer_provider: Use this one, whatever the environment says; the caller closes it.
+        service_name: `service.name` of the spans, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES has one.
+        environ: The variables that select exporters; the process's own by default.
+
+    Raises:
+        ConfigurationError: A variable asks for an exporter or a protocol that does not exist.
+    """
+    environ = os.environ if environ is None else environ
+    if tracer_provider is not None:
+        return Telemetry(OpenTelemetryHook(tracer_provider))
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return None
+    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return Telemetry(OpenTelemetryHook())
+    exporters = [_exporter(name, environ) for name in _wanted(environ)]
+    if not exporters:
+        return None
+    # Our own bounded shutdown runs at exit instead of the SDK's.
+    provider = TracerProvider(resource=_resource(service_name), shutdown_on_exit=False)
+    for exporter in exporters:
+        console = isinstance(exporter, ConsoleSpanExporter)
+        provider.add_span_processor(SimpleSpanProcessor(exporter) if console else BatchSpanProcessor(exporter))
+    telemetry = Telemetry(OpenTelemetryHook(provider), provider, exporters)
+    atexit.register(telemetry.shutdown)
+    return telemetry
+
+
+def _wanted(environ: Mapping[str, str]) -> list[str]:
+    asked = environ.get("OTEL_TRACES_EXPORTER", "").strip()
+    if not asked:
+        endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+        return ["otlp"] if any(environ.get(name, "").strip() for name in endpoints) else []
+    names = list(dict.fromkeys(name.strip().lower() for name in asked.split(",") if name.strip()))
+    for name in names:
+        if name not in _EXPORTERS:
+            raise ConfigurationError(
+                f"OTEL_TRACES_EXPORTER: expected some of {', '.join(_EXPORTERS)}; got {name!r}",
+                setting="OTEL_TRACES_EXPORTER",
+            )
+    return [] if "none" in names else names
+
+
+def _exporter(name: str, environ: Mapping[str, str]) -> SpanExporter:
+    if name == "console":
+        return ConsoleSpanExporter()
+    variable = next(
+        (one for one in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL") if environ.get(one)), ""
+    )
+    protocol = environ.get(variable, "http/protobuf").strip().lower()
+    if protocol not in _PROTOCOLS:
+        raise ConfigurationError(
+            f"{variable}: expected one of {', '.join(_PROTOCOLS)}; got {protocol!r}", setting=variable
+        )
+    module: Any = importlib.import_module(_PROTOCOLS[protocol])
+    exporter: SpanExporter = module.OTLPSpanExporter()
+    return exporter
+
+
+def _resource(service_name: str) -> Resource:
+    # `Resource.create` lets the environment's name win only over its own default, so ours goes in underneath.
+    resource = Resource.create()
+    named = str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service")
+    return resource.merge(Resource({SERVICE_NAME: service_name})) if named else resource

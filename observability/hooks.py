@@ -1,0 +1,286 @@
+"""Announcing what happens to whoever registered for it, without ever changing what happens.
+
+A hook is any object with some of these callbacks, synchronous or async:
+
+    on_query_start(ctx)      on_query_end(ctx, result)      on_query_error(ctx, error)
+    on_mutation_start(ctx)   on_mutation_end(ctx, result)   on_mutation_error(ctx, error)
+    on_storage_start(ctx)    on_storage_end(ctx, result)    on_storage_error(ctx, error)
+    on_commit_start(ctx)     on_commit_end(ctx, result)     on_commit_error(ctx, error)     on_commit(ctx, result)
+    on_flush(ctx)   on_compaction(ctx)   on_cold_start(ctx)   on_circuit_change(ctx)
+
+`on_commit` is called like `on_commit_end`, after it. See `parquedb.observability.contexts` for the arguments and
+`parquedb.observability.callbacks` for what becomes of a callback that is async, slow or broken.
+"""
+
+import importlib
+import inspect
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from parquedb.errors import ConfigurationError
+from parquedb.observability.callbacks import CallbackRunner, Entry, HookStats
+from parquedb.observability.logs import get_logger
+
+Group = Literal["query", "mutation", "storage", "commit"]
+"""Operations: they start, then end once, well or badly."""
+
+Event = Literal["flush", "compaction", "cold_start", "circuit_change"]
+"""Things that have happened: one callback each."""
+
+GROUPS: tuple[Group, ...] = ("query", "mutation", "storage", "commit")
+EVENTS: tuple[Event, ...] = ("flush", "compaction", "cold_start", "circuit_change")
+CALLBACKS = frozenset(
+    [f"on_{group}_{moment}" for group in GROUPS for moment in ("start", "end", "error")]
+    + [f"on_{event}" for event in EVENTS]
+    + ["on_commit"]
+)
+"""Every callback name a hook may have."""
+
+_logger = get_logger(__name__)
+
+
+class _Listener:
+    """The callbacks of one hook for one group, looked up once."""
+
+    __slots__ = ("ends", "entry", "error", "runner", "start")
+
+    def __init__(self, entry: Entry, runner: CallbackRunner, group: str) -> None:
+        self.entry = entry
+        self.runner = runner
+        self.start = _callback(entry.hook, f"on_{group}_start")
+        self.error = _callback(entry.hook, f"on_{group}_error")
+        ends = [_callback(entry.hook, f"on_{group}_end")]
+        if group == "commit":
+            ends.append(_callback(entry.hook, "on_commit"))
+        self.ends = tuple(end for end in ends if end is not None)
+
+    def __bool__(self) -> bool:
+        return self.start is not None or self.error is not None or bool(self.ends)
+
+
+class Operation:
+    """An announced start that waits for its one ending.
+
+    Attributes:
+        context: What the hooks were told at the start.
+    """
+
+    __slots__ = ("_group", "_listeners", "_started_s", "context")
+
+    def __init__(self, group: str, context: Any, listeners: list[_Listener]) -> None:
+        self.context = context
+        self._group = group
+        self._listeners = listeners
+        self._started_s = time.perf_counter()
+
+    def elapsed_s(self) -> float:
+        """Return seconds since the start, for a result's `duration_s`."""
+        return time.perf_counter() - self._started_s
+
+    def end(self, result: Any) -> None:
+        """Tell the hooks that it went well, last started first; only the first ending counts."""
+        listeners, self._listeners = self._listeners, []
+        for listener in reversed(listeners):
+            for end in listener.ends:
+                listener.runner.call(listener.entry, self._group, end, self.context, result)
+
+    def error(self, error: BaseException) -> None:
+        """Tell the hooks that it failed, last started first; only the first ending counts."""
+        listeners, self._listeners = self._listeners, []
+        for listener in reversed(listeners):
+            if listener.error is not None:
+                listener.runner.call(listener.entry, self._group, listener.error, self.context, error)
+
+
+class HookRegistry:
+    """The hooks of one connection or one actor, and those of its parent.
+
+    Registering is rare and locked; announcing reads one immutable table and takes no lock. Every registration stands
+    by itself: an object registered twice is called twice.
+
+    Attributes:
+        active: Whether any hook is registered here or in the parent; while False, callers need build no context.
+    """
+
+    def __init__(
+        self,
+        parent: "HookRegistry | None" = None,
+        *,
+        slow_s: float = 0.05,
+        slow_calls_max: int = 3,
+        outstanding_max: int = 1000,
+    ) -> None:
+        """Make an empty registry.
+
+        Args:
+            parent: A registry whose hooks, present and future, hear everything announced here as well.
+            slow_s: A synchronous callback that takes longer (seconds) counts as slow.
+            slow_calls_max: Slow callbacks after which a hook is moved to a background thread.
+            outstanding_max: Async and background callbacks that may be under way; more are dropped.
+        """
+        self.active = False
+        self._parent = parent
+        self._children: weakref.WeakSet[HookRegistry] = weakref.WeakSet()
+        self._runner = CallbackRunner(slow_s=slow_s, slow_calls_max=slow_calls_max, outstanding_max=outstanding_max)
+        self._entries: tuple[Entry, ...] = ()
+        self._operations: dict[str, tuple[_Listener, ...]] = {}
+        self._events: dict[str, tuple[tuple[Entry, CallbackRunner, Callable[..., Any]], ...]] = {}
+        if parent is not None:
+            with _registration:
+                parent._children.add(self)
+                self._rebuild()
+
+    def register_hook(self, hook: object) -> Callable[[], None]:
+        """Call `hook` from now on; return a function that stops it.
+
+        The returned function may be called any number of times. Operations already announced to the hook still
+        end for it.
+        """
+        _warn_of_unknown_callbacks(hook)
+        entry = Entry(hook)
+
+        def unregister() -> None:
+            with _registration:
+                self._entries = tuple(other for other in self._entries if other is not entry)
+                self._rebuild()
+
+        with _registration:
+            self._entries = (*self._entries, entry)
+            self._rebuild()
+        return unregister
+
+    def start(self, group: Group, context: Any) -> Operation:
+        """Announce an operation; the caller ends it with `end` or `error`. Never raises."""
+        listeners = self._operations.get(group)
+        if not listeners:
+            return _SILENT
+        # A hook whose start raised knows nothing of the operation, so it is spared the ending.
+        return Operation(
+            group,
+            context,
+            [
+                listener
+                for listener in listeners
+                if listener.start is None or listener.runner.call(listener.entry, group, listener.start, context)
+            ],
+        )
+
+    def emit(self, event: Event, context: Any) -> None:
+        """Announce something that has happened. Never raises."""
+        for entry, runner, callback in self._events.get(event, ()):
+            runner.call(entry, event, callback, context)
+
+    def stats(self) -> list[HookStats]:
+        """Return the counters of every hook that is called from here, in order of registration."""
+        return [entry.stats() for entry, _ in self._all_entries()]
+
+    async def drain(self, timeout_s: float = 1.0) -> bool:
+        """Wait for async callbacks under way, the parent's too; False when `timeout_s` seconds were not enough."""
+        done = await self._runner.drain(timeout_s)
+        return (await self._parent.drain(timeout_s) if self._parent is not None else True) and done
+
+    def _all_entries(self) -> list[tuple[Entry, CallbackRunner]]:
+        inherited = self._parent._all_entries() if self._parent is not None else []
+        return inherited + [(entry, self._runner) for entry in self._entries]
+
+    def _rebuild(self) -> None:
+        """Look every callback up again; the caller holds the registration lock."""
+        entries = self._all_entries()
+        self._operations = {
+            group: tuple(listener for pair in entries if (listener := _Listener(*pair, group))) for group in GROUPS
+        }
+        self._events = {
+            event: tuple(
+                (entry, runner, callback)
+                for entry, runner in entries
+                if (callback := _callback(entry.hook, f"on_{event}")) is not None
+            )
+            for event in EVENTS
+        }
+        self.active = bool(entries)
+        for child in self._children:
+            child._rebuild()
+
+
+# One lock for all registries: a parent and its children change together.
+_registration = threading.Lock()
+_SILENT = Operation("", None, [])
+
+global_hook_registry = HookRegistry()
+"""Hooks for every connection of this process."""
+
+
+def register_hook(hook: object) -> Callable[[], None]:
+    """Call `hook` for every connection of this process from now on; return a function that stops it."""
+    return global_hook_registry.register_hook(hook)
+
+
+def load_hooks(specs: Iterable[object]) -> list[object]:
+    """Turn what `connect(hooks=[...])` was given into hooks.
+
+    Args:
+        specs: Hooks; or `"module:attribute"` strings naming a hook, a class (instantiated without arguments) or a
+            function (called without arguments, returns a hook). An attribute may be dotted.
+
+    Raises:
+        ConfigurationError: A string is malformed, names nothing, or what it names cannot be made or is no hook.
+    """
+    return [_load_hook(spec) for spec in specs]
+
+
+def _load_hook(spec: object) -> object:
+    found = _resolve(spec) if isinstance(spec, str) else spec
+    if inspect.isclass(found) or inspect.isroutine(found):
+        try:
+            found = found()
+        except Exception as error:
+            raise ConfigurationError(
+                f"hook {spec!r} could not be made: {type(error).__name__}: {error}; expected a class or function that "
+                "needs no arguments",
+                setting="hooks",
+            ) from error
+    if not any(_callback(found, name) for name in CALLBACKS):
+        raise ConfigurationError(
+            f"hook {spec!r}: an object of type {type(found).__name__} without callbacks; expected some of "
+            f"{', '.join(sorted(CALLBACKS))}",
+            setting="hooks",
+        )
+    return found
+
+
+def _resolve(spec: str) -> Any:
+    module_name, colon, attribute = spec.partition(":")
+    if not (module_name and colon and attribute):
+        raise ConfigurationError(
+            f'hook {spec!r}: expected "module:attribute", such as "myapp.hooks:AuditHook"', setting="hooks"
+        )
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        raise ConfigurationError(
+            f"hook {spec!r}: module {module_name!r} could not be imported: {type(error).__name__}: {error}",
+            setting="hooks",
+        ) from error
+    for name in attribute.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            raise ConfigurationError(
+                f"hook {spec!r}: {module_name!r} has no {attribute!r}; expected the name of a hook, class or function",
+                setting="hooks",
+            ) from error
+    return found
+
+
+def _callback(hook: object, name: str) -> Callable[..., Any] | None:
+    found = getattr(hook, name, None)
+    return found if callable(found) else None
+
+
+def _warn_of_unknown_callbacks(hook: object) -> None:
+    unknown = [name for name in dir(hook) if name.startswith("on_") and name not in CALLBACKS and _callback(hook, name)]
+    if unknown:
+        _logger.warning("hook %r: nothing calls %s; is it misspelt?", type(hook).__qualname__, ", ".join(unknown))

@@ -1,0 +1,80 @@
+"""ParqueDB: a document database that lives in your bucket, served by Ray actors.
+
+    import parquedb
+    db = parquedb.connect("./data")
+    db.create("posts", {"title": "Hello"})
+
+The names here are the public ones. They are resolved on first use: importing the package imports neither Ray nor Arrow.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parquedb import errors as errors
+    from parquedb.cluster.async_client import AsyncDatabase as AsyncDatabase
+    from parquedb.cluster.async_collection import AsyncCollection as AsyncCollection
+    from parquedb.cluster.client import Database as Database
+    from parquedb.cluster.collection import Collection as Collection
+    from parquedb.cluster.connect import connect as connect
+    from parquedb.cluster.connect import connect_async as connect_async
+    from parquedb.cluster.pages import AsyncPage as AsyncPage
+    from parquedb.cluster.pages import Page as Page
+    from parquedb.errors import ParqueDBError as ParqueDBError
+    from parquedb.observability.hooks import HookRegistry as HookRegistry
+    from parquedb.observability.hooks import global_hook_registry as global_hook_registry
+    from parquedb.observability.hooks import register_hook as register_hook
+    from parquedb.settings import Settings as Settings
+    from parquedb.settings import load_settings as load_settings
+
+_HOMES = {
+    "AsyncCollection": "parquedb.cluster.async_collection",
+    "AsyncDatabase": "parquedb.cluster.async_client",
+    "AsyncPage": "parquedb.cluster.pages",
+    "Collection": "parquedb.cluster.collection",
+    "Database": "parquedb.cluster.client",
+    "HookRegistry": "parquedb.observability.hooks",
+    "Page": "parquedb.cluster.pages",
+    "ParqueDBError": "parquedb.errors",
+    "Settings": "parquedb.settings",
+    "connect": "parquedb.cluster.connect",
+    "connect_async": "parquedb.cluster.connect",
+    "global_hook_registry": "parquedb.observability.hooks",
+    "load_settings": "parquedb.settings",
+    "register_hook": "parquedb.observability.hooks",
+}
+
+__all__ = [
+    "AsyncCollection",
+    "AsyncDatabase",
+    "AsyncPage",
+    "Collection",
+    "Database",
+    "HookRegistry",
+    "Page",
+    "ParqueDBError",
+    "Settings",
+    "__version__",
+    "connect",
+    "connect_async",
+    "errors",
+    "global_hook_registry",
+    "load_settings",
+    "register_hook",
+]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("parquedb.errors")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'parquedb' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,341 @@
+"""Every number a user may turn, with its unit, its bounds and its environment variable.
+
+A setting comes from the call's arguments, else from the environment, else from its default. The environment variable is
+`PARQUEDB_` plus the name; one of a group has two underscores: `PARQUEDB_ENGINE__READ_LEASE_S=0.5`.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from parquedb.errors import ConfigurationError, ErrorCode
+from parquedb.errors.plain import repr_of
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+ENV_PREFIX: Final = "PARQUEDB_"
+ENV_DELIMITER: Final = "__"
+URL_CHARS_MAX: Final = 4096
+VALUE_CHARS_MAX: Final = 200
+
+_HOOK = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_EXPECTED_URL = "expected a path, file://<path>, s3://<bucket>/<prefix> or memory://<name>"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class EngineSettings(_Group):
+    """One namespace's owner: what it queues, groups, flushes, keeps and remembers."""
+
+    read_lease_s: float = Field(
+        default=0.2,
+        ge=0,
+        le=30,
+        description="Seconds for which a confirmation of ownership vouches for reads; 0 asks each time.",
+    )
+    queue_ops_max: int = Field(default=20_000, ge=1, le=1_000_000, description="Operations waiting or running.")
+    queue_bytes_max: int = Field(
+        default=64 * MIB, ge=KIB, le=4 * GIB, description="Bytes of operations waiting or running."
+    )
+    group_ops_max: int = Field(default=4096, ge=1, le=100_000, description="Writes in one commit.")
+    group_bytes_max: int = Field(
+        default=8 * MIB, ge=KIB, le=64 * MIB, description="Bytes after which a commit takes no more."
+    )
+    flush_rows: int = Field(default=50_000, ge=1, le=10_000_000, description="Changed documents that start a flush.")
+    flush_bytes: int = Field(
+        default=64 * MIB, ge=KIB, le=4 * GIB, description="Bytes of changed documents that start a flush."
+    )
+    flush_interval_s: float = Field(
+        default=60, ge=0.01, le=86_400, description="Seconds a change waits for a flush at most."
+    )
+    checkpoint_entries_max: int = Field(
+        default=128, ge=1, le=200, description="Log entries after which they are folded; writes wait at four times this."
+    )
+    checkpoint_bytes_max: int = Field(default=4 * MIB, ge=KIB, le=64 * MIB, description="The same in bytes.")
+    log_grace_s: float = Field(
+        default=120,
+        ge=1,
+        le=86_400,
+        description="Seconds a superseded log entry is kept for those who are still reading it.",
+    )
+    snapshot_grace_s: float = Field(
+        default=3600,
+        ge=1,
+        le=2_592_000,
+        description="Seconds the files of a superseded state are kept for its readers.",
+    )
+    collect_interval_s: float = Field(
+        default=60, ge=0.01, le=86_400, description="Seconds between removals of what is superseded."
+    )
+    idle_timeout_s: float = Field(
+        default=300, ge=0.1, le=2_592_000, description="Seconds without calls before the owner leaves."
+    )
+    session_window: int = Field(
+        default=256, ge=1, le=4096, description="Writes one client session may have unanswered."
+    )
+    sessions_max: int = Field(default=1000, ge=1, le=100_000, description="Client sessions remembered.")
+    session_idle_s: float = Field(
+        default=600, ge=1, le=86_400, description="Seconds an idle session is remembered at least."
+    )
+    request_ids_max: int = Field(
+        default=100_000, ge=1, le=10_000_000, description="Request ids given by callers, remembered."
+    )
+    request_id_window_s: float = Field(
+        default=600, ge=1, le=86_400, description="Seconds such an id is remembered at most."
+    )
+    document_bytes_max: int = Field(default=16 * MIB, ge=KIB, le=256 * MIB, description="Encoded size of one document.")
+    depth_max: int = Field(
+        default=100, ge=1, le=200, description="Nesting of a document or filter; the document itself is 1."
+    )
+    cache_bytes_max: int = Field(
+        default=256 * MIB, ge=0, le=1024 * GIB, description="Stored files kept in memory; 0 keeps none."
+    )
+    request_timeout_s: float = Field(
+        default=30, ge=0.001, le=3600, description="Seconds a call may take that sets no limit itself."
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        _at_most(self, "group_ops_max", "queue_ops_max")
+        # Otherwise a legal document could never be admitted.
+        _at_most(self, "document_bytes_max", "queue_bytes_max")
+        _at_most(self, "log_grace_s", "snapshot_grace_s")
+        return self
+
+
+class StorageSettings(_Group):
+    """One store: deadline, repeats, breaker, connections."""
+
+    timeout_s: float = Field(default=10, ge=0.001, le=600, description="Seconds for one attempt.")
+    retry_attempts_max: int = Field(default=4, ge=1, le=20, description="Attempts in all, the first included.")
+    retry_base_s: float = Field(
+        default=0.05, ge=0, le=10, description="Upper end of the first random wait, seconds; it doubles."
+    )
+    retry_max_s: float = Field(default=2.0, ge=0, le=60, description="Upper end of any wait, seconds.")
+    retry_budget_ratio: float = Field(default=0.2, ge=0, le=1, description="Repeats per first attempt over time.")
+    breaker_failures: int = Field(default=5, ge=1, le=10_000, description="Failures in a row that open the circuit.")
+    breaker_failure_rate: float = Field(
+        default=0.5, gt=0, le=1, description="Share of failures in the window that opens it."
+    )
+    breaker_calls_min: int = Field(
+        default=20, ge=1, le=100_000, description="Calls in the window before the share counts."
+    )
+    breaker_window_s: float = Field(default=60, ge=0.1, le=3600, description="Seconds that the share looks back.")
+    breaker_open_s: float = Field(
+        default=30, ge=0.001, le=3600, description="Seconds before an open circuit admits a probe."
+    )
+    breaker_successes: int = Field(default=2, ge=1, le=1000, description="Successful probes that close it.")
+    pool_connections: int = Field(default=64, ge=1, le=4096, description="Connections to the store.")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        _at_most(self, "retry_base_s", "retry_max_s")
+        return self
+
+
+class ClientSettings(_Group):
+    """One process that calls owners."""
+
+    timeout_s: float = Field(default=30, ge=0.001, le=3600, description="Seconds for a call, its repeats included.")
+    calls_in_flight_max: int = Field(default=2, ge=1, le=64, description="Packed calls to one owner without an answer.")
+    batch_ops_max: int = Field(default=2048, ge=1, le=100_000, description="Operations packed into one call.")
+    batch_bytes_max: int = Field(
+        default=4 * MIB, ge=KIB, le=256 * MIB, description="Bytes after which a call takes no more."
+    )
+
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+class Settings(BaseSettings):
+    """Everything a connection is told. Immutable; pickles whole, so treat its pickles as secrets.
+
+    Use `load_settings`, whose errors name the variable at fault.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
+        env_ignore_empty=True,
+        # Off, so that a malformed value is a validation error like any other and can be reported without its text.
+        enable_decoding=False,
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
+
+    url: str = Field(description="Where the database is: a path, file://, s3:// or memory://.")
+    endpoint_url: str | None = Field(default=None, description="Address of an S3-compatible server; AWS when absent.")
+    key: str | None = Field(
+        default=None, repr=False, description="Access key id; the environment's AWS credentials when absent."
+    )
+    secret: SecretStr | None = Field(default=None, description="Secret access key.")
+    region: str = Field(
+        default="us-east-1", min_length=1, max_length=64, description="Region that S3 requests are signed for."
+    )
+    ray_address: str | None = Field(
+        default=None, description='Ray cluster to join, such as "auto"; one is started when absent.'
+    )
+    ray_namespace: str = Field(
+        default="parquedb", min_length=1, max_length=200, description="Ray namespace of the owners."
+    )
+    hooks: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), max_length=100, description='Hooks as "module:attribute"; in the environment separated by commas.'
+    )
+    log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")
+    engine: EngineSettings = Field(default_factory=EngineSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    client: ClientSettings = Field(default_factory=ClientSettings)
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _check_url(cls, value: Any) -> Any:
+        text = os.fspath(value) if isinstance(value, os.PathLike) else value
+        if not isinstance(text, str) or not text or "\0" in text or len(text) > URL_CHARS_MAX:
+            raise ValueError(_EXPECTED_URL)
+        scheme, found, _ = text.partition("://")
+        if found and scheme not in {"file", "s3", "memory"}:
+            raise ValueError(_EXPECTED_URL)
+        if scheme == "s3" and found:
+            _without_credentials(text)
+            if not urlsplit(text).netloc:
+                raise ValueError("expected s3://<bucket>/<prefix>")
+        return text
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _check_endpoint(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("expected http://<host>:<port> or https://<host>")
+        _without_credentials(value)
+        return value
+
+    @field_validator("hooks", mode="before")
+    @classmethod
+    def _split_hooks(cls, value: Any) -> Any:
+        hooks = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        if isinstance(hooks, list | tuple):
+            for hook in hooks:
+                if not (isinstance(hook, str) and _HOOK.fullmatch(hook)):
+                    raise ValueError('expected names of the form "module:attribute"')
+        return hooks
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+
+def _at_most(group: _Group, smaller: str, larger: str) -> None:
+    if getattr(group, smaller) > getattr(group, larger):
+        found = f"{getattr(group, smaller):g} and {getattr(group, larger):g}"
+        raise ValueError(f"expected {smaller} to be at most {larger}, got {found}")
+
+
+def _without_credentials(url: str) -> None:
+    if "@" in urlsplit(url).netloc:
+        raise ValueError("expected an address without credentials; give them as key and secret")
+
+
+def load_settings(url: str | os.PathLike[str] | None = None, **arguments: Any) -> Settings:
+    """Return the settings from arguments, else the environment, else defaults.
+
+    Args:
+        url: Where the database is; `PARQUEDB_URL` when None.
+        **arguments: Fields of `Settings`; None counts as not given. A group is a dict of some of its fields (the others
+            still come from the environment) or a whole object of its class.
+
+    Raises:
+        ConfigurationError: an unknown argument, or a value that cannot be used; `setting` is the environment variable
+            (for an unknown argument its name) and the message never shows a secret.
+    """
+    for name in arguments:
+        if name not in Settings.model_fields:
+            raise ConfigurationError(f"unknown argument {name!r}{_did_you_mean(name)}", setting=name)
+    given = {name: value for name, value in {"url": url, **arguments}.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+    except SettingsError:
+        problems = []
+    # Raised out here, so that the library's error, which holds the values, is neither cause nor context of ours.
+    if not problems:
+        raise ConfigurationError(f"the {ENV_PREFIX}* variables cannot be read", setting=ENV_PREFIX)
+    names = [env_name(*(str(part) for part in problem["loc"])) for problem in problems]
+    missing = all(problem["type"] == "missing" for problem in problems)
+    raise ConfigurationError(
+        "; ".join(_worded(problem, name) for problem, name in zip(problems, names, strict=True)),
+        code=ErrorCode.MISSING_CONFIG if missing else ErrorCode.INVALID_CONFIG,
+        setting=names[0],
+    )
+
+
+def env_name(*path: str) -> str:
+    """Return the environment variable of a setting: `env_name("engine", "flush_rows")`."""
+    # A position inside a list (hooks) has no variable of its own.
+    return ENV_PREFIX + ENV_DELIMITER.join(part.upper() for part in path if not part.isdigit())
+
+
+def _worded(problem: Mapping[str, Any], name: str) -> str:
+    path = [str(part) for part in problem["loc"]]
+    label = f"{'.'.join(path)} ({name})"
+    kind, value = problem["type"], problem["input"]
+    if kind == "missing":
+        return f"{label}: expected a value, got none"
+    if kind == "extra_forbidden":
+        return f"{label}: no such setting{_did_you_mean(path[-1], within=path[0])}"
+    if kind in {"model_type", "model_attributes_type"}:
+        group = _fields_of(path[0])
+        return f"{label}: expected one variable for each setting, such as {env_name(path[0], next(iter(group)))}"
+    text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
+    if not text.startswith("expected"):
+        text = f"expected another value: {text}"
+    # A check across a group has worded both values itself.
+    across = kind == "value_error" and _fields_of(path[-1])
+    return f"{label}: {text}" if across else f"{label}: {text}, got {_shown(path[-1], value)}"
+
+
+def _shown(name: str, value: object) -> str:
+    if name in _HIDDEN:
+        return "a value that is not shown"
+    # An address may carry a password before its @.
+    text = re.sub(r"://\S*@", "://***@", repr_of(value))
+    return text if len(text) <= VALUE_CHARS_MAX else text[:VALUE_CHARS_MAX] + "..."
+
+
+def _fields_of(group: str) -> dict[str, Any]:
+    """Return the fields of a group of settings; none for a plain setting."""
+    field = Settings.model_fields.get(group)
+    kind = field.annotation if field is not None else None
+    return dict(kind.model_fields) if isinstance(kind, type) and issubclass(kind, _Group) else {}
+
+
+def _did_you_mean(name: str, *, within: str | None = None) -> str:
+    if within is not None:
+        known = {field: [field] for field in _fields_of(within)}
+    else:
+        known = {field: [field] for field in Settings.model_fields}
+        for group in Settings.model_fields:
+            for field in _fields_of(group):
+                known.setdefault(field, []).append(f"{group}={{{field!r}: ...}}")
+    close = [name] if name in known else difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)
+    phrases = [phrase for match in close for phrase in known[match]]
+    return f"; did you mean {' or '.join(phrases)}?" if phrases else ""
+
+
+_HIDDEN: Final = frozenset({"key", "secret"})

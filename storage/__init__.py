@@ -1,0 +1,1 @@
+"""Bytes, files, the log and its manifests; knows no actor."""

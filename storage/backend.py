@@ -1,0 +1,122 @@
+"""The storage interface: a flat map from keys to immutable bytes, and what each call may answer.
+
+Keys are `/`-joined segments that `parquedb.storage.keys` has encoded; a backend adds its own root in front.
+
+What a write can come to (see `docs/architecture.md`, "Three outcomes"):
+
+    landed     the call returns an `ObjectInfo`
+    no         `AlreadyExistsError` (create), `ETagMismatchError` (replace), or another error that is not one of the
+               two below: these bytes are not stored and never will be by this call
+    conflict   `ConflictError` with code CONCURRENT_MODIFICATION (HTTP 409): not applied, send the same bytes again
+    unknown    `OutcomeUnknownError`: the request may have been applied, or may yet be
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One stored object.
+
+    Attributes:
+        key: As given to the call, without the backend's root.
+        size: Bytes.
+        etag: The store's tag of this content, without quotes; a content hash where the store has none.
+        modified_s: Unix seconds by the store's clock (local directory: ctime, for a link keeps the temp file's mtime);
+            None where a reply does not say.
+    """
+
+    key: str
+    size: int
+    etag: str | None = None
+    modified_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """One page of a listing, in ascending key order.
+
+    Attributes:
+        objects: At most the asked number.
+        more: Whether keys follow; ask again with `after` = the last key.
+        server_s: Unix seconds by the store's clock when it answered, comparable with `ObjectInfo.modified_s`.
+    """
+
+    objects: tuple[ObjectInfo, ...]
+    more: bool
+    server_s: float
+
+
+class StorageBackend(ABC):
+    """An object store. One attempt per call: a backend never retries, the layers above it do.
+
+    Every method takes `timeout_s`, seconds for the whole call (None: the backend's own default), and raises
+    `OutcomeUnknownError` (writes) or `NetworkError`/`TimeoutError` (reads) when no answer came in time.
+
+    Raises (reads): `ObjectNotFoundError` for a missing key; `StorageReadError` for a refusal by the store.
+    """
+
+    name: str
+    """What kind of store, for logs and spans: `local`, `s3`, `memory`."""
+
+    @abstractmethod
+    async def read(self, key: str, *, timeout_s: float | None = None) -> bytes:
+        """Return the whole object."""
+
+    @abstractmethod
+    async def read_range(self, key: str, start: int, length: int, *, timeout_s: float | None = None) -> bytes:
+        """Return bytes `start` (inclusive) to `start + length` (exclusive), cut at the object's end.
+
+        A start at or past the end gives `b""`, on every backend.
+        """
+
+    @abstractmethod
+    async def create(self, key: str, data: bytes, *, timeout_s: float | None = None) -> ObjectInfo:
+        """Store `data` under a key that must not exist; durable when it returns.
+
+        Raises:
+            AlreadyExistsError: the key is taken; perhaps by an earlier attempt of this very write.
+            OutcomeUnknownError: no answer; a later 404 proves nothing.
+        """
+
+    @abstractmethod
+    async def write(
+        self, key: str, data: bytes, *, if_match: str | None = None, timeout_s: float | None = None
+    ) -> ObjectInfo:
+        """Store `data`, replacing what is there; with `if_match`, only while the current etag equals it.
+
+        Raises:
+            ETagMismatchError: `if_match` was given and the object has another etag or is missing.
+        """
+
+    @abstractmethod
+    async def delete(self, key: str, *, timeout_s: float | None = None) -> None:
+        """Remove an object; a missing one is no error."""
+
+    @abstractmethod
+    async def list(
+        self, prefix: str, *, after: str | None = None, limit: int = 1000, timeout_s: float | None = None
+    ) -> ListPage:
+        """List keys that start with `prefix` and sort after `after` (exclusive), at most `limit` (1 to 1 000)."""
+
+    @abstractmethod
+    async def list_folders(self, prefix: str, *, timeout_s: float | None = None) -> tuple[str, ...]:
+        """Return the distinct next segments below `prefix` (which is empty or ends in `/`), sorted, without slashes."""
+
+    @abstractmethod
+    async def stat(self, key: str, *, timeout_s: float | None = None) -> ObjectInfo:
+        """Describe an object without reading it."""
+
+    async def exists(self, key: str, *, timeout_s: float | None = None) -> bool:
+        """Whether the key holds an object now."""
+        from parquedb.errors import ObjectNotFoundError  # noqa: PLC0415 - keeps the interface free of imports
+
+        try:
+            await self.stat(key, timeout_s=timeout_s)
+        except ObjectNotFoundError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Release connections and threads; the object is not used afterwards."""

@@ -1,0 +1,175 @@
+"""Removing what nothing needs any more: old log entries, manifests, data files and segments.
+
+What goes is decided by a pure function from a listing and the checkpoints known to have landed; grace counts from when
+something was *superseded*, by the store's clock (rules 19 to 21). Deleting late, twice or by a stale owner is harmless:
+nothing below a landed checkpoint comes back, and names are never used again.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from parquedb.errors import CorruptionError
+from parquedb.storage.backend import ObjectInfo, StorageBackend
+from parquedb.storage.log import entry_key, position_of
+from parquedb.storage.manifest import object_epoch
+
+FOLDERS: Final = ("log", "manifest", "data", "tail", "dedupe")
+_PAGE: Final = 1000
+_DELETES_AT_ONCE: Final = 16
+
+
+class LandedCheckpoint(Protocol):
+    """What the plan needs to know of a checkpoint."""
+
+    @property
+    def position(self) -> int:
+        """Position of its entry."""
+
+    @property
+    def through(self) -> int:
+        """Last position it folds."""
+
+    @property
+    def manifest(self) -> str:
+        """Key of its manifest, relative to the namespace."""
+
+    @property
+    def objects(self) -> frozenset[str]:
+        """Keys its manifest refers to, relative to the namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Everything stored for a namespace, and the store's time.
+
+    Attributes:
+        objects: Keys relative to the namespace.
+        server_s: Unix seconds by the store's clock, from before the listing began.
+    """
+
+    objects: tuple[ObjectInfo, ...]
+    server_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Graces:
+    """How long superseded things stay, in seconds: log entries for openers, the rest for snapshot readers."""
+
+    log_s: float
+    snapshot_s: float
+
+
+async def list_namespace(storage: StorageBackend, prefix: str) -> Listing:
+    """List every object of a namespace."""
+    objects: list[ObjectInfo] = []
+    server_s = float("inf")
+    for folder in FOLDERS:
+        after, more = None, True
+        while more:
+            page = await storage.list(f"{prefix}{folder}/", after=after, limit=_PAGE)
+            server_s = min(server_s, page.server_s)
+            objects.extend(
+                ObjectInfo(info.key.removeprefix(prefix), info.size, info.etag, info.modified_s)
+                for info in page.objects
+            )
+            more = page.more
+            after = page.objects[-1].key if page.objects else None
+    return Listing(tuple(objects), server_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the owner knows about its namespace, taken at one moment.
+
+    Attributes:
+        checkpoints: Those known to have landed, oldest first, the newest included.
+        fences: Positions of the `open` entries of the chain.
+        epoch: The owner's.
+    """
+
+    checkpoints: tuple[LandedCheckpoint, ...]
+    fences: frozenset[int]
+    epoch: int
+
+
+class Collector:
+    """Collects one namespace, again and again.
+
+    Args:
+        storage: Where it lives.
+        prefix: Its encoded prefix, ending in `/`.
+        graces: See `Graces`.
+    """
+
+    def __init__(self, storage: StorageBackend, prefix: str, graces: Graces) -> None:
+        self._storage = storage
+        self._prefix = prefix
+        self._graces = graces
+        self._landed_s: dict[int, float] = {}
+
+    async def collect(self, known: Callable[[], Known]) -> int:
+        """Delete what may go; return how many objects that were.
+
+        Args:
+            known: Asked after the listing, so that nothing listed can have become needed unnoticed.
+        """
+        listing = await list_namespace(self._storage, self._prefix)
+        now = known()
+        self._note(listing, now.checkpoints)
+        doomed = plan(listing, now, self._landed_s, self._graces)
+        for start in range(0, len(doomed), _DELETES_AT_ONCE):
+            keys = doomed[start : start + _DELETES_AT_ONCE]
+            await asyncio.gather(*(self._storage.delete(self._prefix + key) for key in keys))
+        return len(doomed)
+
+    def _note(self, listing: Listing, checkpoints: Sequence[LandedCheckpoint]) -> None:
+        """Remember when each checkpoint landed: its entry may be collected long before the snapshot grace ends."""
+        modified_s = {info.key: info.modified_s for info in listing.objects}
+        for checkpoint in checkpoints:
+            # One whose entry is gone already landed at some unknown time before now: now is the safe answer.
+            seen_s = modified_s.get(entry_key(checkpoint.position)) or listing.server_s
+            self._landed_s.setdefault(checkpoint.position, seen_s)
+
+
+def plan(listing: Listing, known: Known, landed_s: Mapping[int, float], graces: Graces) -> list[str]:
+    """Return the keys, relative to the namespace, that may be deleted now.
+
+    Args:
+        listing: What is stored.
+        known: See `Known`. Fences stay for ever, for a stale owner's first wrong create meets one of them. An object of
+            a higher epoch means that the caller is stale: then nothing is deleted.
+        landed_s: When each checkpoint landed, by position, Unix seconds by the store's clock.
+        graces: See `Graces`.
+    """
+    epoch, checkpoints = known.epoch, known.checkpoints
+    logs = {position_of(info.key): info for info in listing.objects if info.key.startswith("log/")}
+    others = [info.key for info in listing.objects if not info.key.startswith("log/")]
+    try:
+        epochs = {key: object_epoch(key) for key in others}
+    except CorruptionError:
+        return []  # A name we do not write: leave everything to whoever put it there.
+    if any(found > epoch for found in epochs.values()):
+        return []
+    doomed: list[str] = []
+    log_base = _superseding(checkpoints, landed_s, listing.server_s - graces.log_s)
+    if log_base is not None:
+        through = log_base.through
+        doomed += [info.key for position, info in logs.items() if position <= through and position not in known.fences]
+    snapshot_base = _superseding(checkpoints, landed_s, listing.server_s - graces.snapshot_s)
+    if snapshot_base is not None:
+        roots: set[str] = set()
+        superseded: set[str] = set()
+        for checkpoint in checkpoints:
+            keep = checkpoint.position >= snapshot_base.position
+            (roots if keep else superseded).update({checkpoint.manifest, *checkpoint.objects})
+        doomed += [key for key in others if key not in roots and (epochs[key] < epoch or key in superseded)]
+    return sorted(doomed)
+
+
+def _superseding(
+    checkpoints: Sequence[LandedCheckpoint], landed_s: Mapping[int, float], latest_s: float
+) -> LandedCheckpoint | None:
+    """Return the newest checkpoint that landed at `latest_s` or before; it superseded everything older."""
+    return next((c for c in reversed(checkpoints) if landed_s.get(c.position, float("inf")) <= latest_s), None)

@@ -1,0 +1,91 @@
+"""What a write entry's body says: which documents changed to what, and which requests that settled.
+
+An event holds the whole document after the change, so that replay needs nothing but the log.
+Wire form of a body: `[[event...], [request record...]]` in `parquedb.documents.codec` msgpack, where an event is
+`[action, id, document | nil]` and a request record is `[request, kind, first event, events, value]`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from parquedb.documents.codec import decode, encode
+from parquedb.errors import CorruptionError
+
+
+class Action(StrEnum):
+    """What happened to a document."""
+
+    CREATE = "c"
+    UPDATE = "u"
+    REPLACE = "r"
+    DELETE = "d"
+    RESTORE = "s"
+    REMOVE = "x"
+    """A hard delete: the only action whose event carries no document."""
+
+
+@dataclass(slots=True)
+class Event:
+    """One change of one document; its seq is the entry's first seq plus its place in the body.
+
+    Attributes:
+        action: What happened.
+        id: The bare document id.
+        document: The whole document afterwards; None after REMOVE.
+    """
+
+    action: str
+    id: str
+    document: dict[str, Any] | None
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """What one request came to, kept so that a retry gets the same answer.
+
+    Attributes:
+        request: `[session, seq, low, born]`, a caller's own id, or None when nobody can ask again.
+        kind: The operation's kind.
+        first_event: Index of its first event in the body.
+        events: How many events it has.
+        value: The answer, where the events don't say it; None otherwise.
+    """
+
+    request: list[Any] | str | None
+    kind: str
+    first_event: int
+    events: int
+    value: Any = None
+
+
+def encode_body(events: list[Event], records: list[RequestRecord]) -> bytes:
+    """Encode the body of a write entry."""
+    return encode(
+        [
+            [(event.action, event.id, event.document) for event in events],
+            [(r.request, r.kind, r.first_event, r.events, r.value) for r in records if r.request is not None],
+        ]
+    )
+
+
+def decode_body(key: str, body: bytes) -> tuple[list[Event], list[RequestRecord]]:
+    """Decode the body of a write entry.
+
+    Raises:
+        CorruptionError: the body is not of this form; names `key`.
+    """
+    try:
+        events, records = decode(body)
+        return [Event(*event) for event in events], [RequestRecord(*record) for record in records]
+    except (ValueError, TypeError) as error:
+        raise CorruptionError(key=key, reason=f"body unreadable: {error}", cause=error) from error
+
+
+def answer(kind: str, events: list[Event], value: Any) -> Any:
+    """Return what the operation answered, from its events where they say it (see `RequestRecord.value`)."""
+    if value is not None or not events:
+        return value
+    if kind == "delete":
+        return len(events)
+    return events[-1].document

@@ -1,0 +1,117 @@
+"""What typed columns cannot hold, as JSON: the `$residual` column.
+
+A residual is the part of a document that did not fit, as a document of its own: merged deeply over the typed row it
+gives the document back. JSON's own types stand for themselves; a one-key object tags the rest:
+
+    {"$date": "2026-01-02T03:04:05+00:00"}  datetime     {"$bin": "<base64>"}   bytes
+    {"$day": "2026-01-02"}                  date         {"$uuid": "<hex>"}     UUID
+    {"$dec": "1.10"}                        Decimal      {"$int": "<decimal>"}  int beyond 64 bit
+    {"$float": "nan"}                       nan, inf     {"$text": "<hex>"}     str with a lone surrogate
+    {"$lit": {…}}                           a user's own one-key "$…" object
+"""
+
+import math
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+
+
+def encode(leftover: dict[str, Any]) -> str:
+    """Return the JSON text of a document's leftover part."""
+    return orjson.dumps(_tagged(leftover)).decode()
+
+
+def decode(text: str) -> dict[str, Any]:
+    """Return the leftover part from its JSON text.
+
+    Raises:
+        ValueError: the text is not what `encode` writes.
+    """
+    leftover = _untagged(orjson.loads(text))
+    if type(leftover) is not dict:
+        raise ValueError("a residual must be a JSON object")
+    return leftover
+
+
+def merge(target: dict[str, Any], leftover: dict[str, Any]) -> None:
+    """Lay `leftover` over `target`, in place; only a dict over a dict is merged, anything else replaces."""
+    for name, value in leftover.items():
+        below = target.get(name)
+        if type(below) is dict and type(value) is dict:
+            merge(below, value)
+        else:
+            target[name] = value
+
+
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can hold it: no lone surrogate."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _tagged(value: Any) -> Any:
+    python = type(value)
+    if python is bool or value is None:
+        return value
+    if python is dict:
+        tagged = {name: _tagged(item) for name, item in value.items()}
+        return {"$lit": tagged} if len(tagged) == 1 and next(iter(tagged)).startswith("$") else tagged
+    if python is list:
+        return [_tagged(item) for item in value]
+    write = _WRITERS.get(python)
+    if write is None:
+        raise TypeError(f"a document cannot hold a {python.__name__}")
+    return write(value)
+
+
+def _untagged(value: Any) -> Any:
+    python = type(value)
+    if python is dict:
+        if len(value) == 1:
+            ((name, item),) = value.items()
+            if name == "$lit":
+                return {key: _untagged(child) for key, child in item.items()}
+            if name.startswith("$"):
+                read = _READERS.get(name)
+                if read is None:
+                    raise ValueError(f"unknown tag {name!r} in a residual")
+                return read(item)
+        return {name: _untagged(item) for name, item in value.items()}
+    if python is list:
+        return [_untagged(item) for item in value]
+    return value
+
+
+_WRITERS: Mapping[type, Callable[[Any], Any]] = {
+    str: lambda value: value if is_text(value) else {"$text": value.encode("utf-8", "surrogatepass").hex()},
+    int: lambda value: value if _INT_MIN <= value <= _INT_MAX else {"$int": str(value)},
+    float: lambda value: value if math.isfinite(value) else {"$float": repr(value)},
+    datetime: lambda value: {"$date": value.isoformat()},
+    date: lambda value: {"$day": value.isoformat()},
+    Decimal: lambda value: {"$dec": str(value)},
+    bytes: lambda value: {"$bin": b64encode(value).decode()},
+    UUID: lambda value: {"$uuid": value.hex},
+}
+
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "$date": datetime.fromisoformat,
+    "$day": date.fromisoformat,
+    "$dec": Decimal,
+    "$bin": b64decode,
+    "$uuid": UUID,
+    "$int": int,
+    "$float": float,
+    "$text": lambda digits: bytes.fromhex(digits).decode("utf-8", "surrogatepass"),
+}

@@ -1,0 +1,98 @@
+"""What a query has to look at: the snapshot, the row groups that statistics leave, their columns and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from pyroaring import BitMap
+
+from parquedb.documents.filters import Predicate
+from parquedb.storage.column_stats import ColumnStats
+from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN
+from parquedb.storage.data_file import DataFile
+from parquedb.storage.data_files import DataFiles
+from parquedb.storage.deletions import live_mask
+from parquedb.storage.pushdown import Facts, Mask, Rows, Verdict, fields_of, masks, verdict
+from parquedb.storage.shred import Columns
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSnapshot:
+    """What one query sees. Taken without awaiting, so that its parts belong together.
+
+    Attributes:
+        files: The data files.
+        dead: Dead rows by file key; never changed afterwards.
+        memory: Documents that are in no live row of a file; never changed afterwards.
+        source: Reads the files.
+    """
+
+    files: tuple[DataFile, ...]
+    dead: Mapping[str, BitMap]
+    memory: Sequence[dict[str, Any]]
+    source: DataFiles
+
+    @classmethod
+    def of(cls, source: DataFiles, memory: Sequence[dict[str, Any]] = ()) -> ScanSnapshot:
+        """Take the state as of now."""
+        return cls(source.files, source.frozen_dead(), memory, source)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One row group that has to be looked at."""
+
+    file: DataFile
+    number: int
+    start: int
+    stop: int
+
+
+async def groups(snapshot: ScanSnapshot, predicate: Predicate, file: DataFile) -> list[Group]:
+    """Return the row groups of a file that statistics do not rule out, in file order."""
+    footer = await snapshot.source.cache.footer(file)
+    tree, whole = predicate.filter, id_stats(snapshot, file)
+    found = []
+    for number in range(footer.groups):
+        start, stop = footer.starts[number], footer.starts[number + 1]
+        if footer.groups > 1:
+            stats = {**footer.stats[number], ID_COLUMN: whole}
+            if verdict(tree, Facts(stats, stop - start, file.residual_paths)) is Verdict.NONE:
+                continue
+        found.append(Group(file, number, start, stop))
+    return found
+
+
+def id_stats(snapshot: ScanSnapshot, file: DataFile) -> ColumnStats:
+    """Return the statistics of the `$id` column, full ids."""
+    namespace = snapshot.source.namespace
+    return ColumnStats("str", f"{namespace}/{file.id_min}", f"{namespace}/{file.id_max}", 0)
+
+
+def file_verdict(snapshot: ScanSnapshot, predicate: Predicate, file: DataFile) -> Verdict:
+    """Return how many rows of a file can pass."""
+    stats = {**file.stats, ID_COLUMN: id_stats(snapshot, file)}
+    return verdict(predicate.filter, Facts(stats, file.rows, file.residual_paths))
+
+
+async def filter_columns(
+    snapshot: ScanSnapshot, predicate: Predicate, group: Group, *more: str
+) -> tuple[dict[str, pa.Array], list[str]]:
+    """Return the columns that the filter needs and `more`, and the names of those it needs."""
+    names = sorted(fields_of(predicate.filter))
+    if not group.file.residual_paths.isdisjoint(names):
+        names.append(RESIDUAL_COLUMN)
+    return await snapshot.source.cache.columns(group.file, group.number, dict.fromkeys([*names, *more])), names
+
+
+def live_masks(predicate: Predicate, columns: Columns, group: Group, dead: BitMap | None) -> tuple[Mask, Mask]:
+    """Return (may, must) of the live rows of a group."""
+    rows = Rows(columns, group.stop - group.start, group.file.residual_paths)
+    may, must = masks(predicate.filter, rows)
+    if not dead:
+        return may, must
+    live = live_mask(dead, group.start, group.stop)
+    return may & live, must & live

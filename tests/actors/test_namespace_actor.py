@@ -1,0 +1,149 @@
+"""The actor class without Ray's processes: a plain object with async methods, on the memory store."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from parquedb.actors.namespace_actor import NamespaceActor
+from parquedb.actors.operations import Operation, decode_outcomes, encode_operations
+from parquedb.errors import (
+    AlreadyExistsError,
+    EntityNotFoundError,
+    FencedError,
+    ParqueDBError,
+    ValidationError,
+    VersionConflictError,
+)
+from parquedb.settings import Settings, load_settings
+
+
+def settings_for(name: str, **engine: Any) -> Settings:
+    return load_settings(f"memory://{name}", engine={"read_lease_s": 0.05} | engine)
+
+
+@pytest.fixture
+async def actor() -> AsyncIterator[NamespaceActor]:
+    host = NamespaceActor(settings_for(uuid.uuid4().hex), "posts")
+    yield host
+    await host.close()
+
+
+async def test_the_first_call_opens_the_namespace(actor: NamespaceActor) -> None:
+    assert (await actor.stats())["state"] == "idle"
+    document = await actor.create({"title": "Hello"}, id="a")
+    assert document["$id"] == "posts/a"
+    assert document["version"] == 1
+    assert (await actor.stats())["state"] == "open"
+
+
+async def test_the_methods_answer_like_the_clients(actor: NamespaceActor) -> None:
+    await actor.create({"n": 1}, id="a")
+    assert (await actor.update("a", {"$inc": {"n": 1}}, expected_version=1))["n"] == 2
+    assert (await actor.get("posts/a"))["version"] == 2
+    assert (await actor.replace("a", {"n": 9}))["n"] == 9
+    assert await actor.count({"n": 9}) == 1
+    assert [each["$id"] for each in (await actor.find())["items"]] == ["posts/a"]
+    assert await actor.delete("a") == 1
+    assert await actor.get("a") is None
+    assert (await actor.restore("a"))["n"] == 9
+    assert len(await actor.batch([{"op": "create", "data": {}}, {"op": "delete", "id": "a"}])) == 2
+    created = await actor.create_many([{"$id": "x"}, {"$id": "y"}])
+    assert created["ids"] == ["posts/x", "posts/y"]
+
+
+async def test_refusals_are_raised_as_themselves(actor: NamespaceActor) -> None:
+    await actor.create({}, id="a")
+    with pytest.raises(AlreadyExistsError):
+        await actor.create({}, id="a")
+    with pytest.raises(VersionConflictError) as conflict:
+        await actor.update("a", {"$set": {"n": 1}}, expected_version=7)
+    assert (conflict.value.expected, conflict.value.actual) == (7, 1)
+    with pytest.raises(EntityNotFoundError):
+        await actor.update("b", {"$set": {"n": 1}})
+    with pytest.raises(ValidationError, match="data: expected a dict, got str"):
+        await actor.create("x")  # type: ignore[arg-type]
+
+
+async def test_execute_answers_each_operation_for_itself(actor: NamespaceActor) -> None:
+    answers = await actor.execute(
+        [
+            {"op": "create", "id": "a", "data": {"n": 1}},
+            {"op": "create", "id": "a", "data": {}},
+            {"op": "get", "id": "a"},
+            Operation("count"),
+        ]
+    )
+    assert [answer["ok"] for answer in answers] == [True, False, True, True]
+    assert answers[0]["seq"] == 1
+    assert isinstance(ParqueDBError.from_json(answers[1]["error"]), AlreadyExistsError)
+
+
+async def test_execute_with_a_malformed_operation_executes_none(actor: NamespaceActor) -> None:
+    with pytest.raises(ValidationError, match=r"operations\[1\].op: expected one of"):
+        await actor.execute([{"op": "create", "id": "a", "data": {}}, {"op": "drop"}])
+    assert await actor.get("a") is None
+
+
+async def test_many_first_calls_open_the_namespace_once(actor: NamespaceActor) -> None:
+    documents = await asyncio.gather(*(actor.create({"n": n}) for n in range(50)))
+    assert len({document["$id"] for document in documents}) == 50
+    activation = await actor.activate()
+    assert activation["epoch"] == (await actor.stats())["epoch"] == 1
+
+
+async def test_a_packed_call_carries_operations_and_outcomes_as_bytes(actor: NamespaceActor) -> None:
+    payload = encode_operations([Operation("create", "a", {"n": 1}), Operation("get", "b")])
+    created, absent = decode_outcomes(await actor.execute_packed(payload))
+    assert created.result()["$id"] == "posts/a"
+    assert absent.result() is None
+
+
+async def test_after_an_idle_time_the_namespace_is_closed_and_the_next_call_opens_it_again() -> None:
+    host = NamespaceActor(settings_for(uuid.uuid4().hex, idle_timeout_s=0.1), "posts")
+    await host.create({"n": 1}, id="a")
+    async with asyncio.timeout(10):
+        while (await host.stats())["state"] != "idle":
+            await asyncio.sleep(0.01)
+    assert (await host.get("a"))["n"] == 1
+    assert (await host.stats())["epoch"] > 1
+    await host.close()
+
+
+async def test_a_fenced_host_refuses_until_it_is_activated() -> None:
+    name = uuid.uuid4().hex
+    first, second = NamespaceActor(settings_for(name), "posts"), NamespaceActor(settings_for(name), "posts")
+    await first.create({"n": 1}, id="a")
+    await second.update("a", {"$set": {"n": 2}})
+    with pytest.raises(FencedError):
+        await first.update("a", {"$set": {"n": 3}}, expected_version=1)
+    assert (await first.health())["status"] == "unhealthy"
+    with pytest.raises(FencedError):
+        await first.get("a")
+    await first.activate()
+    assert (await first.get("a"))["n"] == 2
+    assert (await first.health())["status"] == "healthy"
+    with pytest.raises(FencedError):
+        await second.get("a")
+    await first.close()
+
+
+async def test_an_unusable_store_is_an_error_for_each_call_and_no_end(tmp_path: Any) -> None:
+    root = tmp_path / "db"
+    storage = {"retry_attempts_max": 1}
+    host = NamespaceActor(load_settings(str(root), storage=storage, engine={"read_lease_s": 0.05}), "posts")
+    root.rename(tmp_path / "away")
+    with pytest.raises(ParqueDBError):
+        await host.create({}, id="a")
+    (tmp_path / "away").rename(root)
+    assert (await host.create({}, id="a"))["version"] == 1
+    await host.close()
+
+
+async def test_closing_hands_over_cleanly_and_the_next_call_opens_again(actor: NamespaceActor) -> None:
+    await actor.create({}, id="a")
+    await actor.close()
+    assert (await actor.stats())["state"] == "idle"
+    assert await actor.get("a") is not None

@@ -1,0 +1,181 @@
+import random
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from parquedb.actors.operations import Operation, SessionRequest, decode_operations
+from parquedb.cluster.calls import pack
+from parquedb.cluster.coalescer import DeadlinePassed
+from parquedb.cluster.delivery import BACKPRESSURE_RETRIES_MAX, Delivery, ReplyLost, utc
+from parquedb.errors import (
+    BackpressureError,
+    CircuitOpenError,
+    EntityNotFoundError,
+    FencedError,
+    OutcomeUnknownError,
+    ParqueDBError,
+    RpcError,
+    TimeoutError,  # noqa: A004 - the public name of the error
+    ValidationError,
+)
+
+REQUEST = SessionRequest(b"s" * 16, 3, 2, 9)
+
+
+def write(timeout_s: float = 10.0) -> Delivery:
+    delivery = Delivery(Operation("create", "a", {"n": 1}), now_s=0.0, timeout_s=timeout_s, uniform=random.Random(1))
+    delivery.request = REQUEST
+    return delivery
+
+
+def read(timeout_s: float = 10.0) -> Delivery:
+    return Delivery(Operation("get", "a"), now_s=0.0, timeout_s=timeout_s, uniform=random.Random(1))
+
+
+def test_an_operation_arrives_as_it_was_sent_and_says_how_long_its_caller_waits() -> None:
+    trace = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
+    delivery = Delivery(
+        Operation("update", "a", {"$set": {"n": 1}}, {"expected_version": 3}),
+        now_s=100.0,
+        timeout_s=10.0,
+        traceparent=trace,
+    )
+    assert delivery.needs_request
+    delivery.request = REQUEST
+    [operation] = decode_operations(pack([delivery.part(104.0)]))
+    assert operation == Operation("update", "a", {"$set": {"n": 1}}, {"expected_version": 3}, REQUEST, trace, 6.0, 0.0)
+
+
+def test_a_repeat_carries_the_same_request_id_and_its_age() -> None:
+    delivery = write()
+    delivery.after(ReplyLost(), 1.0)
+    [operation] = decode_operations(pack([delivery.part(2.5)]))
+    assert operation.request == REQUEST
+    assert operation.age_s == 2.5
+    assert operation.timeout_s == 7.5
+
+
+def test_a_lost_reply_and_a_fenced_owner_ask_for_activation_and_the_first_repeat_leaves_at_once() -> None:
+    assert write().after(ReplyLost(), 0.0) == (0.0, True)
+    assert write().after(FencedError(namespace="n", epoch=1), 0.0) == (0.0, True)
+
+
+def test_waits_grow_but_stay_bounded() -> None:
+    delivery = read(timeout_s=1e6)
+    delays = [delivery.after(ReplyLost(), 0.0).delay_s for _ in range(40)]
+    assert delays[0] == 0
+    assert 0.2 < max(delays) <= 1.0
+
+
+def test_backpressure_is_waited_out_a_few_times_and_then_reported() -> None:
+    delivery = write()
+    refusal = BackpressureError(retry_after=0.1)
+    for _ in range(BACKPRESSURE_RETRIES_MAX):
+        step = delivery.after(refusal, 0.0)
+        assert 0.1 <= step.delay_s <= 0.2
+        assert not step.activate
+    with pytest.raises(BackpressureError):
+        delivery.after(refusal, 0.0)
+
+
+def test_backpressure_that_lasts_longer_than_the_caller_waits_is_reported_at_once() -> None:
+    with pytest.raises(BackpressureError):
+        write(timeout_s=1.0).after(BackpressureError(retry_after=5.0), 0.0)
+
+
+@pytest.mark.parametrize("error", [CircuitOpenError(circuit="w", retry_after=9.0), EntityNotFoundError(id="a")])
+def test_a_refusal_is_the_callers_answer(error: ParqueDBError) -> None:
+    with pytest.raises(type(error)) as raised:
+        write().after(error, 0.0)
+    assert raised.value is error
+
+
+def test_a_refusal_after_a_lost_reply_is_no_proof_that_nothing_was_applied() -> None:
+    delivery = write()
+    delivery.after(ReplyLost(), 0.0)
+    with pytest.raises(OutcomeUnknownError) as raised:
+        delivery.after(CircuitOpenError(circuit="w", retry_after=9.0), 0.1)
+    assert raised.value.request_id == f"pqs-{'73' * 16}-3-9"
+    assert "may or may not have been applied" in str(raised.value)
+
+
+def test_a_write_whose_call_broke_down_is_an_unknown_outcome_and_a_read_is_not() -> None:
+    with pytest.raises(OutcomeUnknownError) as raised:
+        write().after(RpcError("KeyError: 'x'"), 0.0)
+    assert "KeyError" in str(raised.value.__cause__)
+    with pytest.raises(RpcError):
+        read().after(RpcError("KeyError: 'x'"), 0.0)
+
+
+def test_a_decision_after_a_lost_reply_is_final_because_the_owner_looked_the_request_up() -> None:
+    delivery = write()
+    delivery.after(ReplyLost(), 0.0)
+    with pytest.raises(EntityNotFoundError):
+        delivery.after(EntityNotFoundError(id="a"), 0.1)
+
+
+def test_the_deadline_of_a_write_that_was_sent_is_an_unknown_outcome() -> None:
+    with pytest.raises(OutcomeUnknownError):
+        write().after(DeadlinePassed(sent=True), 10.0)
+
+
+def test_the_deadline_of_a_write_that_never_left_is_a_timeout() -> None:
+    with pytest.raises(TimeoutError, match="create had no answer within 10 s"):
+        write().after(DeadlinePassed(sent=False), 10.0)
+    delivery = write()
+    delivery.after(ReplyLost(), 0.0, sent=False)
+    with pytest.raises(TimeoutError):
+        delivery.after(DeadlinePassed(sent=False), 10.0)
+
+
+def test_the_deadline_of_a_read_is_a_timeout() -> None:
+    with pytest.raises(TimeoutError, match="get had no answer within 10 s"):
+        read().after(DeadlinePassed(sent=True), 10.0)
+
+
+def test_an_owner_that_does_not_know_is_asked_again_a_few_times() -> None:
+    delivery = write(timeout_s=100.0)
+    asked = 0
+    with pytest.raises(OutcomeUnknownError) as raised:
+        while True:
+            delivery.after(OutcomeUnknownError(request_id="theirs"), 0.0)
+            asked += 1
+    assert asked == 4
+    assert raised.value.request_id == f"pqs-{'73' * 16}-3-9"
+
+
+def test_a_foreign_error_stays_what_it_is() -> None:
+    with pytest.raises(ZeroDivisionError):
+        write().after(ZeroDivisionError(), 0.0)
+
+
+def test_the_text_of_an_unknown_request_is_accepted_as_request_id() -> None:
+    operation = Operation("create", "a", {}, request=f"pqs-{'73' * 16}-3-9")
+    assert Delivery(operation, now_s=0.0, timeout_s=1.0).request == SessionRequest(b"s" * 16, 3, 1, 9)
+
+
+def test_a_value_no_document_can_hold_is_refused_before_anything_is_sent() -> None:
+    with pytest.raises(ValidationError):
+        Delivery(Operation("create", "a", {"n": {1, 2}}), now_s=0.0, timeout_s=1.0).part(0.0)
+
+
+NAIVE, AWARE = datetime(2026, 1, 2, 3), datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"a": NAIVE}, {"a": NAIVE.replace(tzinfo=UTC)}),
+        ({"a": [{"b": (1, NAIVE)}]}, {"a": [{"b": [1, NAIVE.replace(tzinfo=UTC)]}]}),
+        ({"a": AWARE}, {"a": AWARE}),
+        (None, None),
+    ],
+)
+def test_naive_datetimes_become_utc_before_they_travel(value: Any, expected: Any) -> None:
+    assert utc(value) == expected
+
+
+def test_what_holds_no_datetime_is_not_copied() -> None:
+    value = {"a": [1, {"b": "c"}]}
+    assert utc(value) is value

@@ -1,0 +1,220 @@
+"""The update language: what comes out, what is refused and how it is said."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from datetime import UTC, datetime
+from decimal import Decimal
+from pprint import pformat
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parquedb.documents.updates import compile_update
+from parquedb.documents.values import MANAGED_FIELDS
+from parquedb.errors import InvalidUpdateError, ValidationError
+
+
+def refusal(ops: Any) -> InvalidUpdateError:
+    with pytest.raises(InvalidUpdateError) as caught:
+        compile_update(ops)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("ops", "before", "after"),
+    [
+        # $set
+        ({"$set": {"a": 1}}, {}, {"a": 1}),
+        ({"$set": {"a": 1}}, {"a": [2], "b": 3}, {"a": 1, "b": 3}),
+        ({"$set": {"a": None}}, {"a": 1}, {"a": None}),
+        ({"$set": {}}, {"a": 1}, {"a": 1}),
+        ({"$set": {"a.b.c": 1}}, {}, {"a": {"b": {"c": 1}}}),
+        ({"$set": {"a.b": 1}}, {"a": {"c": 2}}, {"a": {"c": 2, "b": 1}}),
+        ({"$set": {"a.b": 1, "a.c": 2, "a.d.e": 3}}, {"a": {}}, {"a": {"b": 1, "c": 2, "d": {"e": 3}}}),
+        ({"$set": {"a.1": 9}}, {"a": [1, 2, 3]}, {"a": [1, 9, 3]}),
+        ({"$set": {"a.3": 9}}, {"a": [1]}, {"a": [1, None, None, 9]}),
+        ({"$set": {"a.2": 9, "a.1": 8}}, {"a": [1]}, {"a": [1, 8, 9]}),
+        ({"$set": {"a.1.b": 9}}, {"a": [1, {"c": 2}]}, {"a": [1, {"c": 2, "b": 9}]}),
+        ({"$set": {"a.1.b": 9}}, {"a": []}, {"a": [None, {"b": 9}]}),
+        ({"$set": {"a.0": 9}}, {}, {"a": {"0": 9}}),
+        ({"$set": {"a.0": 9}}, {"a": {"x": 1}}, {"a": {"x": 1, "0": 9}}),
+        ({"$set": {"$type": "Post", "name": "N", "a.$date": 1}}, {}, {"$type": "Post", "name": "N", "a": {"$date": 1}}),
+        ({"$set": {"a.version": 1}}, {}, {"a": {"version": 1}}),
+        ({"$set": {"a": (1, datetime(2024, 1, 1, tzinfo=UTC))}}, {}, {"a": [1, datetime(2024, 1, 1, tzinfo=UTC)]}),
+        # $unset
+        ({"$unset": {"a": ""}}, {"a": 1, "b": 2}, {"b": 2}),
+        ({"$unset": {"a": 1, "x": 1}}, {"a": None}, {}),
+        ({"$unset": {"a.b": ""}}, {"a": {"b": 1, "c": 2}}, {"a": {"c": 2}}),
+        ({"$unset": {"a.b.c": ""}}, {}, {}),
+        ({"$unset": {"a.b.c": ""}}, {"a": {"b": 5}}, {"a": {"b": 5}}),
+        ({"$unset": {"a.b.c": ""}}, {"a": {}}, {"a": {}}),
+        ({"$unset": {"a.1": ""}}, {"a": [1, 2, 3]}, {"a": [1, None, 3]}),
+        ({"$unset": {"a.7": "", "a.x": "", "a.y.z": "", "a.9.z": ""}}, {"a": [1]}, {"a": [1]}),
+        ({"$unset": {"$type": "", "name": ""}}, {"$type": "Post", "name": "N"}, {}),
+        # $inc
+        ({"$inc": {"a": 2}}, {"a": 1}, {"a": 3}),
+        ({"$inc": {"a": -2}}, {}, {"a": -2}),
+        ({"$inc": {"a.b": 2.5}}, {}, {"a": {"b": 2.5}}),
+        ({"$inc": {"a.1": 2}}, {"a": [1, 2]}, {"a": [1, 4]}),
+        ({"$inc": {"a.2": 2}}, {"a": [1]}, {"a": [1, None, 2]}),
+        ({"$inc": {"a": 1}}, {"a": 2**63 - 1}, {"a": 2**63}),
+        ({"$inc": {"a": 1}}, {"a": 1.5}, {"a": 2.5}),
+        ({"$inc": {"a": 1.0}}, {"a": 1}, {"a": 2.0}),
+        ({"$inc": {"a": Decimal("0.10")}}, {"a": Decimal("1.2")}, {"a": Decimal("1.30")}),
+        ({"$inc": {"a": 1}}, {"a": Decimal("1.50")}, {"a": Decimal("2.50")}),
+        ({"$inc": {"a": Decimal("0.2")}}, {"a": 0.1}, {"a": Decimal("0.3")}),
+        ({"$inc": {"a": Decimal(1)}}, {"a": Decimal("1E+60")}, {"a": Decimal(10**60 + 1)}),
+        ({"$inc": {"a": math.inf}}, {"a": Decimal(1)}, {"a": Decimal("Infinity")}),
+        # Together.
+        (
+            {"$set": {"a.b": 1}, "$unset": {"a.c": ""}, "$inc": {"a.d": 1, "n": 1}},
+            {"a": {"c": 1, "d": 1}},
+            {"a": {"b": 1, "d": 2}, "n": 1},
+        ),
+    ],
+    ids=lambda value: repr(value)[:50],
+)  # fmt: skip
+def test_an_update_makes_the_documented_result_and_leaves_its_input_alone(ops: Any, before: Any, after: Any) -> None:
+    untouched = copy.deepcopy(before)
+
+    result = compile_update(ops).apply(before)
+
+    assert result == after
+    assert pformat(result) == pformat(after)  # The types, too, whatever the order of keys.
+    assert before == untouched
+    assert result is not before
+
+
+def test_infinities_of_both_signs_add_up_to_nan() -> None:
+    update = compile_update({"$inc": {"a": -math.inf}})
+
+    assert math.isnan(update.apply({"a": math.inf})["a"])
+    assert update.apply({"a": Decimal("Infinity")})["a"].is_nan()
+
+
+def test_what_an_update_does_not_touch_is_shared_and_what_it_touches_is_copied() -> None:
+    document = {"a": {"b": 1, "same": [1]}, "c": [2]}
+    result = compile_update({"$set": {"a.b": 2}}).apply(document)
+
+    assert result["c"] is document["c"]
+    assert result["a"]["same"] is document["a"]["same"]
+    assert result["a"] is not document["a"]
+
+
+@pytest.mark.parametrize(
+    ("ops", "document", "message", "path"),
+    [
+        ({"$inc": {"a.b": 1}}, {"a": {"b": "x"}}, "cannot apply $inc to 'a.b', which holds str, not a number", "a.b"),
+        ({"$inc": {"a": 1}}, {"a": True}, "cannot apply $inc to 'a', which holds bool, not a number", "a"),
+        ({"$inc": {"a": 1}}, {"a": None}, "cannot apply $inc to 'a', which holds NoneType, not a number", "a"),
+        ({"$inc": {"a": 1}}, {"a": [1]}, "cannot apply $inc to 'a', which holds list, not a number", "a"),
+        ({"$inc": {"a": 0.5}}, {"a": 10**400}, "cannot apply $inc to 'a': the sum cannot be kept exactly (an int too "
+         "large for a float)", "a"),
+        ({"$inc": {"a": 1}}, {"a": Decimal("1E+5000")}, "cannot apply $inc to 'a': the sum cannot be kept exactly "
+         "(too many digits)", "a"),
+        ({"$set": {"a.b": 1}}, {"a": 5}, "cannot create field 'b' in 'a', which holds int", "a.b"),
+        ({"$set": {"a.b.c": 1}}, {"a": {"b": None}}, "cannot create field 'c' in 'a.b', which holds NoneType", "a.b.c"),
+        ({"$set": {"a.b": 1}}, {"a": [1]}, "cannot create field 'b' in 'a', which holds an array", "a.b"),
+        ({"$set": {"a.b.c": 1}}, {"a": [1]}, "cannot create field 'b' in 'a', which holds an array", "a.b"),
+        ({"$set": {"a.01": 1}}, {"a": [1]}, "cannot create field '01' in 'a', which holds an array", "a.01"),
+        ({"$set": {"a.2000000": 1}}, {"a": [1]}, "cannot pad the array at 'a' with 1,999,999 nulls to reach index "
+         "2000000; the most is 1,500,000", "a.2000000"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)  # fmt: skip
+def test_what_a_document_does_not_allow_is_refused(ops: Any, document: Any, message: str, path: str) -> None:
+    before = copy.deepcopy(document)
+    with pytest.raises(InvalidUpdateError) as caught:
+        compile_update(ops).apply(document)
+
+    assert str(caught.value) == message
+    assert caught.value.path == path
+    assert document == before
+
+
+SUPPORTED = "supported are $set, $unset, $inc"
+
+
+@pytest.mark.parametrize(
+    ("ops", "message"),
+    [
+        ({"$frob": {}}, f"$frob is no update operator; {SUPPORTED}"),
+        ({"$push": {"a": 1}}, f"$push is not supported yet; {SUPPORTED}"),
+        ({}, "an update needs at least one operator: $set, $unset, $inc"),
+        ({"title": "x"}, "an update needs operators such as $set, but this one has only fields ('title', ...); to "
+         "store a whole document use replace()"),
+        ({"$id": "x", "$type": "y"}, "an update needs operators such as $set, but this one has only fields ('$id', "
+         "...); to store a whole document use replace()"),
+        ({"$set": {"a": 1}, "b": 2}, "an update cannot mix operators and fields ('b'); put fields under $set"),
+        ([{"$set": {}}], "an update must be a mapping from operators such as $set, not list"),
+        ({"$set": 5}, "$set expects a mapping from paths to values, not int"),
+        ({"$set": {5: 1}}, "$set 5: a path is a str, not int"),
+        ({"$set": {"a.": 1}}, "$set 'a.': a path needs a name on both sides of every dot, and at least one name"),
+        ({"$set": {"a.$": 1}}, "$set 'a.$': the positional operator $ is not supported yet; name the index"),
+        ({"$inc": {"a.$[].b": 1}}, "$inc 'a.$[].b': the positional operator $[] is not supported yet; name the index"),
+        ({"$set": {"$foo": 1}}, "$set '$foo': no field of a document starts with '$' ($id and $type aside)"),
+        ({"$set": {"$id": "x"}}, "$set '$id': the $id of a document never changes"),
+        ({"$unset": {"$id": ""}}, "$unset '$id': the $id of a document never changes"),
+        ({"$set": {"name": 5}}, "$set 'name': 'name' holds a str, not int"),
+        ({"$set": {"name.first": "x"}}, "$set 'name.first': 'name' holds a str, not a dict"),
+        ({"$inc": {"$type": 1}}, "$inc '$type': '$type' holds a str, not a number"),
+        ({"$inc": {"a": "1"}}, "$inc 'a' expects a number, not str"),
+        ({"$inc": {"a": True}}, "$inc 'a' expects a number, not bool"),
+        ({"$inc": {"a": np.int64(1)}}, "$inc 'a' expects a number, not numpy.int64"),
+        ({"$set": {"a": 1}, "$inc": {"a": 1}}, "updating the path 'a' would create a conflict at 'a'"),
+        ({"$set": {"a": 1, "a.b": 1}}, "updating the path 'a.b' would create a conflict at 'a'"),
+        ({"$set": {"a.b.c": 1}, "$unset": {"a.b": 1}}, "updating the path 'a.b' would create a conflict at 'a.b'"),
+        ({"$set": {".".join("a" * 101): 1}}, f"$set {'.'.join('a' * 101)[:80]!r}: a path has at most 100 names"),
+        ({"$set": {str(n): 1 for n in range(10_001)}}, "an update may write at most 10,000 paths"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)  # fmt: skip
+def test_what_is_not_understood_is_refused(ops: Any, message: str) -> None:
+    assert str(refusal(ops)) == message
+
+
+@pytest.mark.parametrize("field", MANAGED_FIELDS)
+@pytest.mark.parametrize("op", ["$set", "$unset", "$inc"])
+def test_fields_that_the_database_manages_are_refused(op: str, field: str) -> None:
+    assert str(refusal({op: {field: 1}})) == f"{op} {field!r}: only the database writes {field!r}"
+    assert str(refusal({op: {f"{field}.x": 1}})).endswith(f"only the database writes {field!r}")
+
+
+def test_a_refusal_names_operator_and_path_as_facts() -> None:
+    error = refusal({"$inc": {"a.b": "x"}})
+
+    assert (error.operator, error.path) == ("$inc", "a.b")
+
+
+def test_a_value_that_no_document_holds_is_refused_with_its_whole_path() -> None:
+    with pytest.raises(ValidationError) as caught:
+        compile_update({"$set": {"a.b": [{"c": np.int64(1)}]}})
+
+    assert (caught.value.field, caught.value.actual) == ("a.b[0].c", "numpy.int64")
+
+
+def test_an_update_cannot_make_a_document_deeper_than_the_limit() -> None:
+    assert compile_update({"$set": {"a.b": {"c": []}}}, depth_max=4).apply({}) == {"a": {"b": {"c": []}}}
+    with pytest.raises(ValidationError, match="levels of nesting"):
+        compile_update({"$set": {"a.b": {"c": [[]]}}}, depth_max=4)
+
+
+def test_an_update_pickles_and_keeps_its_normalised_operators_and_paths() -> None:
+    update = pickle.loads(pickle.dumps(compile_update({"$set": {"a.b": (1,)}, "$unset": {"c": 0}, "$inc": {"n": 2}})))
+
+    assert update.ops == {"$set": {"a.b": [1]}, "$unset": {"c": ""}, "$inc": {"n": 2}}
+    assert update.paths == (("a", "b"), ("c",), ("n",))
+    assert update.apply({"c": 1}) == {"a": {"b": [1]}, "n": 2}
+    assert repr(update) == "Update({'$set': {'a.b': [1]}, '$unset': {'c': ''}, '$inc': {'n': 2}})"
+
+
+def test_changing_the_given_operators_afterwards_changes_nothing() -> None:
+    value = [1]
+    update = compile_update({"$set": {"a": value}})
+    value.append(2)
+
+    assert update.apply({}) == {"a": [1]}

@@ -1,0 +1,153 @@
+"""Spans reach a real collector by both protocols; a dead one costs only the spans."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from parquedb.errors import ConfigurationError
+from parquedb.observability.contexts import CommitContext, CommitResult, StorageResult, create_storage_context
+from parquedb.observability.export import SHUTDOWN_S, configure_tracing
+from parquedb.observability.hooks import HookRegistry
+from tests.support.collector import free_port, rotel_binary, running_collector
+
+OTEL_FREE = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+WRITES = ("00-" + "1" * 32 + "-" + "1" * 16 + "-01", "00-" + "2" * 32 + "-" + "2" * 16 + "-01")
+
+
+@pytest.fixture(autouse=True)
+def _no_otel_variables(monkeypatch):
+    for name in set(os.environ) - set(OTEL_FREE):
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory):
+    if rotel_binary() is None:
+        pytest.skip("the `rotel` wheel (a real OpenTelemetry collector) is not installed")
+    with running_collector(tmp_path_factory.mktemp("collector")) as running:
+        yield running
+
+
+def commit_once(telemetry) -> None:
+    registry = HookRegistry()
+    registry.register_hook(telemetry.hook)
+    commit = registry.start("commit", CommitContext("posts", position=9, writes=2, traceparents=WRITES))
+    registry.start("storage", create_storage_context("create", "posts/log/9", backend="s3")).end(StorageResult())
+    commit.end(CommitResult())
+    assert registry.stats()[0].errors == {}
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_real_collector_receives_the_commit_with_its_parent_its_link_and_its_put(collector, protocol, monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    endpoint = collector.grpc_endpoint if protocol == "grpc" else collector.http_endpoint
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    service = f"parquedb over {protocol}"
+    telemetry = configure_tracing(service_name=service)
+    commit_once(telemetry)
+    telemetry.shutdown(10)
+    spans = {span.name: span for span in collector.wait_for(2, service)}
+    commit, put = spans["commit posts"], spans["storage.create"]
+    assert commit.trace_id.hex() == "1" * 32
+    assert commit.parent_span_id.hex() == "1" * 16
+    assert [link.span_id.hex() for link in commit.links] == ["2" * 16]
+    assert put.parent_span_id == commit.span_id
+    attributes = {one.key: one.value for one in commit.attributes}
+    assert attributes["db.system.name"].string_value == "parquedb"
+    assert attributes["parquedb.commit.position"].int_value == 9
+
+
+def test_a_span_that_nobody_closed_for_is_sent_at_exit(collector):
+    program = (
+        "from parquedb.observability.export import configure_tracing\n"
+        "from tests.observability.test_export import commit_once\n"
+        "commit_once(configure_tracing(service_name='exiting program'))\n"
+    )
+    environ = OTEL_FREE | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.http_endpoint, "PYTHONPATH": os.getcwd()}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environ, timeout=60)
+    assert len(collector.wait_for(2, "exiting program")) == 2
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_dead_collector_delays_shutdown_by_no_more_than_its_bound(protocol, monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    telemetry = configure_tracing()
+    started_s = time.monotonic()
+    commit_once(telemetry)
+    assert time.monotonic() - started_s < 0.5
+    started_s = time.monotonic()
+    telemetry.shutdown()
+    assert time.monotonic() - started_s < SHUTDOWN_S + 0.3
+    telemetry.shutdown()
+    assert time.monotonic() - started_s < SHUTDOWN_S + 0.3
+
+
+def test_a_program_with_a_dead_collector_exits_in_time():
+    program = (
+        "import time\n"
+        "from parquedb.observability.export import configure_tracing\n"
+        "from tests.observability.test_export import commit_once\n"
+        "commit_once(configure_tracing())\n"
+        "print(time.time(), flush=True)\n"
+    )
+    environ = OTEL_FREE | {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}", "PYTHONPATH": os.getcwd()}
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, env=environ, timeout=60, capture_output=True, text=True
+    )
+    # Half a second for the interpreter itself.
+    assert time.time() - float(done.stdout) < SHUTDOWN_S + 0.5
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
+        {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "otlp"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "  "},
+    ],
+)
+def test_nothing_is_set_up_unless_a_variable_asks_for_it(environ):
+    assert configure_tracing(environ=environ) is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "setting", "message"),
+    [
+        (
+            {"OTEL_TRACES_EXPORTER": "zipkin"},
+            "OTEL_TRACES_EXPORTER",
+            "expected some of otlp, console, none; got 'zipkin'",
+        ),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "expected one of http/protobuf, grpc; got 'http/json'",
+        ),
+    ],
+)
+def test_a_variable_that_cannot_be_followed_is_named(environ, setting, message):
+    with pytest.raises(ConfigurationError) as caught:
+        configure_tracing(environ=environ)
+    assert str(caught.value) == f"{setting}: {message}"
+    assert caught.value.setting == setting
+
+
+def test_a_provider_that_the_caller_brings_is_used_and_left_open():
+    provider = TracerProvider(shutdown_on_exit=False)
+    telemetry = configure_tracing(provider, environ={})
+    telemetry.shutdown()
+    assert telemetry.provider is None
+    assert provider.get_tracer("still open").start_span("one").is_recording()
+
+
+def test_the_environments_service_name_wins_over_ours(monkeypatch):
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
+    telemetry = configure_tracing(service_name="parquedb", environ={"OTEL_TRACES_EXPORTER": "console"})
+    assert telemetry.provider.resource.attributes["service.name"] == "shop"
+    telemetry.shutdown()

@@ -1,0 +1,375 @@
+"""Hooks hear everything, in order, and change nothing."""
+
+import asyncio
+import gc
+import logging
+import pickle
+import threading
+
+import pytest
+
+from parquedb.errors import ConfigurationError
+from parquedb.observability.contexts import (
+    CommitContext,
+    CommitResult,
+    FlushContext,
+    MutationResult,
+    QueryResult,
+    create_mutation_context,
+    create_query_context,
+    create_storage_context,
+)
+from parquedb.observability.hooks import CALLBACKS, HookRegistry, global_hook_registry, load_hooks, register_hook
+from parquedb.observability.testing import RecordingHook
+from tests.observability import sample_hooks
+
+HERE = "tests.observability.sample_hooks"
+
+
+class NamedHook:
+    """Writes its name into a shared list."""
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name, self.log = name, log
+
+    def on_query_start(self, ctx: object) -> None:
+        self.log.append(f"start {self.name}")
+
+    def on_query_end(self, ctx: object, result: object) -> None:
+        self.log.append(f"end {self.name}")
+
+
+class BrokenHook:
+    def on_query_start(self, ctx: object) -> None:
+        raise ValueError("broken start")
+
+    def on_query_end(self, ctx: object, result: object) -> None:
+        raise AssertionError("must not be called: it never saw the start")
+
+    def on_mutation_end(self, ctx: object, result: object) -> None:
+        raise asyncio.CancelledError
+
+
+class GatedHook:
+    """An async hook that waits to be let through."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.seen: list[str] = []
+
+    async def on_query_start(self, ctx) -> None:
+        await self.gate.wait()
+        self.seen.append(ctx.namespace)
+
+
+def query(namespace: str = "posts"):
+    return create_query_context("find", namespace, {"a": 1})
+
+
+def test_an_operation_is_announced_and_ended_once_with_its_own_context():
+    registry, hook = HookRegistry(), RecordingHook()
+    registry.register_hook(hook)
+    context, result = query(), QueryResult(rows=3)
+    operation = registry.start("query", context)
+    operation.end(result)
+    operation.end(QueryResult(rows=4))
+    operation.error(ValueError())
+    assert hook.records == [("on_query_start", context, None), ("on_query_end", context, result)]
+    assert operation.elapsed_s() > 0
+
+
+def test_a_failure_reaches_the_error_callback_even_when_it_is_a_cancellation():
+    registry, hook = HookRegistry(), RecordingHook()
+    registry.register_hook(hook)
+    error = asyncio.CancelledError()
+    registry.start("storage", create_storage_context("read", "k")).error(error)
+    assert hook.callbacks == ["on_storage_start", "on_storage_error"]
+    assert hook.records[1].result is error
+
+
+def test_endings_run_in_the_reverse_order_of_starts():
+    registry, log = HookRegistry(), []
+    for name in "abc":
+        registry.register_hook(NamedHook(name, log))
+    registry.start("query", query()).end(QueryResult())
+    assert log == ["start a", "start b", "start c", "end c", "end b", "end a"]
+
+
+def test_on_commit_follows_on_commit_end():
+    registry, hook = HookRegistry(), RecordingHook()
+    registry.register_hook(hook)
+    registry.start("commit", CommitContext("posts", writes=2)).end(CommitResult())
+    assert hook.callbacks == ["on_commit_start", "on_commit_end", "on_commit"]
+
+
+@pytest.mark.parametrize("event", ["flush", "compaction", "cold_start", "circuit_change"])
+def test_an_event_reaches_the_callback_of_its_name(event):
+    registry, hook = HookRegistry(), RecordingHook()
+    registry.register_hook(hook)
+    registry.emit(event, FlushContext("posts"))
+    assert hook.callbacks == [f"on_{event}"]
+
+
+def test_a_hook_with_one_callback_is_called_for_that_one_only():
+    registry, hook = HookRegistry(), RecordingHook("on_mutation_end")
+    registry.register_hook(hook)
+    registry.start("query", query()).end(QueryResult())
+    registry.start("mutation", create_mutation_context("create", "posts")).end(MutationResult())
+    assert hook.callbacks == ["on_mutation_end"]
+
+
+def test_unregistering_is_idempotent_and_spares_operations_under_way():
+    registry, hook = HookRegistry(), RecordingHook()
+    unregister = registry.register_hook(hook)
+    other = registry.register_hook(RecordingHook())
+    operation = registry.start("query", query())
+    unregister()
+    unregister()
+    registry.start("query", query())
+    operation.end(QueryResult())
+    assert hook.callbacks == ["on_query_start", "on_query_end"]
+    assert registry.active
+    other()
+    assert not registry.active
+
+
+def test_a_hook_registered_while_an_operation_runs_hears_nothing_of_it():
+    registry, hook = HookRegistry(), RecordingHook()
+    registry.register_hook(RecordingHook())
+    operation = registry.start("query", query())
+    registry.register_hook(hook)
+    operation.end(QueryResult())
+    assert hook.records == []
+
+
+def test_a_child_registry_hears_its_parents_hooks_present_and_future():
+    parent, early, late, own = HookRegistry(), RecordingHook(), RecordingHook(), RecordingHook()
+    parent.register_hook(early)
+    child = HookRegistry(parent)
+    assert child.active
+    child.register_hook(own)
+    unregister = parent.register_hook(late)
+    child.emit("flush", FlushContext("posts"))
+    unregister()
+    parent.emit("flush", FlushContext("users"))
+    child.emit("flush", FlushContext("tags"))
+    assert [record.context.namespace for record in early.records] == ["posts", "users", "tags"]
+    assert [record.context.namespace for record in late.records] == ["posts"]
+    assert [record.context.namespace for record in own.records] == ["posts", "tags"]
+    assert len(child.stats()) == 2
+
+
+def test_a_forgotten_child_registry_does_not_stay_in_memory():
+    parent = HookRegistry()
+    HookRegistry(parent)
+    gc.collect()
+    assert len(parent._children) == 0
+
+
+def test_the_module_function_registers_for_every_connection():
+    hook = RecordingHook()
+    unregister = register_hook(hook)
+    try:
+        HookRegistry(global_hook_registry).emit("flush", FlushContext("posts"))
+    finally:
+        unregister()
+    assert hook.callbacks == ["on_flush"]
+    assert not global_hook_registry.active
+
+
+def test_a_raising_hook_is_counted_per_group_logged_once_and_hides_nothing_from_the_others(caplog):
+    registry, before, after = HookRegistry(), RecordingHook(), RecordingHook()
+    registry.register_hook(before)
+    registry.register_hook(BrokenHook())
+    registry.register_hook(after)
+    with caplog.at_level(logging.WARNING, "parquedb"):
+        for _ in range(3):
+            registry.start("query", query()).end(QueryResult())
+        registry.start("mutation", create_mutation_context("create", "posts")).end(MutationResult())
+    assert before.callbacks == after.callbacks
+    assert len(before.of("on_query_end")) == 3
+    assert registry.stats()[1].errors == {"query": 3, "mutation": 1}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"hook {__name__}.BrokenHook failed in {group}; the operation is unaffected, further failures are only counted"
+        for group in ("query", "mutation")
+    ]
+    assert caplog.records[0].exc_info is not None
+
+
+def test_an_interrupt_by_the_user_is_not_swallowed():
+    class Interrupted:
+        def on_flush(self, ctx):
+            raise KeyboardInterrupt
+
+    registry = HookRegistry()
+    registry.register_hook(Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        registry.emit("flush", FlushContext("posts"))
+
+
+def test_a_slow_hook_is_counted_and_then_moved_to_the_background_where_it_delays_nothing(caplog):
+    class StuckHook:
+        def __init__(self) -> None:
+            self.gate, self.done, self.threads = threading.Event(), threading.Event(), []
+
+        def on_flush(self, ctx) -> None:
+            self.threads.append(threading.current_thread().name)
+            if ctx.reason == "wait":
+                self.gate.wait(10)
+            if ctx.reason == "last":
+                self.done.set()
+
+    registry, hook = HookRegistry(slow_s=0.0, slow_calls_max=2), StuckHook()
+    registry.register_hook(hook)
+    with caplog.at_level(logging.WARNING, "parquedb"):
+        for reason in ("", "", "wait", "last"):
+            registry.emit("flush", FlushContext("posts", reason=reason))
+    assert not hook.done.is_set()
+    hook.gate.set()
+    assert hook.done.wait(10)
+    assert [name == "parquedb-hooks" for name in hook.threads] == [False, False, True, True]
+    stats = registry.stats()[0]
+    assert (stats.slow, stats.background) == (2, True)
+    assert "it now runs in the background" in caplog.text
+
+
+def test_a_slow_hook_that_asks_to_stay_inline_stays():
+    class InlineHook:
+        inline = True
+
+        def __init__(self) -> None:
+            self.threads: list[str] = []
+
+        def on_flush(self, ctx) -> None:
+            self.threads.append(threading.current_thread().name)
+
+    registry, hook = HookRegistry(slow_s=0.0, slow_calls_max=1), InlineHook()
+    registry.register_hook(hook)
+    for _ in range(3):
+        registry.emit("flush", FlushContext("posts"))
+    assert set(hook.threads) == {threading.current_thread().name}
+    assert registry.stats()[0].slow == 3
+
+
+async def test_an_async_callback_runs_beside_the_operation():
+    registry, hook = HookRegistry(), GatedHook()
+    registry.register_hook(hook)
+    registry.start("query", query()).end(QueryResult())
+    assert hook.seen == []
+    gc.collect()  # The registry holds the task; the loop alone would not.
+    hook.gate.set()
+    assert await registry.drain()
+    assert hook.seen == ["posts"]
+
+
+async def test_an_async_callback_that_raises_is_counted(caplog):
+    class BrokenAsyncHook:
+        async def on_flush(self, ctx) -> None:
+            raise OSError("audit log full")
+
+    registry = HookRegistry()
+    registry.register_hook(BrokenAsyncHook())
+    with caplog.at_level(logging.WARNING, "parquedb"):
+        registry.emit("flush", FlushContext("posts"))
+        registry.emit("flush", FlushContext("posts"))
+        assert await registry.drain()
+    assert registry.stats()[0].errors == {"flush": 2}
+    assert len(caplog.records) == 1
+
+
+async def test_async_callbacks_beyond_the_bound_are_dropped_and_counted():
+    registry, hook = HookRegistry(outstanding_max=2), GatedHook()
+    registry.register_hook(hook)
+    for namespace in ("a", "b", "c", "d"):
+        registry.start("query", query(namespace))
+    assert not await registry.drain(timeout_s=0.01)
+    hook.gate.set()
+    assert await registry.drain()
+    assert hook.seen == ["a", "b"]
+    assert registry.stats()[0].dropped == 2
+
+
+def test_an_async_callback_runs_in_the_background_where_no_loop_runs():
+    class AsyncHook:
+        def __init__(self) -> None:
+            self.done = threading.Event()
+
+        async def on_flush(self, ctx) -> None:
+            await asyncio.sleep(0)
+            self.done.set()
+
+    registry, hook = HookRegistry(), AsyncHook()
+    registry.register_hook(hook)
+    registry.emit("flush", FlushContext("posts"))
+    assert hook.done.wait(10)
+
+
+def test_hooks_load_from_strings_naming_a_class_a_function_or_an_object():
+    mine = RecordingHook()
+    made, called, named, given = load_hooks([f"{HERE}:CountingHook", f"{HERE}:make", f"{HERE}:instance", mine])
+    assert isinstance(made, sample_hooks.CountingHook)
+    assert isinstance(called, RecordingHook)
+    assert named is sample_hooks.instance
+    assert given is mine
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("myapp.hooks", 'expected "module:attribute", such as "myapp.hooks:AuditHook"'),
+        (":hook", 'expected "module:attribute"'),
+        ("no_such_module_here:hook", "module 'no_such_module_here' could not be imported: ModuleNotFoundError"),
+        (f"{HERE}:missing", f"'{HERE}' has no 'missing'"),
+        (
+            f"{HERE}:not_a_hook",
+            "an object of type int without callbacks; expected some of on_circuit_change, on_cold_start",
+        ),
+        (f"{HERE}:NeedsAnArgument", "expected a class or function that needs no arguments"),
+        (f"{HERE}:make_badly", "could not be made: OSError: no audit file"),
+        (object(), "an object of type object without callbacks"),
+    ],
+)
+def test_a_bad_hook_setting_says_what_was_expected(spec, message):
+    with pytest.raises(ConfigurationError) as caught:
+        load_hooks([spec])
+    assert message in str(caught.value)
+    assert caught.value.setting == "hooks"
+
+
+def test_a_misspelt_callback_is_pointed_out(caplog):
+    class Misspelt:
+        def on_mutaton_end(self, ctx, result) -> None: ...
+
+    with caplog.at_level(logging.WARNING, "parquedb"):
+        HookRegistry().register_hook(Misspelt())
+    assert "nothing calls on_mutaton_end; is it misspelt?" in caplog.text
+
+
+def test_every_documented_callback_is_one_the_registry_calls():
+    registry, hook = HookRegistry(), RecordingHook()
+    registry.register_hook(hook)
+    for group in ("query", "mutation", "storage", "commit"):
+        registry.start(group, None).end(None)
+        registry.start(group, None).error(ValueError())
+    for event in ("flush", "compaction", "cold_start", "circuit_change"):
+        registry.emit(event, None)
+    assert set(hook.callbacks) == CALLBACKS
+
+
+def test_the_factories_give_each_operation_an_id_of_its_own():
+    contexts = [
+        create_query_context("get", "posts", ids=("a",)),
+        create_mutation_context("update", "posts", "a", options={"expected_version": 1}),
+        create_storage_context("create", "posts/log/1", bytes=10),
+    ]
+    assert all(len(context.operation_id) == 16 and int(context.operation_id, 16) >= 0 for context in contexts)
+    assert len({context.operation_id for context in contexts}) == 3
+    assert contexts[1].ids == ("a",)
+    assert (contexts[0].attempt, contexts[0].side, contexts[0].batch_size) == (1, "client", 1)
+
+
+def test_contexts_are_frozen_and_travel():
+    context = create_mutation_context("update", "posts", "a", traceparent="00-1-2-01")
+    with pytest.raises(AttributeError):
+        context.namespace = "users"  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(context)) == context
