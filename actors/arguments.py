@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from parquedb.actors.operations import Operation, Request
+from parquedb.documents.values import MANAGED_FIELDS, normalize_sized
 from parquedb.errors import ParqueDBError, ValidationError
 from parquedb.storage.keys import check_id, split_id
 
@@ -33,7 +34,8 @@ def create(
 ) -> Operation:
     """Check the arguments of `create`."""
     options = _options(actor=_optional_text("actor", actor))
-    return Operation("create", _optional_id(namespace, id), _document("data", data), options, _request(request_id))
+    document, size = normalize_sized(_document("data", data))
+    return Operation("create", _optional_id(namespace, id), document, options, _request(request_id), size=size)
 
 
 def create_many(
@@ -49,7 +51,13 @@ def create_many(
     options = _options(actor=_optional_text("actor", actor))
     if not _flag("ordered", ordered):
         options["ordered"] = False
-    return Operation("create_many", None, body, options, _request(request_id))
+    try:
+        pairs = [normalize_sized(data) for data in body]
+    except ValidationError:
+        # Which of them is wrong is part of the answer, so the owner checks them one by one.
+        return Operation("create_many", None, body, options, _request(request_id))
+    size = sum(size for _, size in pairs)
+    return Operation("create_many", None, [data for data, _ in pairs], options, _request(request_id), size=size)
 
 
 def get(
@@ -131,7 +139,10 @@ def replace(
 ) -> Operation:
     """Check the arguments of `replace`."""
     options = _options(expected_version=_version(expected_version), actor=_optional_text("actor", actor))
-    return Operation("replace", _id(namespace, id), _document("data", data), options, _request(request_id))
+    # A document that came from `get` carries what the database set; replacing with it means its other fields.
+    given = {name: value for name, value in _document("data", data).items() if name not in MANAGED_FIELDS}
+    document, size = normalize_sized(given)
+    return Operation("replace", _id(namespace, id), document, options, _request(request_id), size=size)
 
 
 def delete(

@@ -83,6 +83,7 @@ class Checkpointer:
         self._committer = Committer(storage, clock, rng)
         self._due = asyncio.Event()
         self._asked: list[asyncio.Future[None]] = []
+        self._served: list[asyncio.Future[None]] = []
         self._dirty_since_s: float | None = None
         self.checkpoints = 0
         self.flushes = 0
@@ -112,38 +113,42 @@ class Checkpointer:
         """Work until cancelled; a failure is logged and tried again with backoff."""
         delay_s = _RETRY_FIRST_S
         frame: Frozen | None = None
-        asked: list[asyncio.Future[None]] = []
         while True:
             if frame is None:
                 reason = self._reason()
                 if reason is None:
                     await self._wait()
                     continue
-                asked, self._asked = (self._asked, []) if reason != "log" else ([], self._asked)
+                if reason != "log":
+                    self._served, self._asked = self._asked, []
                 frame = self._state.freeze(flush=reason != "log")
                 if reason != "log":
                     self._dirty_since_s = None
             try:
                 await self._fold(frame, reason or "log")
             except FencedError as error:
-                _settle(asked, error)
+                self.stop(error)
                 raise
             except ParqueDBError as error:
                 # The frame stays: what it froze must reach a manifest before anything newer does.
                 self.last_error = error
-                _settle(asked, error)
-                asked = []
+                self._serve(error)
                 _logger.warning("checkpoint of %s failed, trying again: %s", self._state.namespace, error)
                 await self._clock.sleep(delay_s)
                 delay_s = min(2 * delay_s, _RETRY_MAX_S)
                 continue
             frame, delay_s, self.last_error = None, _RETRY_FIRST_S, None
-            _settle(asked, None)
+            self._serve(None)
 
     def stop(self, error: ParqueDBError) -> None:
         """Tell whoever waits for a flush that none will come."""
-        asked, self._asked = self._asked, []
-        _settle(asked, error)
+        self._served, self._asked = self._served + self._asked, []
+        self._serve(error)
+
+    def _serve(self, error: ParqueDBError | None) -> None:
+        """Answer those who asked for the flush under way."""
+        served, self._served = self._served, []
+        _settle(served, error)
 
     async def _wait(self) -> None:
         """Return when something may be due: a landed entry said so, or the oldest write has come of age."""

@@ -98,12 +98,14 @@ class NamespaceEngine:
             Sessions(settings.session_window, settings.sessions_max, int(settings.session_idle_s * _US)),
             RequestIds(settings.request_ids_max, int(settings.request_id_window_s * _US)),
         )
+        settled = asyncio.Event()
+        settled.set()
         self._lease = Lease(
             self._data,
             storage,
             clock,
             settings.read_lease_s,
-            is_ours=lambda commit_id: commit_id == self._writer.in_flight,
+            settled=settled,
             on_rival=self._fenced,
         )
         self._queue = WriteQueue(settings, getattr(storage, "write_circuit", None))
@@ -112,6 +114,7 @@ class NamespaceEngine:
             storage,
             settings,
             queue=self._queue,
+            settled=settled,
             lease=self._lease,
             clock=clock,
             rng=rng,
@@ -161,6 +164,8 @@ class NamespaceEngine:
         self._lease.confirmed(opened.confirmed_s)
         # The previous owner may answer reads for as long as its lease; two must never answer at once.
         await self._clock.sleep(max(0.0, opened.answer_at_s - self._clock.boot_s()))
+        if self._over is not None:
+            raise self._over
         self.state = "open"
         self._spawn(self._writer.run())
         self._spawn(self._checkpointer.run())
@@ -208,7 +213,9 @@ class NamespaceEngine:
         for task in self._tasks:
             if task is not current:
                 task.cancel()
-        self._checkpointer.stop(self._over or FencedError(namespace=self.namespace, epoch=self._data.epoch))
+        over = self._over or FencedError(namespace=self.namespace, epoch=self._data.epoch)
+        self._lease.revoke(over)
+        self._checkpointer.stop(over)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         # An empty context: otherwise everything these tasks ever store would hang under the span that opened us.
@@ -217,6 +224,7 @@ class NamespaceEngine:
         task.add_done_callback(self._task_ended)
 
     def _task_ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.remove(task)
         if task.cancelled() or task.exception() is None or self.state != "open":
             return
         error = task.exception()
@@ -272,18 +280,17 @@ class NamespaceEngine:
             parent = traceparent or operation.traceparent
             age_us = int(operation.age_s * _US)
             writes.append((place, operation, Write(prepared, operation.request, age_us, parent, [(call, place)])))
-        needed = self._needed(write for _, _, write in writes)
-        if needed:
-            await self._fetch(needed)
         for place, operation, write in writes:
-            refused = self._queue.admit(write)
-            if refused is not None:
-                call.settle(place, refused)
+            # A write that was applied stays applied: its retry needs no room in the queue and no storage.
+            admitted = self._writer.recall(write) or self._queue.admit(write)
+            if isinstance(admitted, Outcome):
+                call.settle(place, admitted)
             else:
-                call.expect(write, place, operation.timeout_s or self._settings.request_timeout_s)
-        if reads:
-            await self._reader.answer(call, reads, self._settings.request_timeout_s)
-        outcomes = await call.wait(self._overdue)
+                call.expect(admitted, place, operation.timeout_s or self._settings.request_timeout_s)
+        # Together, so that a slow read does not keep a write from its deadline.
+        outcomes, _ = await asyncio.gather(
+            call.wait(self._overdue), self._reader.answer(call, reads, self._settings.request_timeout_s)
+        )
         for place, outcome in enumerate(outcomes):
             if outcome.duplicate:
                 outcomes[place] = await self._reader.completed(outcome)
@@ -293,40 +300,28 @@ class NamespaceEngine:
         late = DeadlineError("the write was still waiting at its deadline; it was taken back and is not applied")
         return self._queue.overdue(write, Outcome(error=late))
 
-    def _needed(self, writes: Any) -> list[Write]:
-        """Return the writes that look at documents which are not in memory."""
-        found = []
-        for write in writes:
-            for id_ in write.prepared.ids:
-                if self._data.in_memory(id_)[0]:
-                    continue
-                try:
-                    if self._data.files.locate_now(id_) is None:
-                        continue
-                except IndexNotLoaded:
-                    pass
-                found.append(write)
-                break
-        return found
-
     async def _fetch(self, writes: Sequence[Write]) -> None:
         """Load the documents that writes look at; a write whose documents can't be loaded is refused."""
         ids = list({id_ for write in writes for id_ in write.prepared.ids if not self._data.in_memory(id_)[0]})
         try:
             loaded = await self._data.files.fetch(ids)
         except ParqueDBError as error:
-            for write in writes:
-                self._queue.finish(write, Outcome(error=error))
+            if len(writes) > 1:
+                # One damaged file must not refuse writes that have nothing to do with it.
+                for write in writes:
+                    await self._fetch([write])
+                return
+            self._queue.finish(writes[0], Outcome(error=await self._lease.explain(error)))
             return
         for write in writes:
             write.loaded = {id_: loaded[id_] for id_ in write.prepared.ids if id_ in loaded}
 
     def _load(self, writes: list[Write]) -> None:
-        """Fetch for writes that the writer could not decide yet, then offer them again."""
+        """Fetch for writes that the writer could not decide yet, then have them decided."""
 
         async def work() -> None:
             await self._fetch(writes)
-            self._queue.offer(writes)
+            self._writer.loaded()
 
         self._spawn(work())
 

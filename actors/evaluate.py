@@ -120,7 +120,7 @@ def prepare(operation: Operation, rules: Rules) -> Prepared:
 
 
 def _create(operation: Operation, rules: Rules) -> Prepared:
-    data, size = _document(operation.body, rules)
+    data, size = _document(operation.body, rules, operation.size)
     own = data.pop("$id", None)
     id_ = operation.id or (split_id(own, rules.namespace) if own is not None else None)
     if id_ is not None:
@@ -142,10 +142,11 @@ def _create_many(operation: Operation, rules: Rules) -> Prepared:
     if not isinstance(operation.body, list):
         raise ValidationError(field="docs", expected="a list of documents", actual=type(operation.body).__name__)
     ordered = bool(operation.options.get("ordered", True))
+    each = -(-operation.size // max(1, len(operation.body)))
     items: list[Prepared | ParqueDBError] = []
     for body in operation.body:
         try:
-            items.append(_create(Operation("create", None, body, operation.options), rules))
+            items.append(_create(Operation("create", None, body, operation.options, size=each), rules))
         except ParqueDBError as error:
             items.append(error)
             if ordered:
@@ -205,7 +206,7 @@ def _replace(operation: Operation, rules: Rules) -> Prepared:
     body = operation.body
     if isinstance(body, Mapping):
         body = {name: value for name, value in body.items() if name not in _MANAGED}
-    data, size = _document(body, rules)
+    data, size = _document(body, rules, operation.size)
     own = data.pop("$id", None)
     if own is not None and split_id(own, rules.namespace) != id_:
         raise ValidationError(
@@ -298,9 +299,15 @@ _PREPARE: Final[Mapping[str, Callable[[Operation, Rules], Prepared]]] = {
 }
 
 
-def _document(data: Any, rules: Rules) -> tuple[Document, int]:
-    """Return a checked copy of user data, and its estimated bytes."""
-    document, size = normalize_sized(data, bytes_max=rules.document_bytes_max, depth_max=rules.depth_max)
+def _document(data: Any, rules: Rules, size: int = 0) -> tuple[Document, int]:
+    """Return a checked copy of user data, and its estimated bytes; `size` as in `Operation.size`."""
+    if size and isinstance(data, dict):
+        if size > rules.document_bytes_max:
+            expected = f"a document of at most {rules.document_bytes_max} bytes"
+            raise ValidationError(field="document", expected=expected, actual=f"about {size} bytes")
+        document = dict(data)
+    else:
+        document, size = normalize_sized(data, bytes_max=rules.document_bytes_max, depth_max=rules.depth_max)
     if not _MANAGED.isdisjoint(document):
         name = min(_MANAGED.intersection(document))
         raise ValidationError(

@@ -75,7 +75,7 @@ class NamespaceActor:
     async def execute_packed(self, payload: bytes) -> bytes:
         """Execute the encoded operations of a client and return their encoded outcomes, in the same order."""
         operations = decode_operations(payload)
-        return encode_outcomes(await self._execute(operations))
+        return encode_outcomes(operations, await self._execute(operations))
 
     async def execute(self, operations: Sequence[Mapping[str, Any] | Operation]) -> list[dict[str, Any]]:
         """Execute several operations in dict form, each for itself.

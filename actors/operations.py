@@ -6,9 +6,10 @@ A call carries a list of operations and answers with as many outcomes, in the sa
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from parquedb.documents.codec import decode, encode
+from parquedb.documents.values import MANAGED_FIELDS
 from parquedb.errors import InvalidInputError, ParqueDBError
 
 WRITES = frozenset({"create", "create_many", "update", "replace", "delete", "restore", "batch"})
@@ -51,6 +52,8 @@ class Operation:
         traceparent: W3C trace context of the caller, if it has one.
         timeout_s: Seconds the caller still waits when it sends this; None leaves it to the owner's default.
         age_s: Seconds since the caller first sent this request id; retries only.
+        size: Estimated bytes of a document body that `documents.values` has checked and normalized; 0 says that nobody
+            has, so the owner does. Callers do it because there are many of them and one owner.
     """
 
     kind: str
@@ -61,6 +64,7 @@ class Operation:
     traceparent: str | None = None
     timeout_s: float | None = None
     age_s: float = 0.0
+    size: int = 0
 
     @property
     def is_write(self) -> bool:
@@ -79,6 +83,7 @@ class Operation:
             self.traceparent,
             self.timeout_s,
             self.age_s,
+            self.size,
         ]
 
     @classmethod
@@ -89,14 +94,14 @@ class Operation:
             InvalidInputError: this is not the wire form of an operation.
         """
         try:
-            kind, id_, body, options, request, traceparent, timeout_s, age_s = wire
+            kind, id_, body, options, request, traceparent, timeout_s, age_s, size = wire
         except (TypeError, ValueError):
             raise InvalidInputError(f"not an operation: {type(wire).__name__} of another shape") from None
         if kind not in KINDS:
             raise InvalidInputError(f"unknown operation {kind!r}; expected one of {', '.join(sorted(KINDS))}")
         if isinstance(request, list):
             request = SessionRequest(*request)
-        return cls(kind, id_, body, options or {}, request, traceparent, timeout_s, age_s)
+        return cls(kind, id_, body, options or {}, request, traceparent, timeout_s, age_s, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +146,47 @@ def decode_operations(payload: bytes) -> list[Operation]:
     return [Operation.from_wire(wire) for wire in wires]
 
 
-def encode_outcomes(outcomes: Sequence[Outcome]) -> bytes:
-    """Encode the outcomes of one call."""
-    return encode([(o.value, o.error.to_json() if o.error else None, o.seq, o.duplicate) for o in outcomes])
+def encode_outcomes(operations: Sequence[Operation], outcomes: Sequence[Outcome]) -> bytes:
+    """Encode the outcomes of one call.
+
+    Of a document that the caller has just sent itself, only the fields that the database set go back.
+    """
+    return encode(
+        [
+            (
+                _managed(outcome.value) if operation.kind in _ECHOES else outcome.value,
+                outcome.error.to_json() if outcome.error is not None else None,
+                outcome.seq,
+                outcome.duplicate,
+            )
+            for operation, outcome in zip(operations, outcomes, strict=True)
+        ]
+    )
 
 
 def decode_outcomes(payload: bytes) -> list[Outcome]:
-    """Decode the outcomes of one call."""
+    """Decode the outcomes of one call; `whole` completes each."""
     return [
-        Outcome(value, ParqueDBError.from_json(error) if error else None, seq, duplicate)
+        Outcome(value, ParqueDBError.from_json(error) if error is not None else None, seq, duplicate)
         for value, error, seq, duplicate in decode(payload)
     ]
+
+
+def whole(operation: Operation, outcome: Outcome) -> Outcome:
+    """Return the outcome of an operation as the owner had it: the document sent, with what the database set."""
+    managed = outcome.value
+    if managed is None or operation.kind not in _ECHOES:
+        return outcome
+    sent = {name: value for name, value in operation.body.items() if name not in _SET_BY_DATABASE}
+    document = {"$id": managed["$id"], **sent, **managed}
+    return Outcome(document, seq=outcome.seq, duplicate=outcome.duplicate)
+
+
+_ECHOES: Final = frozenset({"create", "replace"})
+_SET_BY_DATABASE: Final = frozenset({"$id", *MANAGED_FIELDS})
+
+
+def _managed(document: dict[str, Any] | None) -> dict[str, Any] | None:
+    if document is None:
+        return None
+    return {name: value for name, value in document.items() if name in _SET_BY_DATABASE}

@@ -6,20 +6,21 @@ fetch are of immutable files, so fetching them later changes nothing.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from parquedb.actors.calls import Call
 from parquedb.actors.lease import Lease
 from parquedb.actors.operations import Operation, Outcome
 from parquedb.actors.state import NamespaceState
 from parquedb.documents.filters import compile_filter
-from parquedb.errors import ParqueDBError, ValidationError
+from parquedb.errors import CorruptionError, ParqueDBError, ValidationError
 from parquedb.errors import TimeoutError as DeadlineError
 from parquedb.storage import scan
 from parquedb.storage.data_files import IndexNotLoaded
 from parquedb.storage.scan_plan import ScanSnapshot
 from parquedb.storage.select import select_fields
 
+T = TypeVar("T")
 Document = dict[str, Any]
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 10_000
@@ -56,7 +57,7 @@ class Reader:
         longest_s = max(operation.timeout_s or timeout_s for _, operation in gets)
         try:
             async with asyncio.timeout(longest_s):
-                found = await self.documents({operation.id or "" for _, operation in gets})
+                found = await self._explained(self.documents({operation.id or "" for _, operation in gets}))
         except (ParqueDBError, TimeoutError) as error:
             refusal = error if isinstance(error, ParqueDBError) else _late(longest_s)
             for place, _ in gets:
@@ -114,21 +115,32 @@ class Reader:
         try:
             async with asyncio.timeout(timeout_s):
                 work = self._find if operation.kind == "find" else self._count
-                call.settle(place, await work(operation.options))
+                call.settle(place, await self._explained(work(operation.options)))
         except ParqueDBError as error:
             call.settle(place, Outcome(error=error))
         except TimeoutError:
             call.settle(place, Outcome(error=_late(timeout_s)))
 
+    async def _explained(self, reading: Awaitable[T]) -> T:
+        """Read; an object that is missing because a successor collected it is reported as what it means."""
+        try:
+            return await reading
+        except CorruptionError as error:
+            raise await self._lease.explain(error) from error
+
     async def _find(self, options: Mapping[str, Any]) -> Outcome:
         limit = options.get("limit", LIMIT_DEFAULT)
         if not isinstance(limit, int) or not 1 <= limit <= LIMIT_MAX:
             raise ValidationError(field="limit", expected=f"an int from 1 to {LIMIT_MAX}", actual=repr(limit))
+        cursor = options.get("cursor")
+        if cursor is not None and not isinstance(cursor, str):
+            raise ValidationError(field="cursor", expected="the next_cursor of a page", actual=repr(cursor))
+        after_id = None if cursor is None else f"{self._state.namespace}/{cursor}"
         predicate = compile_filter(_with_deleted(options))
         snapshot = await self._snapshot()
         seq = self._state.next_seq - 1
         items = await scan.find(
-            snapshot, predicate, limit=limit + 1, after_id=options.get("cursor"), fields=options.get("fields")
+            snapshot, predicate, limit=limit + 1, after_id=after_id, fields=options.get("fields")
         )
         more = len(items) > limit
         items = items[:limit]

@@ -56,6 +56,10 @@ class RequestIds:
         digest = _digest(request)
         self._table[digest] = (receipt, log_us)
         self._fresh.append((digest, receipt, log_us))
+        self.expire(log_us)
+
+    def expire(self, log_us: int) -> None:
+        """Forget what is beyond the bounds as of a log time."""
         while self._table:
             oldest_us = next(iter(self._table.values()))[1]
             if len(self._table) <= self._ids_max and log_us - oldest_us <= self._window_us:
@@ -84,7 +88,7 @@ class RequestIds:
         try:
             for digest, kind, seq, value, log_us in decode(segment):
                 self._table[digest] = (Receipt(kind, seq, value, thin=isinstance(value, dict)), log_us)
-        except (ValueError, TypeError) as error:
+        except (CorruptionError, ValueError, TypeError) as error:
             raise CorruptionError(key=key, reason=f"segment unreadable: {error}", cause=error) from error
 
 

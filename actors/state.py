@@ -226,6 +226,8 @@ class NamespaceState:
 
         There is never more than one frozen memtable: the caller runs one checkpoint at a time.
         """
+        # Segments older than the window leave the manifest, so the floor must be above them.
+        self.request_ids.expire(self.log_time_us)
         if flush:
             self.frozen, self.active = self.active, Memtable()
         return Frozen(

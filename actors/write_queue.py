@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from parquedb.actors.calls import Stage, Write
@@ -13,6 +13,7 @@ from parquedb.settings import EngineSettings
 from parquedb.storage.breaker import CircuitBreaker
 
 _RETRY_AFTER_S: Final = 0.1
+_SWEEP_AFTER: Final = 64
 
 
 class WriteQueue:
@@ -32,6 +33,7 @@ class WriteQueue:
         self._waiting: deque[Write] = deque()
         self._pending: dict[tuple[bytes, int] | str, Write] = {}
         self._closed: ParqueDBError | None = None
+        self._taken_back = 0
         self.arrived = asyncio.Event()
         self.ops = 0
         self.bytes = 0
@@ -39,18 +41,23 @@ class WriteQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def admit(self, write: Write) -> Outcome | None:
-        """Queue a write; return an outcome instead when it is refused.
+    def pending(self, write: Write) -> Write | None:
+        """Return the attempt under way that a retry repeats."""
+        key = _key(write)
+        return None if key is None else self._pending.get(key)
 
-        A retry whose first attempt is still under way joins it.
+    def admit(self, write: Write) -> Write | Outcome:
+        """Queue a write; return what its callers wait for, or an outcome when it is refused.
+
+        A retry whose first attempt is still under way joins it, and waits for that one.
         """
         if self._closed is not None:
             return Outcome(error=self._closed)
-        key = _key(write)
-        joined = self._pending.get(key) if key is not None else None
+        joined = self.pending(write)
         if joined is not None:
             joined.waiters.extend(write.waiters)
-            return None
+            return joined
+        key = _key(write)
         refusal = self._overload(write) or self.circuit_refusal()
         if refusal is not None:
             return Outcome(error=refusal)
@@ -60,11 +67,13 @@ class WriteQueue:
             self._pending[key] = write
         self._waiting.append(write)
         self.arrived.set()
-        return None
+        return write
 
-    def offer(self, writes: Iterable[Write]) -> None:
-        """Put admitted writes back."""
-        self._waiting.extend(write for write in writes if write.stage is Stage.QUEUED)
+    def offer(self, writes: Sequence[Write]) -> None:
+        """Put admitted writes back, in front of those that came later."""
+        self._waiting.extendleft(write for write in reversed(writes) if write.stage is Stage.QUEUED)
+        if self._closed is not None:
+            self.refuse_waiting(self._closed)
         self.arrived.set()
 
     def take(self) -> Write | None:
@@ -83,8 +92,8 @@ class WriteQueue:
         self.ops -= 1
         self.bytes -= write.prepared.size
         key = _key(write)
-        if key is not None:
-            self._pending.pop(key, None)
+        if key is not None and self._pending.get(key) is write:
+            del self._pending[key]
 
     def overdue(self, write: Write, late: Outcome) -> Outcome:
         """Say what a caller is answered who waits no longer.
@@ -95,8 +104,14 @@ class WriteQueue:
         """
         if write.stage is Stage.COMMITTING:
             return Outcome(error=unknown(write, "the commit is still under way"))
-        if not write.waiters:
-            self.finish(write, late)
+        if write.waiters:
+            return Outcome(error=unknown(write, "a retry of it is still waiting"))
+        self.finish(write, late)
+        self._taken_back += 1
+        if self._taken_back > _SWEEP_AFTER and 2 * self._taken_back > len(self._waiting):
+            # While storage is silent nothing else empties the queue, and what was taken back must not pile up.
+            self._waiting = deque(kept for kept in self._waiting if kept.stage is Stage.QUEUED)
+            self._taken_back = 0
         return late
 
     def refuse_waiting(self, error: ParqueDBError) -> None:

@@ -29,7 +29,7 @@ from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.commit import Committer
 from parquedb.storage.data_files import IndexNotLoaded
-from parquedb.storage.events import RequestRecord, encode_body
+from parquedb.storage.events import UNANSWERED, RequestRecord, encode_body
 from parquedb.storage.log import BackPointer, Header, Kind, LogEntry, encode_entry
 
 _HARD_BOUND: Final = 4
@@ -37,7 +37,6 @@ _HARD_BOUND: Final = 4
 of GETs always suffice to open (rule 18)."""
 
 _DERIVABLE: Final = frozenset({"create", "update", "replace", "restore"})
-_DRAIN_POLL_S: Final = 0.005
 
 
 class NotLoaded(Exception):  # noqa: N818 - control flow between the draft and the writer
@@ -73,12 +72,13 @@ class Writer:
         storage: Where the log is.
         settings: Bounds of a group, and of what may stay unfolded.
         queue: Where the writes come from.
+        settled: Set while no commit's fate is open.
         lease: Confirms answers that commit nothing.
         clock: Log time.
         rng: Commit ids.
         ids: Makes document ids.
         hooks: Told about commits.
-        load: Fetches the documents that writes need and queues them again.
+        load: Fetches the documents that writes need, then calls `loaded`.
         on_progress: Called after each landed entry.
         step_down: Ends this incarnation and returns the error for whoever still waits.
     """
@@ -90,6 +90,7 @@ class Writer:
         settings: EngineSettings,
         *,
         queue: WriteQueue,
+        settled: asyncio.Event,
         lease: Lease,
         clock: Clock,
         rng: random.Random,
@@ -102,6 +103,7 @@ class Writer:
         self._state = state
         self._settings = settings
         self._queue = queue
+        self._settled = settled
         self._lease = lease
         self._clock = clock
         self._rng = rng
@@ -113,7 +115,9 @@ class Writer:
         self._committer = Committer(storage, clock, rng)
         self._checkpoint: CheckpointRequest | None = None
         self._stopped = False
-        self.in_flight: bytes | None = None
+        self._over: ParqueDBError | None = None
+        self._loading: list[Write] = []
+        self._parked: list[Write] = []
         self.commits = 0
         self.unresolved = False
 
@@ -125,6 +129,14 @@ class Writer:
     def wake(self) -> None:
         """Look for work again: something that held it up may be gone."""
         self._queue.arrived.set()
+
+    def recall(self, write: Write) -> Outcome | None:
+        """Return what a retry was answered before, or why that can't be known; None when it is new."""
+        try:
+            receipt = self._receipt(write)
+        except ParqueDBError as error:
+            return Outcome(error=error)
+        return None if receipt is None else Outcome(receipt.value, seq=receipt.seq, duplicate=True)
 
     async def run(self) -> None:
         """Commit until stopped."""
@@ -154,7 +166,8 @@ class Writer:
             return self._committed(write, id_)
 
         group = Group(Draft(committed, now, self._ids.next))
-        unloaded: list[Write] = []
+        # What touches a document of a write that waits to be loaded must not overtake it.
+        held = {id_ for waiting in (*self._loading, *self._parked) for id_ in waiting.prepared.ids}
         ops_max, bytes_max = self._settings.group_ops_max, self._settings.group_bytes_max
         while len(group.draft.events) < ops_max and group.size < bytes_max:
             taken = self._queue.take()
@@ -162,23 +175,33 @@ class Writer:
                 break
             write = taken
             try:
+                if not held.isdisjoint(write.prepared.ids):
+                    raise NotLoaded  # noqa: TRY301 - one place parks writes
                 outcome = self._decide(write, group)
             except NotLoaded:
-                unloaded.append(write)
+                self._parked.append(write)
+                held.update(write.prepared.ids)
                 continue
             group.writes.append(write)
             group.outcomes.append(outcome)
             group.size += write.prepared.size
-        if unloaded:
-            self._load(unloaded)
+        if self._parked and not self._loading:
+            self._loading, self._parked = self._parked, []
+            self._load(self._loading)
         return group
+
+    def loaded(self) -> None:
+        """Decide the writes given to `load` now: their documents are there, or they have been refused."""
+        loading, self._loading = self._loading, []
+        self._queue.offer(loading + self._parked)
+        self._parked = []
 
     def _decide(self, write: Write, group: Group) -> Outcome:
         first = len(group.draft.events)
+        recalled = self.recall(write)
+        if recalled is not None:
+            return recalled
         try:
-            receipt = self._receipt(write)
-            if receipt is not None:
-                return Outcome(receipt.value, seq=receipt.seq, duplicate=True)
             value = write.prepared.run(group.draft)
         except ParqueDBError as error:
             return Outcome(error=error)
@@ -188,7 +211,8 @@ class Writer:
             request = list(write.request) if isinstance(write.request, tuple) else write.request
             kind = write.prepared.kind
             derivable = kind in _DERIVABLE and value is group.draft.events[-1].document
-            record = RequestRecord(request, kind, first, count, None if derivable else value)
+            known_as = kind if derivable or value is not None else UNANSWERED
+            record = RequestRecord(request, known_as, first, count, None if derivable else value)
             group.records.append((record, Receipt(kind, seq, value)))
         return Outcome(value, seq=seq)
 
@@ -221,8 +245,22 @@ class Writer:
         return loaded[1]
 
     async def _commit_group(self, group: Group) -> None:
+        if not group.writes:
+            return
         for write in group.writes:
             write.stage = Stage.COMMITTING
+        try:
+            await self._settle_group(group)
+        except asyncio.CancelledError:
+            # Stepping down ends this task wherever it is; nobody may be left waiting for it.
+            sent = bool(group.draft.events) or self._over is None
+            self._answer(
+                group.writes,
+                [Outcome(error=unknown(w, "ownership was lost") if sent else self._over) for w in group.writes],
+            )
+            raise
+
+    async def _settle_group(self, group: Group) -> None:
         if not group.draft.events:
             error = await self._confirmed()
             outcomes = group.outcomes if error is None else [Outcome(error=error)] * len(group.writes)
@@ -288,7 +326,7 @@ class Writer:
         """
         entry, data = self._entry(kind, body, count, base)
         watch = CommitWatch(self._hooks, self._state.namespace, entry, len(data), writes)
-        self.in_flight = entry.header.commit_id
+        self._settled.clear()
         try:
             settlement, landed = await self._committer.settle_entry(
                 self._state.prefix, entry, data, on_doubt=self._in_doubt
@@ -297,7 +335,7 @@ class Writer:
             watch.failed(error)
             return error
         finally:
-            self.in_flight = None
+            self._settled.set()
             self.unresolved = False
         if landed:
             self._state.advance(entry, data)
@@ -343,11 +381,12 @@ class Writer:
     def stop(self, error: ParqueDBError) -> None:
         """Commit nothing more; refuse what is queued, and everything from now on, with `error`."""
         self._stopped = True
+        self._over = self._over or error
         self._queue.close(error)
+        self.loaded()
         if self._checkpoint is not None and not self._checkpoint.landed.done():
             self._checkpoint.landed.set_exception(error)
 
     async def drained(self) -> None:
         """Return once no commit is in flight; the caller has stopped the writer."""
-        while self.in_flight is not None:
-            await self._clock.sleep(_DRAIN_POLL_S)
+        await self._settled.wait()

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from parquedb.actors import arguments
@@ -45,6 +45,8 @@ class AsyncDatabase:
         self._connection = connection
         # A future belongs to one loop, and so does everything that waits for one.
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Links] = weakref.WeakKeyDictionary()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._links: _Links = {}
 
     @property
     def url(self) -> str:
@@ -99,6 +101,7 @@ class AsyncDatabase:
             names = {name for links in self._loops.values() for name in links}
             await asyncio.to_thread(self._connection.leave, lambda: self._close_owners(names))
             self._loops.clear()
+            self._loop, self._links = None, {}
 
     def _close_owners(self, names: set[str]) -> None:
         # The actors end with the cluster: a clean farewell spares the next owner the wait for this one's lease.
@@ -110,9 +113,7 @@ class AsyncDatabase:
 
     def _link(self, namespace: str) -> AsyncLink:
         loop = asyncio.get_running_loop()
-        links = self._loops.get(loop)
-        if links is None:
-            links = self._loops[loop] = {}
+        links = self._links if loop is self._loop else self._links_of(loop)
         link = links.get(namespace)
         if link is None:
             connection = self._connection
@@ -120,13 +121,23 @@ class AsyncDatabase:
             link = links[namespace] = AsyncLink(connection.settings, namespace, connection.hooks_pickle)
         return link
 
-    async def _run(self, namespace: str, operation: Operation, timeout_s: float | None) -> Outcome:
+    def _links_of(self, loop: asyncio.AbstractEventLoop) -> _Links:
+        links = self._loops.get(loop)
+        if links is None:
+            links = self._loops[loop] = {}
+        self._loop, self._links = loop, links
+        return links
+
+    def _run(self, namespace: str, operation: Operation, timeout_s: float | None) -> Awaitable[Outcome]:
         link = self._link(namespace)
         connection = self._connection
         limit_s = arguments.check_timeout(timeout_s, connection.settings.client.timeout_s)
-        if not connection.hooks.active:
-            return await link.deliver(operation, limit_s)
-        watch = Watch(connection.hooks, namespace, operation)
+        if connection.hooks.active:
+            return self._watched(link, namespace, operation, limit_s)
+        return link.deliver(operation, limit_s)
+
+    async def _watched(self, link: AsyncLink, namespace: str, operation: Operation, limit_s: float) -> Outcome:
+        watch = Watch(self._connection.hooks, namespace, operation)
         try:
             outcome = await link.deliver(operation, limit_s)
         except BaseException as error:

@@ -51,7 +51,8 @@ class AsyncCollection:
             AlreadyExistsError: the id is taken.
         """
         operation = arguments.create(self.namespace, data, id=id, actor=actor, request_id=request_id)
-        return await self._document(operation, timeout_s)
+        document: Document = (await self._run(operation, timeout_s)).value
+        return document
 
     async def create_many(
         self,
@@ -217,7 +218,8 @@ class AsyncCollection:
         operation = arguments.replace(
             self.namespace, id, data, expected_version=expected_version, actor=actor, request_id=request_id
         )
-        return await self._document(operation, timeout_s)
+        document: Document = (await self._run(operation, timeout_s)).value
+        return document
 
     async def delete(
         self,
@@ -253,7 +255,8 @@ class AsyncCollection:
             EntityNotFoundError: there is none, deleted or not.
         """
         operation = arguments.restore(self.namespace, id, actor=actor, request_id=request_id)
-        return await self._document(operation, timeout_s)
+        document: Document = (await self._run(operation, timeout_s)).value
+        return document
 
     async def batch(
         self,
@@ -284,12 +287,8 @@ class AsyncCollection:
         stats: dict[str, Any] = await self._database._ask(self.namespace, "stats", timeout_s)
         return stats
 
-    async def _run(self, operation: Operation, timeout_s: float | None) -> Outcome:
-        return await self._database._run(self.namespace, operation, timeout_s)
-
-    async def _document(self, operation: Operation, timeout_s: float | None) -> Document:
-        document: Document = (await self._run(operation, timeout_s)).value
-        return document
+    def _run(self, operation: Operation, timeout_s: float | None) -> Awaitable[Outcome]:
+        return self._database._run(self.namespace, operation, timeout_s)
 
     async def _number(self, operation: Operation, timeout_s: float | None) -> int:
         number: int = (await self._run(operation, timeout_s)).value

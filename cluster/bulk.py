@@ -7,8 +7,7 @@ import msgspec
 
 from parquedb.actors import arguments
 from parquedb.actors.operations import Operation, Request
-from parquedb.cluster.delivery import utc
-from parquedb.documents.codec import encode
+from parquedb.cluster.delivery import encode_wire
 from parquedb.errors import CancelledError_, ParqueDBError
 
 CHUNK_DOCS_MAX = 2_000
@@ -39,13 +38,15 @@ def chunks(
         body: list[msgspec.Raw] = []
         size = 0
         for data in checked.body:
-            part = encode(utc(data))
+            part = encode_wire(data)
             size += len(part)
             if body and size > CHUNK_BYTES_MAX:
                 break
             # Encoded once here, carried into the call as it is.
             body.append(msgspec.Raw(part))
-        yield Operation("create_many", None, body, checked.options, checked.request)
+        # A size says that the documents have been checked; see `Operation.size`.
+        checked_size = min(size, CHUNK_BYTES_MAX) if checked.size else 0
+        yield Operation("create_many", None, body, checked.options, checked.request, size=checked_size)
         start += len(body)
         number += 1
 

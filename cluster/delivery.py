@@ -10,11 +10,13 @@ No I/O and no waiting here; the two clients ask `Delivery.after` and act on the 
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from parquedb.actors.operations import Operation, Request
+import msgspec
+
+from parquedb.actors.operations import Operation, Outcome, Request, whole
 from parquedb.cluster.coalescer import DeadlinePassed
 from parquedb.cluster.sessions import parse_request_id, request_id_text
 from parquedb.documents.codec import encode
@@ -32,7 +34,8 @@ UNKNOWN_RETRIES_MAX = 4
 BACKOFF_BASE_S = 0.05
 BACKOFF_MAX_S = 1.0
 
-_CONTAINERS = frozenset({dict, list, tuple})
+_SCALARS = frozenset({type(None), bool, int, float, str, bytes, msgspec.Raw})
+_SCALARS_AND_CONTAINERS = _SCALARS | {dict, list, tuple}
 
 
 class ReplyLost(Exception):  # noqa: N818 - a turn of control that never reaches a user
@@ -93,18 +96,23 @@ class Delivery:
             ValidationError: a value is of a type that documents cannot hold.
         """
         operation, request = self._operation, self.request
-        return encode(
+        return encode_wire(
             [
                 operation.kind,
                 operation.id,
-                utc(operation.body),
-                utc(operation.options) or None,
+                operation.body,
+                operation.options or None,
                 list(request) if isinstance(request, tuple) else request,
                 self._traceparent,
                 max(0.0, self.deadline_s - now_s),
                 now_s - self._first_s if self._failures else 0.0,
+                operation.size,
             ]
         )
+
+    def whole(self, outcome: Outcome) -> Outcome:
+        """Complete the outcome as it came back: what the caller has sent itself does not travel twice."""
+        return whole(self._operation, outcome)
 
     def after(self, error: BaseException, now_s: float, *, sent: bool = True) -> Step:
         """Decide what follows a failed attempt.
@@ -176,30 +184,51 @@ class Delivery:
         )
 
 
+def encode_wire(value: list[Any] | dict[str, Any]) -> bytes:
+    """Encode what travels, with naive datetimes as UTC: MessagePack has no other kind.
+
+    Raises:
+        ValidationError: a value is of a type that documents cannot hold.
+    """
+    # One look at the types decides for nearly all operations, where `codec.encode` after `utc` would take two.
+    if _is_plain(value.values() if type(value) is dict else value):
+        try:
+            return _encode_plain(value)
+        except (OverflowError, UnicodeEncodeError):
+            # A huge int or half a surrogate pair: the codec knows how.
+            return encode(value)
+    return encode(utc(value))
+
+
 def utc(value: Any) -> Any:
-    """Return `value` with naive datetimes as UTC: MessagePack has no other kind. Copies only what must change."""
+    """Return `value` with naive datetimes as UTC, tuples as lists and mappings as dicts."""
+    if isinstance(value, Mapping):
+        return {key: utc(item) for key, item in value.items()}
     kind = type(value)
-    if kind is dict or isinstance(value, Mapping):
-        return {key: utc(item) for key, item in value.items()} if _holds_datetime(value.values()) else value
     if kind is list or kind is tuple:
-        return [utc(item) for item in value] if _holds_datetime(value) else value
+        return [utc(item) for item in value]
     if kind is datetime and value.tzinfo is None:
         return value.replace(tzinfo=UTC)
     return value
 
 
-def _holds_datetime(values: Any) -> bool:
+def _is_plain(values: Iterable[Any]) -> bool:
     kinds = set(map(type, values))
-    if datetime in kinds:
+    if kinds <= _SCALARS:
         return True
-    if kinds.isdisjoint(_CONTAINERS):
+    if not kinds <= _SCALARS_AND_CONTAINERS:
         return False
-    return any(
-        _holds_datetime(value.values() if type(value) is dict else value)
-        for value in values
-        if type(value) in _CONTAINERS
-    )
+    for value in values:
+        kind = type(value)
+        if kind is dict:
+            if not _is_plain(value.values()):
+                return False
+        elif (kind is list or kind is tuple) and not _is_plain(value):
+            return False
+    return True
 
+
+_encode_plain = msgspec.msgpack.Encoder().encode
 
 # Retries of many processes must not fall together; nothing here is secret.
 _random = random.Random()  # noqa: S311 - jitter

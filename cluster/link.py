@@ -17,12 +17,18 @@ from parquedb.cluster.delivery import Delivery
 from parquedb.cluster.sessions import SessionPool
 from parquedb.errors import OutcomeUnknownError
 from parquedb.observability.propagation import current_traceparent
-from parquedb.settings import Settings
+from parquedb.settings import ClientSettings, Settings
 
 BULK_CALLS_MAX = 64
 """Long operations of one process that may be under way to one namespace (count); more of them queue."""
 
 _SINGLE_WRITES = frozenset({"create", "update", "replace", "delete", "restore"})
+
+
+def _lanes(settings: ClientSettings) -> tuple[tuple[int, int], ...]:
+    """Calls under way and operations per call of each lane: single writes, reads by id, everything else."""
+    packed = (settings.calls_in_flight_max, settings.batch_ops_max)
+    return packed, packed, (BULK_CALLS_MAX, 1)
 
 
 class _Link:
@@ -55,14 +61,14 @@ class SyncLink(_Link):
         """Prepare; nothing is sent yet."""
         super().__init__(settings, namespace, hooks)
 
-        def lane(calls_max: int, ops_max: int) -> ThreadCoalescer:
-            bytes_max = settings.client.batch_bytes_max
-            return ThreadCoalescer(self.calls, calls_max=calls_max, ops_max=ops_max, bytes_max=bytes_max)
-
-        self._writes, self._reads = (
-            lane(settings.client.calls_in_flight_max, settings.client.batch_ops_max) for _ in range(2)
+        self._write, self._read, self._alone = (
+            self._lane(calls_max, ops_max, settings.client.batch_bytes_max)
+            for calls_max, ops_max in _lanes(settings.client)
         )
-        self._bulk = lane(BULK_CALLS_MAX, 1)
+
+    def _lane(self, calls_max: int, ops_max: int, bytes_max: int) -> Callable[[Delivery], Outcome]:
+        lane = ThreadCoalescer(self.calls, calls_max=calls_max, ops_max=ops_max, bytes_max=bytes_max)
+        return lambda delivery: lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
 
     def deliver(self, operation: Operation, timeout_s: float) -> Outcome:
         """Send an operation until it has an answer.
@@ -70,16 +76,9 @@ class SyncLink(_Link):
         Raises:
             ParqueDBError: the answer was a refusal, or there was none in time.
         """
-        delivery = self._begin(operation, timeout_s)
         kind = operation.kind
-        lane = self._writes if kind in _SINGLE_WRITES else self._reads if kind == "get" else self._bulk
-
-        def attempt() -> Outcome:
-            if delivery.needs_request:
-                delivery.request = self._pool.take() or self._first_request(delivery)
-            return lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
-
-        return self._insist(delivery, attempt)
+        send = self._write if kind in _SINGLE_WRITES else self._read if kind == "get" else self._alone
+        return self._insist(self._begin(operation, timeout_s), send)
 
     def ask(self, method: str, timeout_s: float) -> Any:
         """Call a method of the actor that takes no arguments and may run twice.
@@ -89,16 +88,16 @@ class SyncLink(_Link):
         """
         delivery = self._begin(Operation(method), timeout_s)
 
-        def attempt() -> Outcome:
+        def send(delivery: Delivery) -> Outcome:
             try:
                 reply = getattr(self.calls.handle(), method).remote()
                 return Outcome(wait_for(reply, self._namespace, self._left_s(delivery)))
             except NoReplyYet:
                 raise DeadlinePassed(sent=True) from None
 
-        return self._insist(delivery, attempt).value
+        return self._insist(delivery, send).value
 
-    def _insist(self, delivery: Delivery, attempt: Callable[[], Outcome]) -> Outcome:
+    def _insist(self, delivery: Delivery, send: Callable[[Delivery], Outcome]) -> Outcome:
         """Try until there is an answer; whatever it is, the request id is settled or parked."""
         seen, activate = self.calls.generation, False
         final: BaseException | None = None
@@ -110,10 +109,12 @@ class SyncLink(_Link):
                         self.calls.activate(seen, self._left_s(delivery))
                         activate = activating = False
                     seen = self.calls.generation
-                    outcome = attempt()
+                    if delivery.needs_request:
+                        delivery.request = self._pool.take() or self._first_request(delivery)
+                    outcome = send(delivery)
                     failure: BaseException | None = outcome.error
                     if failure is None:
-                        return outcome
+                        return delivery.whole(outcome)
                 except Exception as error:  # noqa: BLE001 - `after` sorts them
                     failure = error
                 sent = not (activating or delivery.needs_request)
@@ -138,31 +139,24 @@ class AsyncLink(_Link):
         """Prepare on the running loop; nothing is sent yet."""
         super().__init__(settings, namespace, hooks)
 
-        def lane(calls_max: int, ops_max: int) -> LoopCoalescer:
-            bytes_max = settings.client.batch_bytes_max
-            return LoopCoalescer(self.calls.send, calls_max=calls_max, ops_max=ops_max, bytes_max=bytes_max)
-
-        self._writes, self._reads = (
-            lane(settings.client.calls_in_flight_max, settings.client.batch_ops_max) for _ in range(2)
+        self._write, self._read, self._alone = (
+            self._lane(calls_max, ops_max, settings.client.batch_bytes_max)
+            for calls_max, ops_max in _lanes(settings.client)
         )
-        self._bulk = lane(BULK_CALLS_MAX, 1)
 
-    async def deliver(self, operation: Operation, timeout_s: float) -> Outcome:
+    def _lane(self, calls_max: int, ops_max: int, bytes_max: int) -> Callable[[Delivery], Awaitable[Outcome]]:
+        lane = LoopCoalescer(self.calls.send, calls_max=calls_max, ops_max=ops_max, bytes_max=bytes_max)
+        return lambda delivery: lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
+
+    def deliver(self, operation: Operation, timeout_s: float) -> Awaitable[Outcome]:
         """Send an operation until it has an answer.
 
         Raises:
-            ParqueDBError: the answer was a refusal, or there was none in time.
+            ParqueDBError: (when awaited) the answer was a refusal, or there was none in time.
         """
-        delivery = self._begin(operation, timeout_s)
         kind = operation.kind
-        lane = self._writes if kind in _SINGLE_WRITES else self._reads if kind == "get" else self._bulk
-
-        async def attempt() -> Outcome:
-            if delivery.needs_request:
-                delivery.request = self._pool.take() or await self._first_request(delivery)
-            return await lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
-
-        return await self._insist(delivery, attempt)
+        send = self._write if kind in _SINGLE_WRITES else self._read if kind == "get" else self._alone
+        return self._insist(self._begin(operation, timeout_s), send)
 
     async def ask(self, method: str, timeout_s: float) -> Any:
         """Call a method of the actor that takes no arguments and may run twice.
@@ -172,7 +166,7 @@ class AsyncLink(_Link):
         """
         delivery = self._begin(Operation(method), timeout_s)
 
-        async def attempt() -> Outcome:
+        async def send(delivery: Delivery) -> Outcome:
             handle = await asyncio.to_thread(self.calls.handle)
             try:
                 async with asyncio.timeout(self._left_s(delivery)):
@@ -180,9 +174,9 @@ class AsyncLink(_Link):
             except builtins.TimeoutError:
                 raise DeadlinePassed(sent=True) from None
 
-        return (await self._insist(delivery, attempt)).value
+        return (await self._insist(delivery, send)).value
 
-    async def _insist(self, delivery: Delivery, attempt: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    async def _insist(self, delivery: Delivery, send: Callable[[Delivery], Awaitable[Outcome]]) -> Outcome:
         """Try until there is an answer; whatever it is, the request id is settled or parked."""
         seen, activate = self.calls.generation, False
         final: BaseException | None = None
@@ -194,10 +188,12 @@ class AsyncLink(_Link):
                         await self.calls.activate_async(seen, self._left_s(delivery))
                         activate = activating = False
                     seen = self.calls.generation
-                    outcome = await attempt()
+                    if delivery.needs_request:
+                        delivery.request = self._pool.take() or await self._first_request(delivery)
+                    outcome = await send(delivery)
                     failure: BaseException | None = outcome.error
                     if failure is None:
-                        return outcome
+                        return delivery.whole(outcome)
                 except Exception as error:  # noqa: BLE001 - `after` sorts them
                     failure = error
                 sent = not (activating or delivery.needs_request)

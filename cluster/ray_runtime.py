@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 
 import ray
+from ray.exceptions import RayError
 
 from parquedb.errors import RpcUnavailableError
 from parquedb.settings import Settings
@@ -29,8 +30,9 @@ def join(settings: Settings, *, counted: bool = True) -> None:
         if not ray.is_initialized():
             try:
                 _started_here = _init(settings)
-            except ConnectionError as error:
-                message = f"no Ray cluster at {settings.ray_address!r}; start one, or leave ray_address out"
+            except (ConnectionError, RayError, RuntimeError) as error:
+                where = f"at {settings.ray_address!r}" if settings.ray_address else "here"
+                message = f"no Ray cluster could be reached {where}: {error}"
                 raise RpcUnavailableError(message, cause=error) from error
         if counted:
             _users += 1
@@ -50,22 +52,27 @@ def leave(release: Callable[[], None]) -> None:
 
 
 def _init(settings: Settings) -> bool:
+    """Join or start a Ray; return whether one was started."""
     if settings.ray_address is not None:
-        _ray_init(settings, settings.ray_address)
+        _ray_init(settings.ray_address)
         return False
     try:
-        _ray_init(settings, "auto")
-    except ConnectionError:
-        _ray_init(settings, "local", include_dashboard=False)
-        return True
-    return False
+        # Labels may be given for a new cluster only: so Ray says whether it would join one. "auto" would not do, it
+        # also joins the private Ray of any other program on this machine.
+        _ray_init(None, include_dashboard=False, labels={})
+    except ValueError:
+        _ray_init(None)
+        return False
+    return True
 
 
-def _ray_init(settings: Settings, address: str, *, include_dashboard: bool | None = None) -> None:
+def _ray_init(
+    address: str | None, *, include_dashboard: bool | None = None, labels: dict[str, str] | None = None
+) -> None:
     ray.init(
         address=address,
-        namespace=settings.ray_namespace,
         include_dashboard=include_dashboard,
+        labels=labels,
         log_to_driver=False,
         # The application decides about its logging, not a library's library.
         configure_logging=False,

@@ -127,10 +127,15 @@ class Collector:
     def _note(self, listing: Listing, checkpoints: Sequence[LandedCheckpoint]) -> None:
         """Remember when each checkpoint landed: its entry may be collected long before the snapshot grace ends."""
         modified_s = {info.key: info.modified_s for info in listing.objects}
+        listed = [c.through for c in checkpoints if entry_key(c.position) in modified_s]
+        folded = max(listed, default=0)
         for checkpoint in checkpoints:
-            # One whose entry is gone already landed at some unknown time before now: now is the safe answer.
-            seen_s = modified_s.get(entry_key(checkpoint.position)) or listing.server_s
-            self._landed_s.setdefault(checkpoint.position, seen_s)
+            seen_s = modified_s.get(entry_key(checkpoint.position))
+            if seen_s is None and checkpoint.position <= folded:
+                # Its entry is gone already, so it landed at some time before this listing: that is the safe answer.
+                seen_s = listing.server_s
+            if seen_s is not None:
+                self._landed_s.setdefault(checkpoint.position, seen_s)
 
 
 def plan(listing: Listing, known: Known, landed_s: Mapping[int, float], graces: Graces) -> list[str]:

@@ -156,16 +156,21 @@ class Committer:
             return settlement, True
         if settlement.how is Settled.VANISHED or settlement.found is None:
             return settlement, None
-        return settlement, await self._overtaken(prefix, entry, _commit_id(key, settlement.found))
+        foreign_id = _commit_id(key, settlement.found)
+        if foreign_id is None:
+            return settlement, None  # Damaged in the store, or on its way here: it may be our own.
+        return settlement, await self._overtaken(prefix, entry, foreign_id)
 
-    async def _overtaken(self, prefix: str, entry: LogEntry, foreign_id: bytes | None) -> bool | None:
+    async def _overtaken(self, prefix: str, entry: LogEntry, foreign_id: bytes) -> bool | None:
         """Whether `entry` landed before the foreign entry now at its position did: ours may have been collected."""
         position, delay_s = entry.header.position, BACKOFF_FIRST_S
         while True:
             try:
                 page = await self._storage.list(prefix + "log/", limit=LISTING_MAX)
-                if not page.objects or position_of(page.objects[0].key) <= position:
-                    return False
+                newest = position_of(page.objects[0].key) if page.objects else 0
+                if newest <= position:
+                    # Less than what we have just read there is no listing to decide by.
+                    return False if newest == position else None
                 above = prefix + entry_key(position + 1)
                 previous = decode_entry(above, await self._storage.read(above)).header.previous
             except (ObjectNotFoundError, CorruptionError):

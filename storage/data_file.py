@@ -144,7 +144,7 @@ def build(key: str, rows: Sequence[Row], registry: ColumnRegistry) -> Built:
     return Built(data, file, registry, index.hashes, index.positions)
 
 
-def write_table(table: pa.Table, *, sorted_by_id: bool) -> bytes:
+def write_table(table: pa.Table, *, sorted_by_id: bool, row_group_rows: int = ROW_GROUP_ROWS) -> bytes:
     """Return a table as the bytes of a Parquet file."""
     sink = pa.BufferOutputStream()
     table = table.replace_schema_metadata({"parquedb.format": FORMAT})
@@ -152,7 +152,7 @@ def write_table(table: pa.Table, *, sorted_by_id: bool) -> bytes:
     pq.write_table(
         table,
         sink,
-        row_group_size=ROW_GROUP_ROWS,
+        row_group_size=row_group_rows,
         compression="zstd",
         use_dictionary=_low_cardinality(table),
         write_statistics=True,

@@ -211,7 +211,7 @@ class DataFiles:
             await asyncio.gather(*map(self._load, unloaded))
         found = _Candidates({}, {})
         for entry, inside in covering:
-            for at, row in entry.index.rows_of_many(hashes[inside]) if entry.index else ():
+            for at, row in entry.index.rows_of_many(hashes[inside]) if entry.index else []:
                 if row not in entry.dead:
                     found.locations.setdefault(ids[inside[at]], []).append(Location(entry.file.key, row))
                     found.rows.setdefault(entry.file.key, (entry.file, set()))[1].add(row)

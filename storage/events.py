@@ -7,10 +7,14 @@ Wire form of a body: `[[event...], [request record...]]` in `parquedb.documents.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from parquedb.documents.codec import decode, encode
 from parquedb.errors import CorruptionError
+
+
+UNANSWERED: Final = "none"
+"""Kind of a request whose answer was None although it changed something: an upsert asked for what was before."""
 
 
 class Action(StrEnum):
@@ -78,13 +82,13 @@ def decode_body(key: str, body: bytes) -> tuple[list[Event], list[RequestRecord]
     try:
         events, records = decode(body)
         return [Event(*event) for event in events], [RequestRecord(*record) for record in records]
-    except (ValueError, TypeError) as error:
+    except (CorruptionError, ValueError, TypeError) as error:
         raise CorruptionError(key=key, reason=f"body unreadable: {error}", cause=error) from error
 
 
 def answer(kind: str, events: list[Event], value: Any) -> Any:
     """Return what the operation answered, from its events where they say it (see `RequestRecord.value`)."""
-    if value is not None or not events:
+    if value is not None or not events or kind == UNANSWERED:
         return value
     if kind == "delete":
         return len(events)

@@ -57,6 +57,8 @@ class IdIndex:
 
     def rows_of_many(self, wanted: Hashes) -> list[tuple[int, int]]:
         """Return (index into `wanted`, candidate row) for every hit."""
+        if len(wanted) == 1:
+            return [(0, row) for row in self.rows(int(wanted[0]))]
         starts = self.hashes.searchsorted(wanted)
         stops = self.hashes.searchsorted(wanted, side="right")
         return [

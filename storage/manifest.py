@@ -123,7 +123,7 @@ def decode_manifest(key: str, data: bytes) -> Manifest:
         for name in ("tails", "request_ids"):
             fields[name] = tuple(Segment(**segment) for segment in fields[name])
         return Manifest(**fields)
-    except (TypeError, KeyError, ValueError) as error:
+    except (CorruptionError, TypeError, KeyError, ValueError) as error:
         raise CorruptionError(key=key, reason=f"manifest unreadable: {error}", cause=error) from error
 
 

@@ -79,6 +79,23 @@ class Chain:
         return dict(self.manifest.leases) if self.manifest else {}
 
     @property
+    def read_leases(self) -> list[float]:
+        """What everyone promised who may still be answering: the last owner, and whoever it had not yet waited out.
+
+        An owner writes nothing but its `open` before the lease of the one before it is over.
+        """
+        leases: list[float] = []
+        acting = False
+        for entry in reversed(self.entries):
+            if entry.header.kind != Kind.OPEN:
+                acting = True
+                continue
+            leases.append(dict(decode(entry.body))["read_lease_s"])
+            if acting:
+                return leases
+        return leases + ([self.manifest.leases["read_lease_s"]] if self.manifest else [])
+
+    @property
     def fences(self) -> tuple[int, ...]:
         """Positions of every `open` entry there ever was, ascending."""
         folded = self.manifest.fences if self.manifest else ()
@@ -321,7 +338,7 @@ class Opener:
             return None
         wait_s = 0.0
         if before.tail and not before.closed:
-            wait_s = LEASE_MARGIN * before.leases.get("read_lease_s", self._settings.read_lease_s)
+            wait_s = LEASE_MARGIN * max(before.read_leases)
         return Opened(taken, await segments, confirmed_s=landed_s, answer_at_s=landed_s + wait_s)
 
     def _open_entry(self, chain: Chain) -> LogEntry:
@@ -348,7 +365,10 @@ class Opener:
 
         async def load(segment: Segment) -> tuple[str, bytes]:
             key = self._prefix + segment.key
-            data = await self._get(key)
+            try:
+                return segment.key, verify_object(key, await self._get(key) or b"", segment.checksum)
+            except CorruptionError:
+                data = await self._get(key)  # Once more, as for entries (rule 7).
             if data is None:
                 raise CorruptionError(key=key, reason="missing, though the manifest names it")
             return segment.key, verify_object(key, data, segment.checksum)

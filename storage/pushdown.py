@@ -141,8 +141,11 @@ def _leaf_verdict(leaf: Compare, facts: Facts) -> Verdict:  # noqa: PLR0911 - on
     missing = _passes_missing(leaf)
     stats = facts.stats.get(key)
     if stats is None:
-        through = {".".join(leaf.path[:depth]) for depth in range(1, len(leaf.path))}
-        if any(path.startswith(f"{key}.") or path in through for path in facts.stats):
+        above = (facts.stats.get(".".join(leaf.path[:depth])) for depth in range(1, len(leaf.path)))
+        # A list has no kind; what lies below its elements has no statistics. Nothing lies below a scalar.
+        if any(stats is not None and not stats.kind for stats in above):
+            return Verdict.SOME
+        if any(path.startswith(f"{key}.") for path in facts.stats):
             return Verdict.SOME
         return Verdict.ALL if missing else Verdict.NONE
     if stats.nulls == facts.rows:

@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +34,6 @@ STEP_ROWS = 1_000
 _FILES_AT_ONCE = 4
 _FIRST_ROUND_ROWS = 256
 
-T = TypeVar("T")
-Item = TypeVar("Item")
 Mask = npt.NDArray[np.bool_]
 
 
@@ -157,11 +155,11 @@ async def _hits(
             continue
         if file_verdict(snapshot, predicate, file) is Verdict.NONE:
             continue
+        # Once `limit` passing ids are known, none above the greatest of them can be in the answer.
+        if limit is not None and len(best) >= limit and bounds.low > best[-1]:
+            break
         for group in await groups(snapshot, predicate, file):
-            # Once `limit` passing ids are known, none above the greatest of them can be in the answer.
             until = best[-1] if limit is not None and len(best) >= limit else None
-            if until is not None and bounds.low > until:
-                break
             columns, _ = await filter_columns(snapshot, predicate, group, ID_COLUMN)
             dead = snapshot.dead.get(file.key)
             hits = await snapshot.source.run(

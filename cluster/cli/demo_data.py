@@ -8,6 +8,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class DataSet:
         """Yield the documents in lists of at most `rows`; a missing value is a missing field."""
         names = self.table.column_names
         for start in range(0, self.table.num_rows, rows):
-            columns = [column.to_pylist() for column in self.table.slice(start, rows).itercolumns()]
+            columns = [values(column) for column in self.table.slice(start, rows).itercolumns()]
             found = [
                 {name: value for name, value in zip(names, values, strict=True) if value is not None}
                 for values in zip(*columns, strict=True)
@@ -45,14 +46,29 @@ class DataSet:
             yield [{"$id": self.id_of(document), **document} for document in found]
 
 
+def values(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column as Python values; instants are aware and in UTC."""
+    if not pa.types.is_timestamp(column.type):
+        plain: list[Any] = column.to_pylist()
+        return plain
+    # PyArrow would look the time zone up for every value, which costs more than all the other columns together.
+    naive = column.cast(pa.timestamp("us")).to_pylist()
+    return [None if moment is None else moment.replace(tzinfo=UTC) for moment in naive]
+
+
+def hour(moment: datetime) -> str:
+    """Word a moment as `2013-01-01T10`."""
+    return moment.isoformat()[:13]
+
+
 def flight_id(flight: Document) -> str:
     """Name a flight: no airline uses a number twice in an hour."""
-    return f"{flight['time_hour']:%Y-%m-%dT%H}-{flight['carrier']}{flight['flight']}"
+    return f"{hour(flight['time_hour'])}-{flight['carrier']}{flight['flight']}"
 
 
 def weather_id(weather: Document) -> str:
     """Name an hourly report; the file repeats one local hour when summer time ends, so the instant is used."""
-    return f"{weather['origin']}-{weather['time_hour']:%Y-%m-%dT%H}"
+    return f"{weather['origin']}-{hour(weather['time_hour'])}"
 
 
 def folder() -> Path:

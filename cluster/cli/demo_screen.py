@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -27,9 +28,9 @@ def quantile(values: Sequence[float], fraction: float) -> float:
     return ranked[min(len(ranked) - 1, int(fraction * len(ranked)))]
 
 
-def table(*columns: str, title: str | None = None) -> Table:
+def table(*columns: str) -> Table:
     """Start a table; a column named with a leading `>` is for numbers."""
-    made = Table(title=title, title_justify="left", title_style="dim", header_style="bold", pad_edge=False)
+    made = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
     return made

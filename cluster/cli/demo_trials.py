@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from rich import filesize
 from rich.markup import escape
 
 import parquedb
@@ -223,12 +224,12 @@ async def look_at_the_files(stage: Stage) -> None:
         for path in sorted((stage.root / part.namespace / "data").glob("*.parquet")):
             found = pq.read_metadata(path)
             rows[part.namespace] = rows.get(part.namespace, 0) + found.num_rows
-            size = f"{path.stat().st_size / 1e6:.2f} MB"
+            size = filesize.decimal(path.stat().st_size)
             made.add_row(str(path.relative_to(stage.root)), f"{found.num_rows:,}", str(found.num_columns), size)
             newest = path
     stage.screen.show(made)
     if newest is not None:
-        names = ["$id", "version", "carrier", "flight", "dest", "dep_delay", "time_hour"]
+        names = ["$id", "carrier", "dest", "dep_delay", "time_hour"]
         head = pq.ParquetFile(newest).schema_arrow
         stage.screen.say(f"[dim]pyarrow.parquet.read_table({newest.name!r}), some of {len(head.names)} columns:[/]")
         first = pq.read_table(newest, columns=names).slice(0, 3)

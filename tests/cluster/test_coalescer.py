@@ -20,12 +20,15 @@ class Destination:
         self.answers: list[threading.Event] = []
         self.failures: dict[int, Exception] = {}
         self.arrived = threading.Semaphore(0)
+        self._lock = threading.Lock()
 
     def start(self, parts: Sequence[bytes]) -> int:
-        self.calls.append(list(parts))
-        self.answers.append(threading.Event())
+        with self._lock:
+            self.calls.append(list(parts))
+            self.answers.append(threading.Event())
+            call = len(self.calls) - 1
         self.arrived.release()
-        return len(self.calls) - 1
+        return call
 
     def wait(self, call: int, timeout_s: float) -> list[Outcome]:
         if not self.answers[call].wait(timeout_s):

@@ -1,5 +1,7 @@
 import random
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -7,7 +9,8 @@ import pytest
 from parquedb.actors.operations import Operation, SessionRequest, decode_operations
 from parquedb.cluster.calls import pack
 from parquedb.cluster.coalescer import DeadlinePassed
-from parquedb.cluster.delivery import BACKPRESSURE_RETRIES_MAX, Delivery, ReplyLost, utc
+from parquedb.cluster.delivery import BACKPRESSURE_RETRIES_MAX, Delivery, ReplyLost, encode_wire
+from parquedb.documents.codec import decode
 from parquedb.errors import (
     BackpressureError,
     CircuitOpenError,
@@ -160,7 +163,8 @@ def test_a_value_no_document_can_hold_is_refused_before_anything_is_sent() -> No
         Delivery(Operation("create", "a", {"n": {1, 2}}), now_s=0.0, timeout_s=1.0).part(0.0)
 
 
-NAIVE, AWARE = datetime(2026, 1, 2, 3), datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))
+NAIVE = datetime(2026, 1, 2, 3)  # noqa: DTZ001 - a naive one is what the test is about
+AWARE = datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))
 
 
 @pytest.mark.parametrize(
@@ -169,13 +173,10 @@ NAIVE, AWARE = datetime(2026, 1, 2, 3), datetime(2026, 1, 2, 3, tzinfo=timezone(
         ({"a": NAIVE}, {"a": NAIVE.replace(tzinfo=UTC)}),
         ({"a": [{"b": (1, NAIVE)}]}, {"a": [{"b": [1, NAIVE.replace(tzinfo=UTC)]}]}),
         ({"a": AWARE}, {"a": AWARE}),
-        (None, None),
+        ({"a": [1, {"b": Decimal("1.50")}]}, {"a": [1, {"b": Decimal("1.50")}]}),
+        ({"a": 2**80, "b": "\ud800", "c": (1.0, None, b"x")}, {"a": 2**80, "b": "\ud800", "c": [1.0, None, b"x"]}),
+        (MappingProxyType({"a": MappingProxyType({"b": 1})}), {"a": {"b": 1}}),
     ],
 )
-def test_naive_datetimes_become_utc_before_they_travel(value: Any, expected: Any) -> None:
-    assert utc(value) == expected
-
-
-def test_what_holds_no_datetime_is_not_copied() -> None:
-    value = {"a": [1, {"b": "c"}]}
-    assert utc(value) is value
+def test_values_travel_exactly_and_naive_datetimes_as_utc(value: Any, expected: Any) -> None:
+    assert decode(encode_wire([value])) == [expected]

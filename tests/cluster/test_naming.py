@@ -46,5 +46,5 @@ def test_the_namespace_can_be_read_from_the_name(namespace: str) -> None:
 
 @pytest.mark.parametrize("url", ["ftp://x", "s3://", "file://host/x"])
 def test_a_url_that_names_no_place_is_refused(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="expected|three slashes"):
+    with pytest.raises(ConfigurationError, match=r"expected|three slashes"):
         canonical_url(url)

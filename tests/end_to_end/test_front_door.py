@@ -1,14 +1,20 @@
 """What a user meets first: the import, a Ray that starts by itself, a Ray cluster that runs already."""
 
+import contextlib
 import json
 import os
-import socket
+import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
+import pytest
+
 import parquedb
+from tests.support.collector import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,6 +34,27 @@ def run(code: str, cwd: Path, env: dict[str, str] | None = None) -> str:
     return done.stdout
 
 
+def wait_for_text(file: Path, text: str, process: "subprocess.Popen[bytes]") -> None:
+    """Return once `process` has printed `text`."""
+    deadline_s = time.monotonic() + 60
+    while text not in file.read_text():
+        assert process.poll() is None, file.read_text()
+        assert time.monotonic() < deadline_s, file.read_text()
+        time.sleep(0.1)
+
+
+def end_cluster(head: "subprocess.Popen[bytes]", temp: Path) -> None:
+    """Kill a cluster: its head, and every process that works in its folder. In order it would take half a minute."""
+    head.kill()
+    head.wait(10)
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                if f"{temp}/".encode() in (folder / "cmdline").read_bytes():
+                    os.kill(int(folder.name), signal.SIGKILL)
+    shutil.rmtree(temp, ignore_errors=True)
+
+
 def test_importing_the_package_imports_neither_ray_nor_arrow(tmp_path: Path) -> None:
     assert run("import sys, parquedb; print({'ray', 'pyarrow', 'pydantic'} & set(sys.modules))", tmp_path) == "set()\n"
 
@@ -45,62 +72,54 @@ def test_connect_starts_ray_if_none_runs_ends_it_and_leaves_the_data(tmp_path: P
     printed = run(
         """
         import parquedb, ray
-        for number in range(2):
-            with parquedb.connect("./data") as db:
-                assert ray.is_initialized()
-                db.create("posts", {"number": number})
-                count = db.count("posts")
-                again = parquedb.connect("./data")
-            assert ray.is_initialized(), "still in use"
-            again.close()
-            again.close()
-            assert not ray.is_initialized()
-        print(count)
+        with parquedb.connect("./data") as db:
+            assert ray.is_initialized()
+            db.create("posts", {})
+            again = parquedb.connect("./data")
+        assert ray.is_initialized(), "still in use"
+        again.create("posts", {})
+        again.close()
+        again.close()
+        assert not ray.is_initialized()
+        print("done")
         """,
         tmp_path,
     )
-    assert printed.splitlines()[-1] == "2"
-    # The second start found the `close` entry of the first.
-    assert (tmp_path / "data" / "posts" / "log").is_dir()
+    assert printed.splitlines()[-1] == "done"
+    # An `open`, two writes, and the `close` that spares the next owner a wait.
+    assert len(list((tmp_path / "data" / "posts" / "log").iterdir())) == 4
 
 
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the cluster's processes in /proc")
 def test_connect_joins_a_cluster_that_ray_start_made(tmp_path: Path) -> None:
     # A short path of its own: Ray puts sockets there, and the cluster of the other tests must not be found.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port, client_port = free_port(), free_port()
     ray_command = [
         str(Path(sys.executable).with_name("ray")),
         "start",
         "--head",
         "--block",
         f"--port={port}",
-        "--node-ip-address=127.0.0.1",
         "--num-cpus=2",
         "--include-dashboard=false",
         "--object-store-memory=80000000",
         "--min-worker-port=0",
         "--max-worker-port=0",
-        "--ray-client-server-port=0",
+        f"--ray-client-server-port={client_port}",
     ]
     temp = Path("/tmp") / f"pq{os.getpid()}"
+    temp.mkdir()
     with (tmp_path / "ray.out").open("wb") as output:
         head = subprocess.Popen(
-            [*ray_command, f"--temp-dir={temp}"],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            ray_command,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "RAY_TMPDIR": str(temp)},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     code = """
-        import json, os, time, parquedb, ray
-        from parquedb.errors import RpcUnavailableError
-        for _ in range(60):
-            try:
-                db = parquedb.connect("./data", ray_address="auto")
-                break
-            except RpcUnavailableError:
-                time.sleep(0.5)
+        import json, os, parquedb, ray
+        db = parquedb.connect("./data", ray_address="auto")
         db.create("posts", {"pid": os.getpid()})
         actor = db.stats("posts")["pid"]
         db.close()
@@ -109,10 +128,9 @@ def test_connect_joins_a_cluster_that_ray_start_made(tmp_path: Path) -> None:
             print(json.dumps([db.count("posts"), actor == db.stats("posts")["pid"], actor]))
     """
     try:
-        env = {"RAY_ADDRESS": f"127.0.0.1:{port}"}
-        answers = [json.loads(run(code, tmp_path, env).splitlines()[-1]) for _ in range(2)]
+        wait_for_text(tmp_path / "ray.out", "Ray runtime started", head)
+        answers = [json.loads(run(code, tmp_path, {"RAY_TMPDIR": str(temp)}).splitlines()[-1]) for _ in range(2)]
     finally:
-        head.terminate()
-        head.wait(30)
+        end_cluster(head, temp)
     assert [answer[:2] for answer in answers] == [[1, True], [2, True]]
     assert answers[0][2] == answers[1][2], "the owner outlives the program that started it"

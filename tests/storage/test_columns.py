@@ -32,7 +32,7 @@ def residuals(table):
     return table.column("$residual").to_pylist()
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(bodies, min_size=1, max_size=9), min_size=1, max_size=3))
 def test_every_document_comes_back_exactly_through_parquet_whatever_was_registered_before(batches):
     registry = ColumnRegistry.empty()

@@ -84,7 +84,7 @@ def test_duckdb_and_pandas_read_plain_typed_columns(built, tmp_path):
     kinds = {name: kind for name, kind, *_ in described}
     assert kinds["delay"] == "BIGINT"
     assert kinds["createdAt"] == "TIMESTAMP WITH TIME ZONE"
-    assert kinds["weather"] == "STRUCT(temp DOUBLE, wind BIGINT)"
+    assert kinds["weather"].replace('"', "") == "STRUCT(temp DOUBLE, wind BIGINT)"
     assert kinds["tags"] == "VARCHAR[]"
     assert kinds["day"] == "DATE"
     assert counted == [(200, 89, 71.5)]

@@ -17,6 +17,7 @@ from parquedb.errors import (
     AlreadyExistsError,
     ConfigurationError,
     ErrorCode,
+    ETagMismatchError,
     ObjectNotFoundError,
     OutcomeUnknownError,
     ParqueDBError,
@@ -29,7 +30,8 @@ from parquedb.errors import (
 from parquedb.storage.directory import System
 from parquedb.storage.local import LocalBackend
 
-CHECKOUT = Path(__file__).parents[2]
+# Children import the package from where this process does: a checkout or an installed wheel.
+CHILD_ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 @asynccontextmanager
@@ -80,6 +82,8 @@ class Steps(System):
 
     def replace(self, *arguments: Any, **named: Any) -> None:  # type: ignore[override]
         self._step("replace")
+        self.waiting.set()
+        assert self.gate.wait(20)
         os.replace(*arguments, **named)
 
     def unlink(self, *arguments: Any, **named: Any) -> None:  # type: ignore[override]
@@ -193,7 +197,7 @@ asyncio.run(main())
 )
 async def test_a_writer_killed_between_two_steps_leaves_all_or_nothing(tmp_path: Path, step: str, stored: bool) -> None:
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", KILLED_CHILD, str(tmp_path), step, cwd=CHECKOUT, env=os.environ | {"PYTHONPATH": "."}
+        sys.executable, "-c", KILLED_CHILD, str(tmp_path), step, env=CHILD_ENVIRONMENT
     )
     assert await child.wait() == 9
     async with opened(tmp_path) as store:
@@ -483,14 +487,14 @@ async def test_foreign_files_are_no_objects(tmp_path: Path) -> None:
 async def test_a_page_of_a_large_folder_is_right_at_both_ends(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await store.create(f"ns/log/{0:020}", b"x")
-        for number in range(1, 3000):
+        for number in range(1, 2200):
             (tmp_path / "ns" / "log" / f"{number:020}").write_bytes(b"")
         first = await store.list("ns/log/", limit=1)
         assert ([info.key for info in first.objects], first.more) == ([f"ns/log/{0:020}"], True)
-        middle = await store.list("ns/log/", after=f"ns/log/{1499:020}")
-        expected = [f"ns/log/{number:020}" for number in range(1500, 2500)]
+        middle = await store.list("ns/log/", after=f"ns/log/{700:020}")
+        expected = [f"ns/log/{number:020}" for number in range(701, 1701)]
         assert ([info.key for info in middle.objects], middle.more) == (expected, True)
-        last = await store.list("ns/log/", after=f"ns/log/{1999:020}")
+        last = await store.list("ns/log/", after=f"ns/log/{1199:020}")
         assert (len(last.objects), last.more) == (1000, False)
 
 
@@ -500,6 +504,34 @@ async def test_many_creates_in_new_folders_at_once_all_land(tmp_path: Path) -> N
         await asyncio.gather(*((one, two)[number % 2].create(key, key.encode()) for number, key in enumerate(keys)))
         assert {key: await one.read(key) for key in keys} == {key: key.encode() for key in keys}
         assert await two.list_folders("") == ("ns0", "ns1", "ns2", "ns3")
+
+
+async def test_nothing_comes_between_the_compare_and_the_swap_of_a_conditional_write(tmp_path: Path) -> None:
+    class HeldAtTheSwap(Steps):
+        def sync(self, descriptor: int) -> None:
+            os.fsync(descriptor)
+
+    steps = HeldAtTheSwap()
+    async with opened(tmp_path, steps) as one, opened(tmp_path) as two:
+        first = await one.create("ns/hint", b"first")
+        steps.gate.clear()
+        holding = asyncio.create_task(one.write("ns/hint", b"second", if_match=first.etag))
+        assert await asyncio.to_thread(steps.waiting.wait, 20)
+        rivals = {
+            "swap": asyncio.create_task(two.write("ns/hint", b"rival", if_match=first.etag)),
+            "write": asyncio.create_task(two.write("ns/other", b"plain")),
+            "delete": asyncio.create_task(two.delete("ns/hint")),
+        }
+        done, _ = await asyncio.wait(rivals.values(), timeout=0.3)
+        assert done == set()
+        steps.gate.set()
+        await holding
+        with pytest.raises(ETagMismatchError) as caught:
+            await rivals["swap"]
+        assert caught.value.actual != first.etag
+        await rivals["write"]
+        await rivals["delete"]
+        assert not await one.exists("ns/hint")
 
 
 RACING_CHILD = """
@@ -528,8 +560,7 @@ def test_of_racing_processes_exactly_one_wins_each_key_and_its_bytes_are_stored(
     children = {
         name: subprocess.Popen(
             [sys.executable, "-c", RACING_CHILD, str(tmp_path), name],
-            cwd=CHECKOUT,
-            env=os.environ | {"PYTHONPATH": "."},
+            env=CHILD_ENVIRONMENT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

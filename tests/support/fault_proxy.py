@@ -22,6 +22,7 @@ Actions, by what becomes of the request:
 
 import asyncio
 import contextlib
+import io
 import random
 import re
 import socket
@@ -197,10 +198,13 @@ class FaultProxy:
         for latency in latencies:
             latency._progress.release()
             await asyncio.sleep((latency.delay_s or 0.0) + self._random.random() * latency.jitter_s)
-        if fault is None:
-            return await self._forward(request, body)
-        fault._progress.release()
-        return await self._misbehave(fault, request, body)
+        try:
+            if fault is None:
+                return await self._forward(request, body)
+            fault._progress.release()
+            return await self._misbehave(fault, request, body)
+        except aiohttp.ClientError:
+            return _reset(request)  # The store itself is down.
 
     def _choose(self, method: str, path: str, condition: str | None) -> tuple[list[Fault], Fault | None]:
         latencies = []
@@ -245,7 +249,13 @@ class FaultProxy:
         url = URL(self.upstream + request.raw_path, encoded=True)
         skip = ["User-Agent", "Accept", "Accept-Encoding", "Content-Type"]
         async with self._session.request(
-            request.method, url, headers=headers, data=body, allow_redirects=False, skip_auto_headers=skip
+            # As a stream: aiohttp warns of large bodies in one piece.
+            request.method,
+            url,
+            headers=headers,
+            data=io.BytesIO(body),
+            allow_redirects=False,
+            skip_auto_headers=skip,
         ) as reply:
             content = await reply.read()
             kept = [(name, value) for name, value in reply.headers.items() if name.lower() not in _HOP_BY_HOP]

@@ -1,0 +1,184 @@
+"""Two live owners of one namespace: storage lets only the younger go on, and the history stays one line."""
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parquedb.errors import FencedError, ParqueDBError
+from tests.support.chain import Bystander, check_attempts
+from tests.support.places import NAMESPACE, EngineCollection, engine_on, on_disk, on_s3, settings_of
+from tests.support.s3_servers import S3Server
+from tests.support.workloads import Ledger, State
+
+SEED = 7
+QUICK = {
+    "read_lease_s": 0.03,
+    "flush_rows": 200,
+    "checkpoint_entries_max": 16,
+    "log_grace_s": 3.0,
+    "snapshot_grace_s": 3.0,
+    "collect_interval_s": 0.3,
+}
+WRITERS = 6
+
+
+@dataclass(slots=True)
+class Read:
+    """One read through a handle: when, and what it came to."""
+
+    started_s: float
+    version: int | None
+    error: ParqueDBError | None
+
+
+class Owner:
+    """An engine with writers and a reader that never stop asking it, fenced or not."""
+
+    def __init__(self, name: str, posts: EngineCollection, ledger: Ledger) -> None:
+        self.name = name
+        self.posts = posts
+        self.reads: list[Read] = []
+        self._ledger = ledger
+        self._stop = False
+        self._refusals = 0
+        self._refused: asyncio.Future[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._write(writer)) for writer in range(WRITERS)]
+        self._tasks.append(asyncio.create_task(self._read()))
+
+    async def stop(self) -> None:
+        self._stop = True
+        await asyncio.gather(*self._tasks)
+
+    async def refused(self, count: int) -> None:
+        """Return once this many more calls were refused as fenced."""
+        self._refusals = count
+        self._refused = asyncio.get_running_loop().create_future()
+        await self._refused
+
+    async def _note_refusal(self) -> None:
+        self._refusals -= 1
+        if self._refused is not None and self._refusals <= 0 and not self._refused.done():
+            self._refused.set_result(None)
+        await asyncio.sleep(0)
+
+    async def _write(self, writer: int) -> None:
+        for number in itertools.count():
+            if self._stop:
+                return
+            token = self._ledger.token()
+            if number % 2:
+                call = self.posts.create({"token": token}, id=f"{self.name}-{writer}-{number}")
+                answer = await self._ledger.write(token, [f"{self.name}-{writer}-{number}"], call)
+            else:
+                call = self.posts.update("shared", {"$inc": {"n": 1}, "$set": {"token": token}})
+                answer = await self._ledger.write(token, ["shared"], call, adds=1)
+            if isinstance(answer, FencedError):
+                await self._note_refusal()
+
+    async def _read(self) -> None:
+        while not self._stop:
+            started_s = time.monotonic()
+            try:
+                document = await self.posts.get("shared")
+            except ParqueDBError as error:
+                self.reads.append(Read(started_s, None, error))
+                await self._note_refusal()
+            else:
+                self.reads.append(Read(started_s, document["version"], None))
+
+
+async def hand_over_often(place: dict[str, Any], figures: Callable[..., None], *, hand_overs: int) -> None:
+    settings = settings_of(place)
+    ledger, rng = Ledger(), random.Random(SEED)
+    bystander = Bystander(settings, NAMESPACE)
+    opened: list[tuple[Owner, float]] = []
+    try:
+        async with AsyncExitStack() as engines, bystander.watching():
+            for turn in range(hand_overs + 1):
+                engine = await engines.enter_async_context(engine_on(settings, f"{SEED}-{turn}"))
+                younger = Owner(f"o{turn}", EngineCollection(engine), ledger)
+                # The older one is in the middle of its writes, now and while the younger opens.
+                await engine.open()
+                opened.append((younger, time.monotonic()))
+                if turn == 0:
+                    token = ledger.token()
+                    await ledger.write(token, ["shared"], younger.posts.create({"token": token, "n": 0}, id="shared"))
+                younger.start()
+                if turn:
+                    older = opened[-2][0]
+                    await older.refused(2 * WRITERS)
+                    await older.stop()
+                    assert older.posts.engine.state == "fenced"
+                await ledger.more(rng.randrange(10, 60))
+            await opened[-1][0].stop()
+            document = await opened[-1][0].posts.get("shared")
+            await opened[-1][0].posts.engine.close()
+        history = await bystander.history()
+    finally:
+        await bystander.close()
+    verdict = check_attempts(history, ledger.attempts)
+    assert document["n"] == ledger.sums["shared"] + sum(
+        event.document is not None and event.document["token"] in doubtful(ledger, "shared")
+        for _, event in history.events
+    )
+    assert history.epochs == sorted({owner.posts.engine.epoch for owner, _ in opened})
+    check_silence(opened, ledger)
+    assert set(verdict.by_error) <= {"FencedError", "OutcomeUnknownError"}
+    figures(
+        hand_overs=hand_overs,
+        acknowledged=verdict.acknowledged,
+        refused=verdict.refused,
+        unknown=verdict.unknown,
+        duplicates=0,
+        lost=0,
+        reads=sum(len(owner.reads) for owner, _ in opened),
+        collected=history.collected,
+    )
+
+
+def doubtful(ledger: Ledger, id_: str) -> set[str]:
+    """Return the tokens of the writes to a document whose outcome nobody knows."""
+    return {a.token for a in ledger.attempts if a.state is State.UNKNOWN and id_ in a.ids}
+
+
+def check_silence(opened: list[tuple[Owner, float]], ledger: Ledger) -> None:
+    """Nothing that began after the next owner had opened was answered with anything but `FencedError`."""
+    for (older, _), (_, since_s) in itertools.pairwise(opened):
+        late = [a for a in ledger.attempts if a.started_s > since_s and a.ids[0].startswith(f"{older.name}-")]
+        assert all(a.error == "FencedError" for a in late), [a for a in late if a.error != "FencedError"][:3]
+        reads = [read for read in older.reads if read.started_s > since_s]
+        assert late
+        assert reads
+        assert all(isinstance(read.error, FencedError) for read in reads)
+        assert any(read.version is not None for read in older.reads)
+
+
+async def test_an_older_owner_falls_silent_at_each_of_fifteen_hand_overs(
+    tmp_path: Path, figures: Callable[..., None]
+) -> None:
+    await hand_over_often(on_disk(tmp_path, engine=QUICK), figures, hand_overs=15)
+
+
+@pytest.mark.faults
+async def test_an_older_owner_falls_silent_at_each_of_fifty_hand_overs_on_disk(
+    tmp_path: Path, figures: Callable[..., None]
+) -> None:
+    await hand_over_often(on_disk(tmp_path, engine=QUICK), figures, hand_overs=50)
+
+
+@pytest.mark.faults
+async def test_an_older_owner_falls_silent_at_each_of_fifty_hand_overs_on_s3(
+    weed: S3Server, unique_prefix: str, figures: Callable[..., None]
+) -> None:
+    await hand_over_often(on_s3(weed, unique_prefix, engine=QUICK), figures, hand_overs=50)
