@@ -155,7 +155,8 @@ class Checkpointer:
         self._due.clear()
         timeout_s = None
         if self._dirty_since_s is not None:
-            timeout_s = self._dirty_since_s + self._settings.flush_interval_s - self._clock.boot_s()
+            # At least a moment, or rounding could make this loop turn without time passing.
+            timeout_s = max(0.001, self._dirty_since_s + self._settings.flush_interval_s - self._clock.boot_s())
         try:
             async with asyncio.timeout(timeout_s):
                 await self._due.wait()

@@ -2,11 +2,14 @@
 
 import hashlib
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Final
 
 from parquedb.actors.sessions import Receipt
 from parquedb.documents.codec import decode, encode
 from parquedb.errors import CorruptionError, OutcomeUnknownError
+
+CLOCK_SKEW_US: Final = 5_000_000
+"""How far apart the clocks of successive owners may be: log time jumps forward by as much when one takes over."""
 
 
 class RequestIds:
@@ -44,7 +47,7 @@ class RequestIds:
         found = self._table.get(_digest(request))
         if found is not None:
             return found[0]
-        if age_us and log_us - age_us <= self.floor_us:
+        if age_us and log_us - age_us <= self.floor_us + CLOCK_SKEW_US:
             raise OutcomeUnknownError(
                 "this request id was first sent before the window that is remembered; it may have been applied",
                 request_id=request,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any
 
 from parquedb.documents.comparison import MISSING, NUMBERS, bracket, compare, equal, is_nan
@@ -82,6 +83,10 @@ def _ordering(op: str, operand: Any) -> Test:
         return is_nan if or_equal else _never
     kind = type(operand)
     if kind in NUMBERS:
+
+        if kind is Decimal:
+            # Ordering a Decimal against a NaN raises, whichever of the two is the NaN and whatever its type.
+            return lambda value: type(value) in NUMBERS and not is_nan(value) and holds(value, operand)
 
         def number(value: Any) -> bool:
             kind = type(value)

@@ -329,3 +329,8 @@ def test_values_of_all_types_have_one_order() -> None:
     assert list(map(repr, backwards)) == list(map(repr, ordered))
     assert compare(NAN, Decimal("NaN")) == 0
     assert compare({"a": 1, "b": 2}, {"b": 2, "a": 1}) == 0
+
+
+@pytest.mark.parametrize("op", ["$gt", "$gte", "$lt", "$lte"])
+def test_a_float_nan_is_neither_greater_nor_less_than_a_decimal(op: str) -> None:
+    assert not compile_filter({"a": {op: Decimal(1)}})({"a": float("nan")})

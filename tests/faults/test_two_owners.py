@@ -22,12 +22,14 @@ SEED = 7
 QUICK = {
     "read_lease_s": 0.03,
     "flush_rows": 200,
-    "checkpoint_entries_max": 16,
+    "checkpoint_entries_max": 64,
     "log_grace_s": 3.0,
     "snapshot_grace_s": 3.0,
     "collect_interval_s": 0.3,
 }
-WRITERS = 6
+WRITERS = 3
+PAUSE_S = 0.06
+"""Writers rest up to this long between two writes: an opener gets the next position only in a gap between commits."""
 
 
 @dataclass(slots=True)
@@ -48,8 +50,7 @@ class Owner:
         self.reads: list[Read] = []
         self._ledger = ledger
         self._stop = False
-        self._refusals = 0
-        self._refused: asyncio.Future[None] | None = None
+        self._waiting: dict[str, tuple[float, Any]] = {"write": (0.0, None), "read": (0.0, None)}
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -60,23 +61,23 @@ class Owner:
         self._stop = True
         await asyncio.gather(*self._tasks)
 
-    async def refused(self, count: int) -> None:
-        """Return once this many more calls were refused as fenced."""
-        self._refusals = count
-        self._refused = asyncio.get_running_loop().create_future()
-        await self._refused
+    async def refused(self) -> None:
+        """Return once a write and a read that began after this call were refused as fenced."""
+        for kind in self._waiting:
+            self._waiting[kind] = (time.monotonic(), asyncio.get_running_loop().create_future())
+        await asyncio.gather(*(future for _, future in self._waiting.values()))
 
-    async def _note_refusal(self) -> None:
-        self._refusals -= 1
-        if self._refused is not None and self._refusals <= 0 and not self._refused.done():
-            self._refused.set_result(None)
-        await asyncio.sleep(0)
+    def _note_refusal(self, kind: str, started_s: float) -> None:
+        since_s, future = self._waiting[kind]
+        if future is not None and started_s > since_s and not future.done():
+            future.set_result(None)
 
     async def _write(self, writer: int) -> None:
+        rng = random.Random(f"{self.name}-{writer}")
         for number in itertools.count():
             if self._stop:
                 return
-            token = self._ledger.token()
+            token, started_s = f"{self.name}:{self._ledger.token()}", time.monotonic()
             if number % 2:
                 call = self.posts.create({"token": token}, id=f"{self.name}-{writer}-{number}")
                 answer = await self._ledger.write(token, [f"{self.name}-{writer}-{number}"], call)
@@ -84,18 +85,21 @@ class Owner:
                 call = self.posts.update("shared", {"$inc": {"n": 1}, "$set": {"token": token}})
                 answer = await self._ledger.write(token, ["shared"], call, adds=1)
             if isinstance(answer, FencedError):
-                await self._note_refusal()
+                self._note_refusal("write", started_s)
+            await asyncio.sleep(rng.random() * PAUSE_S)
 
     async def _read(self) -> None:
+        rng = random.Random(self.name)
         while not self._stop:
             started_s = time.monotonic()
             try:
                 document = await self.posts.get("shared")
             except ParqueDBError as error:
                 self.reads.append(Read(started_s, None, error))
-                await self._note_refusal()
+                self._note_refusal("read", started_s)
             else:
                 self.reads.append(Read(started_s, document["version"], None))
+            await asyncio.sleep(rng.random() * PAUSE_S)
 
 
 async def hand_over_often(place: dict[str, Any], figures: Callable[..., None], *, hand_overs: int) -> None:
@@ -117,7 +121,7 @@ async def hand_over_often(place: dict[str, Any], figures: Callable[..., None], *
                 younger.start()
                 if turn:
                     older = opened[-2][0]
-                    await older.refused(2 * WRITERS)
+                    await older.refused()
                     await older.stop()
                     assert older.posts.engine.state == "fenced"
                 await ledger.more(rng.randrange(10, 60))
@@ -155,7 +159,7 @@ def doubtful(ledger: Ledger, id_: str) -> set[str]:
 def check_silence(opened: list[tuple[Owner, float]], ledger: Ledger) -> None:
     """Nothing that began after the next owner had opened was answered with anything but `FencedError`."""
     for (older, _), (_, since_s) in itertools.pairwise(opened):
-        late = [a for a in ledger.attempts if a.started_s > since_s and a.ids[0].startswith(f"{older.name}-")]
+        late = [a for a in ledger.attempts if a.started_s > since_s and a.token.startswith(f"{older.name}:")]
         assert all(a.error == "FencedError" for a in late), [a for a in late if a.error != "FencedError"][:3]
         reads = [read for read in older.reads if read.started_s > since_s]
         assert late

@@ -14,6 +14,8 @@ from parquedb.observability.export import SHUTDOWN_S, configure_tracing
 from parquedb.observability.hooks import HookRegistry
 from tests.support.collector import free_port, rotel_binary, running_collector
 
+# Before the working directory comes whatever this run was told to import from: a built wheel, perhaps.
+IMPORTS = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), os.getcwd()]))
 OTEL_FREE = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
 WRITES = ("00-" + "1" * 32 + "-" + "1" * 16 + "-01", "00-" + "2" * 32 + "-" + "2" * 16 + "-01")
 
@@ -67,7 +69,7 @@ def test_a_span_that_nobody_closed_for_is_sent_at_exit(collector):
         "from tests.observability.test_export import commit_once\n"
         "commit_once(configure_tracing(service_name='exiting program'))\n"
     )
-    environ = OTEL_FREE | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.http_endpoint, "PYTHONPATH": os.getcwd()}
+    environ = OTEL_FREE | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.http_endpoint, "PYTHONPATH": IMPORTS}
     subprocess.run([sys.executable, "-c", program], check=True, env=environ, timeout=60)
     assert len(collector.wait_for(2, "exiting program")) == 2
 
@@ -95,7 +97,7 @@ def test_a_program_with_a_dead_collector_exits_in_time():
         "commit_once(configure_tracing())\n"
         "print(time.time(), flush=True)\n"
     )
-    environ = OTEL_FREE | {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}", "PYTHONPATH": os.getcwd()}
+    environ = OTEL_FREE | {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}", "PYTHONPATH": IMPORTS}
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, env=environ, timeout=60, capture_output=True, text=True
     )

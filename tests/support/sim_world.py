@@ -50,11 +50,11 @@ class Plan:
     name: str = "plain"
     hosts: int = 3
     clients: int = 3
-    duration_s: float = 14.0
+    duration_s: float = 12.0
     fault_max: float = 0.05
     pause_max_s: float = 3.0
     takeover_s: float = 2.5
-    ops_pause_s: float = 0.12
+    ops_pause_s: float = 0.06
 
 
 PLAIN = Plan()
@@ -74,6 +74,8 @@ class Op:
     result: str = "running"
     """`ok`, `refused` (certainly not applied), `unknown`."""
     outcome: Outcome | None = None
+    uncertain: bool = False
+    """Whether another delivery of it was still under way when it was answered."""
     deliveries: list[tuple[Process, "asyncio.Task[list[Outcome]]"]] = field(default_factory=list)
 
     @property
@@ -113,7 +115,7 @@ class Host:
             return
         process, world = self.process, self.world
         self.generation += 1
-        clock = SimClock(process, rate=self.rng.uniform(0.95, 1.05), skew_s=self.rng.uniform(-5, 5))
+        clock = SimClock(process, rate=self.rng.uniform(0.95, 1.05), skew_s=self.rng.uniform(-2.4, 2.4))
         engine = NamespaceEngine(
             NAMESPACE,
             world.connect(process, clock, f"{process.name}.{self.generation}"),
@@ -332,7 +334,7 @@ class Client:
             operation = replace(operation, request=f"own-{self.number}-{self.made}")
         op = Op(len(self.world.ops), operation, asyncio.get_running_loop().time())
         self.world.ops.append(op)
-        give_up_s = op.start_s + self.rng.uniform(1.0, 5.0)
+        give_up_s = op.start_s + self.rng.uniform(0.5, 3.0)
         in_doubt = False
         while True:
             request: Request | None = op.operation.request
@@ -345,8 +347,8 @@ class Client:
                 in_doubt = True
             elif verdict != "not now":
                 # Decided. But an attempt still on its way may decide otherwise when it arrives.
-                uncertain = verdict == "refused" and op.message_under_way()
-                op.result = "unknown" if uncertain else verdict
+                op.uncertain = op.message_under_way()
+                op.result = "unknown" if verdict == "refused" and op.uncertain else verdict
                 break
             elif not in_doubt and not op.message_under_way() and self.rng.random() < 0.3:
                 op.result = "refused"
@@ -355,7 +357,7 @@ class Client:
             if now_s > give_up_s:
                 op.result = "unknown" if in_doubt or op.message_under_way() else "refused"
                 break
-            await asyncio.sleep(self.rng.uniform(0.0, 0.2))
+            await asyncio.sleep(self.rng.uniform(0.0, 0.05))
         op.end_s = asyncio.get_running_loop().time()
         if seq is not None and session == self.session:
             self.waiting.discard(seq)

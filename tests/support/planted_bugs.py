@@ -1,0 +1,357 @@
+"""Bugs to plant into the engine, each one sentence of the protocol broken; the checker has to find every one."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from parquedb import errors
+from parquedb.actors import checkpoint, evaluate, lease, reads, state, writer
+from parquedb.actors.operations import Outcome
+from parquedb.actors.request_ids import RequestIds
+from parquedb.actors.sessions import Sessions
+from parquedb.actors.state import NamespaceState
+from parquedb.actors.write_queue import WriteQueue
+from parquedb.storage import collection, commit, opening
+from parquedb.storage.commit import Committer, Settled, Settlement
+from parquedb.storage.log import Kind
+from tests.support.sim_store import SimConnection
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+BUGS: dict[str, Plant] = {}
+
+
+def bug(plant: Plant) -> Plant:
+    """Register a bug under the words of its name."""
+    BUGS[plant.__name__.replace("_", " ")] = plant
+    return plant
+
+
+@bug
+def acknowledge_before_the_put(patch: pytest.MonkeyPatch) -> None:
+    original = writer.Writer._settle_group
+
+    async def early(self: Any, group: Any) -> None:
+        if group.draft.events:
+            for write, outcome in zip(group.writes, group.outcomes, strict=True):
+                waiters, write.waiters = write.waiters, []
+                for call, place in waiters:
+                    call.settle(place, outcome)
+        await original(self, group)
+
+    patch.setattr(writer.Writer, "_settle_group", early)
+
+
+def _settle_with(patch: pytest.MonkeyPatch, verdict: Callable[[errors.ParqueDBError, bytes], Settlement | None]) -> None:
+    """Let the first answer to a create decide, as `verdict` says; None leaves it to the real thing."""
+    original = Committer.settle
+
+    async def settle(self: Any, key: str, data: bytes, **options: Any) -> Settlement:
+        if "/log/" not in key:
+            return await original(self, key, data, **options)
+        start_s = self._clock.boot_s()
+        try:
+            await self._storage.create(key, data)
+        except errors.ParqueDBError as error:
+            decided = verdict(error, data)
+            if decided is not None:
+                return decided
+            return await original(self, key, data, **options)
+        return Settlement(Settled.LANDED, 1, start_s)
+
+    patch.setattr(Committer, "settle", settle)
+
+
+@bug
+def a_timeout_means_no(patch: pytest.MonkeyPatch) -> None:
+    def verdict(error: errors.ParqueDBError, data: bytes) -> Settlement | None:
+        if isinstance(error, errors.OutcomeUnknownError):
+            raise errors.StorageWriteError("timed out")
+        return None
+
+    _settle_with(patch, verdict)
+
+
+@bug
+def a_404_after_a_timeout_means_no(patch: pytest.MonkeyPatch) -> None:
+    original = Committer.settle
+
+    async def settle(self: Any, key: str, data: bytes, **options: Any) -> Settlement:
+        if "/log/" not in key:
+            return await original(self, key, data, **options)
+        start_s = self._clock.boot_s()
+        try:
+            await self._storage.create(key, data)
+        except errors.OutcomeUnknownError as error:
+            try:
+                await self._storage.read(key)
+            except errors.ObjectNotFoundError:
+                raise errors.StorageWriteError("not there") from error
+            except errors.ParqueDBError:
+                pass
+            return await original(self, key, data, **options)
+        except errors.ParqueDBError:
+            return await original(self, key, data, **options)
+        return Settlement(Settled.LANDED, 1, start_s)
+
+    patch.setattr(Committer, "settle", settle)
+
+
+@bug
+def a_412_means_yes(patch: pytest.MonkeyPatch) -> None:
+    def verdict(error: errors.ParqueDBError, data: bytes) -> Settlement | None:
+        return Settlement(Settled.LANDED, 1, 0.0) if isinstance(error, errors.AlreadyExistsError) else None
+
+    _settle_with(patch, verdict)
+
+
+@bug
+def a_412_means_no(patch: pytest.MonkeyPatch) -> None:
+    """Our own first attempt may have landed."""
+
+    async def whose(self: Any, key: str, data: bytes, is_ours: Any) -> tuple[Settled, bytes | None]:
+        return Settled.FOREIGN, await self._storage.read(key)
+
+    async def overtaken(self: Any, prefix: str, entry: Any, foreign_id: bytes) -> bool:
+        return False
+
+    patch.setattr(Committer, "_whose", whose)
+    patch.setattr(Committer, "_overtaken", overtaken)
+
+
+@bug
+def a_409_is_taken_for_a_412(patch: pytest.MonkeyPatch) -> None:
+    original = SimConnection.create
+
+    async def create(self: Any, key: str, data: bytes, **options: Any) -> Any:
+        try:
+            return await original(self, key, data, **options)
+        except errors.ConcurrentModificationError:
+            raise errors.AlreadyExistsError(key=key) from None
+
+    async def whose(self: Any, key: str, data: bytes, is_ours: Any) -> tuple[Settled, bytes | None]:
+        return Settled.LANDED, None
+
+    patch.setattr(SimConnection, "create", create)
+    patch.setattr(Committer, "_whose", whose)
+
+
+@bug
+def a_foreign_entry_is_no_fence(patch: pytest.MonkeyPatch) -> None:
+    """The owner takes the next free position instead of stepping down."""
+
+    async def commit_anyway(self: Any, kind: Any, body: bytes, count: int, base: Any, writes: Any) -> Any:
+        while True:
+            entry, data = self._entry(kind, body, count, base)
+            settlement, landed = await self._committer.settle_entry(self._state.prefix, entry, data)
+            if landed:
+                self._state.advance(entry, data)
+                self._lease.confirmed(settlement.first_attempt_s)
+                return entry
+            self._state.tail += 1
+
+    patch.setattr(writer.Writer, "_commit", commit_anyway)
+
+
+@bug
+def no_verification_after_opening(patch: pytest.MonkeyPatch) -> None:
+    async def verify(self: Any, before: Any, taken: Any, segments: Any) -> Any:
+        now_s = self._clock.boot_s()
+        return opening.Opened(taken, await segments, confirmed_s=now_s, answer_at_s=now_s + 0.5)
+
+    patch.setattr(opening.Opener, "_verify", verify)
+
+
+@bug
+def reads_without_a_lease(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lease.Lease, "holds", lambda self: True)
+
+
+@bug
+def a_new_owner_does_not_wait_for_the_old_lease(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(opening, "LEASE_MARGIN", 0.0)
+
+
+@bug
+def refusals_without_a_lease(patch: pytest.MonkeyPatch) -> None:
+    async def confirmed(self: Any) -> None:
+        return None
+
+    patch.setattr(writer.Writer, "_confirmed", confirmed)
+
+
+@bug
+def sessions_are_not_in_the_manifest(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Sessions, "restore", lambda self, wire: None)
+
+
+@bug
+def request_ids_are_not_in_the_manifest(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RequestIds, "load", lambda self, key, segment: None)
+
+
+@bug
+def replay_forgets_requests(patch: pytest.MonkeyPatch) -> None:
+    original = NamespaceState._replay
+    patch.setattr(NamespaceState, "_replay", lambda self, entry, *, requests: original(self, entry, requests=False))
+
+
+@bug
+def a_retry_does_not_join_what_is_under_way(patch: pytest.MonkeyPatch) -> None:
+    """And is decided beside it."""
+    original = writer.Writer._form
+
+    def admit(self: Any, write: Any) -> Any:
+        self.ops += 1
+        self.bytes += write.prepared.size
+        self._waiting.append(write)
+        self.arrived.set()
+        return write
+
+    def form(self: Any) -> Any:
+        # Two attempts in one group: neither finds the other's receipt.
+        return original(self)
+
+    patch.setattr(WriteQueue, "admit", admit)
+    patch.setattr(writer.Writer, "_form", form)
+
+
+@bug
+def log_entries_below_the_checkpoint_entry_are_collected(patch: pytest.MonkeyPatch) -> None:
+    """Instead of those below what it folded."""
+    original = collection.plan
+
+    def plan(listing: Any, known: Any, landed_s: Any, graces: Any) -> list[str]:
+        moved = tuple(_Shifted(c) for c in known.checkpoints)
+        return original(listing, replace(known, checkpoints=moved), landed_s, graces)
+
+    patch.setattr(collection, "plan", plan)
+
+
+class _Shifted:
+    def __init__(self, inner: Any) -> None:
+        self.position, self.manifest, self.objects = inner.position, inner.manifest, inner.objects
+        self.through = inner.position - 1
+
+
+@bug
+def fences_are_collected(patch: pytest.MonkeyPatch) -> None:
+    original = collection.plan
+
+    def plan(listing: Any, known: Any, landed_s: Any, graces: Any) -> list[str]:
+        return original(listing, replace(known, fences=frozenset()), landed_s, graces)
+
+    patch.setattr(collection, "plan", plan)
+
+
+@bug
+def grace_counts_from_creation(patch: pytest.MonkeyPatch) -> None:
+    """A superseded object goes as soon as it is old, however long it was needed."""
+    patch.setattr(collection, "_superseding", lambda checkpoints, landed_s, latest_s: checkpoints[-1] if checkpoints else None)
+
+
+@bug
+def deletion_vectors_are_dropped_at_a_flush(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(checkpoint, "_displaced", lambda frame, dead: dead)
+
+
+@bug
+def half_a_batch_is_applied(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(evaluate.Draft, "branch", lambda self: self)
+    patch.setattr(evaluate.Draft, "merge", lambda self, branch: None)
+
+
+@bug
+def reads_see_what_is_not_committed(patch: pytest.MonkeyPatch) -> None:
+    original = writer.Writer._settle_group
+
+    async def settle(self: Any, group: Any) -> None:
+        events, next_seq = group.draft.events, self._state.next_seq
+        seen = {event.id: self._state.active.rows.get(event.id) for event in events}
+        if events and not any(row is None for row in seen.values()):
+            for event in events:
+                self._state.active.rows[event.id].document = event.document
+        assert self._state.next_seq == next_seq
+        await original(self, group)
+
+    patch.setattr(writer.Writer, "_settle_group", settle)
+
+
+@bug
+def the_memtable_is_lost_at_a_flush(patch: pytest.MonkeyPatch) -> None:
+    """Changes made while the flush ran go with it."""
+    original = NamespaceState.flushed
+
+    def flushed(self: Any, locations: Any, dead: Any, registry: Any) -> None:
+        original(self, locations, dead, registry)
+        self.active = state.Memtable()
+
+    patch.setattr(NamespaceState, "flushed", flushed)
+
+
+@bug
+def a_row_changed_during_a_flush_stays_alive(patch: pytest.MonkeyPatch) -> None:
+    def flushed(self: Any, locations: Any, dead: Any, registry: Any) -> None:
+        self.dead, self.registry, self.frozen = dead, registry, None
+
+    patch.setattr(NamespaceState, "flushed", flushed)
+
+
+@bug
+def a_checkpoint_folds_what_landed_after_its_manifest(patch: pytest.MonkeyPatch) -> None:
+    original = checkpoint.CheckpointRequest
+
+    def request(name: str, checksum: int, through: int, landed: Any) -> Any:
+        return original(name, checksum, through, landed)
+
+    async def commit_checkpoint(self: Any, asked: Any) -> None:
+        asked.through = self._state.tail
+        await genuine(self, asked)
+
+    genuine = writer.Writer._commit_checkpoint
+    patch.setattr(checkpoint, "CheckpointRequest", request)
+    patch.setattr(writer.Writer, "_commit_checkpoint", commit_checkpoint)
+
+
+@bug
+def expected_versions_are_not_checked(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(evaluate, "_check_version", lambda found, id_, options, rules: None)
+
+
+@bug
+def versions_are_checked_against_what_was_flushed(patch: pytest.MonkeyPatch) -> None:
+    """The newest state is in memory; the files are behind it."""
+    original = NamespaceState.in_memory
+
+    def in_memory(self: Any, id_: str) -> Any:
+        known, document = original(self, id_)
+        if known and self.frozen is not None and id_ in self.frozen.rows:
+            return True, self.frozen.rows[id_].document
+        return known, document
+
+    patch.setattr(NamespaceState, "in_memory", in_memory)
+
+
+@bug
+def an_overdue_commit_is_reported_as_refused(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(WriteQueue, "overdue", lambda self, write, late: late)
+
+
+@bug
+def a_404_vouches_while_a_commit_is_open(patch: pytest.MonkeyPatch) -> None:
+    original = lease.Lease.__init__
+
+    def init(self: Any, *positional: Any, **named: Any) -> None:
+        always = asyncio.Event()
+        always.set()
+        original(self, *positional, **{**named, "settled": always})
+
+    def rival(self: Any) -> Any:
+        return None
+
+    patch.setattr(lease.Lease, "__init__", init)
+
+
+__all__ = ["BUGS", "Outcome", "commit", "reads", "Kind"]
