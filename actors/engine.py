@@ -36,7 +36,7 @@ from parquedb.observability.propagation import current_traceparent
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.collection import Collector, Graces, Known
-from parquedb.storage.data_files import DataFiles, IndexNotLoaded
+from parquedb.storage.data_files import DataFiles
 from parquedb.storage.keys import check_namespace, namespace_prefix
 from parquedb.storage.opening import Opener
 

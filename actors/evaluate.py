@@ -122,9 +122,12 @@ def prepare(operation: Operation, rules: Rules) -> Prepared:
 def _create(operation: Operation, rules: Rules) -> Prepared:
     data, size = _document(operation.body, rules, operation.size)
     own = data.pop("$id", None)
-    id_ = operation.id or (split_id(own, rules.namespace) if own is not None else None)
-    if id_ is not None:
-        check_id(id_)
+    named = None if own is None else check_id(split_id(own, rules.namespace))
+    id_ = named if operation.id is None else check_id(operation.id)
+    if named not in (None, id_):
+        raise ValidationError(
+            "the document's $id is not the id given", field="$id", expected=f"{rules.namespace}/{id_}", actual=own
+        )
     by = operation.options.get("actor")
 
     def run(draft: Draft) -> Document:

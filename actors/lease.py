@@ -13,6 +13,7 @@ from parquedb.errors import CorruptionError, FencedError, ObjectNotFoundError, P
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.log import entry_key
 
+
 class Lease:
     """The newest proof of ownership.
 

@@ -47,15 +47,16 @@ class NamespaceActor:
     use the bare handle. Health methods answer from a thread of their own while the engine is busy.
     """
 
-    def __init__(self, settings: Settings, namespace: str, hooks: bytes = b"") -> None:
+    def __init__(self, settings: Settings, namespace: str, hooks: bytes = b"", secret: str | None = None) -> None:
         """Prepare to host `namespace`; storage is met by the first call, not here.
 
         Args:
             settings: All of them, as the client resolved them: this process does not see the client's environment.
             namespace: A checked name.
             hooks: Pickled hook objects, besides those `settings.hooks` names.
+            secret: The storage secret, which settings lose on their way through a pickle.
         """
-        self._settings = settings
+        self._settings = settings = settings.with_secret(secret)
         self._namespace = namespace
         self._clock = SystemClock()
         self._random = random.Random()  # noqa: S311 - jitter and file names, nothing secret
@@ -150,7 +151,8 @@ class NamespaceActor:
             engine = await self._ready(reopen=True)
         finally:
             self._done()
-        node = ray.get_runtime_context().get_node_id()
+        # Asked without Ray, `get_runtime_context` would start one.
+        node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
         return {"epoch": engine.epoch, "tail": engine.tail, "pid": os.getpid(), "node": node}
 
     async def flush(self) -> None:

@@ -157,7 +157,7 @@ class AsyncDatabase:
         await self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._connection.settings, self._connection.hooks_pickle)
+        return _rebuild, self._connection.pickled()
 
     def __repr__(self) -> str:
         return f"AsyncDatabase({self.url!r})"

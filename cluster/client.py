@@ -142,7 +142,7 @@ class Database:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._connection.settings, self._connection.hooks_pickle)
+        return _rebuild, self._connection.pickled()
 
     def __repr__(self) -> str:
         return f"Database({self.url!r})"

@@ -20,9 +20,6 @@ from parquedb.errors import BackpressureError
 QUEUE_OPS_MAX = 65_536
 """Operations of one process that may wait for one destination (count)."""
 
-SPLIT_OPS_MIN = 32
-"""Operations that are not worth splitting over two calls (count); a call costs as much as tens of operations."""
-
 _NEVER = float("inf")
 
 _Pending = tuple[bytes, "asyncio.Future[Outcome]", float]
@@ -260,10 +257,10 @@ class LoopCoalescer:
 
     def _pump(self) -> None:
         self._pump_due = False
-        while self._queue and (free := self._calls_max - len(self._under_way)) > 0:
-            # Shared out over the free calls: while the owner works on one, this process answers the other. In one lump
-            # the two would take turns.
-            batch = self._gather(min(self._ops_max, max(SPLIT_OPS_MIN, -(-len(self._queue) // free))))
+        # All that has gathered goes into one call, not shared out over the free ones: the owner commits one group at a
+        # time, and half as many writes in each would halve the rate wherever the store is the slow part.
+        while self._queue and len(self._under_way) < self._calls_max:
+            batch = self._gather()
             if not batch:
                 return
             self._under_way.append(batch)
@@ -272,11 +269,11 @@ class LoopCoalescer:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _gather(self, ops_max: int) -> list[_Pending]:
+    def _gather(self) -> list[_Pending]:
         batch: list[_Pending] = []
         size = 0
         queue = self._queue
-        while queue and len(batch) < ops_max:
+        while queue and len(batch) < self._ops_max:
             head = queue[0]
             if not head[1].done():
                 size += len(head[0])

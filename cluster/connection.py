@@ -14,7 +14,7 @@ from ray import cloudpickle
 from ray.exceptions import RayError
 
 from parquedb.clock import SystemClock
-from parquedb.cluster import ray_runtime
+from parquedb.cluster import ray_runtime, secrets
 from parquedb.cluster.placement import find, served_namespaces
 from parquedb.errors import ConfigurationError, InvalidInputError, InvalidPathError
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
@@ -70,6 +70,12 @@ class Connection:
             if not self._joined or not ray.is_initialized():
                 ray_runtime.join(self.settings, counted=not self._joined)
                 self._joined = True
+                self.settings = secrets.recover(self.settings)
+
+    def pickled(self) -> tuple[Settings, bytes]:
+        """Return what another process needs to make this connection again; the secret goes another way."""
+        secrets.keep(self.settings)
+        return self.settings, self.hooks_pickle
 
     def leave(self, release: Callable[[], None]) -> None:
         """Let go of Ray; the last user of a Ray that we started ends it, after `release` has run."""
@@ -87,7 +93,8 @@ class Connection:
         """
         settings = self.settings
         # The digest also tells credentials and endpoints apart, without keeping them.
-        identity = hashlib.sha256(pickle.dumps(settings)).hexdigest()
+        secret = (settings.reveal_secret() or "").encode()
+        identity = hashlib.sha256(pickle.dumps(settings) + secret).hexdigest()
         with _probe_lock:
             if settings.url.startswith("memory:") or identity in _probed:
                 return

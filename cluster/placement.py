@@ -25,7 +25,7 @@ def find_or_create(settings: Settings, namespace: str, hooks: bytes = b"") -> An
         namespace=settings.ray_namespace,
         lifetime="detached",
         get_if_exists=True,
-    ).remote(settings, namespace, hooks)
+    ).remote(settings, namespace, hooks, settings.reveal_secret())
 
 
 def find(settings: Settings, namespace: str) -> Any | None:

@@ -213,6 +213,19 @@ class Settings(BaseSettings):
                 raise ValueError("expected s3://<bucket>/<prefix>")
         return text
 
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave the secret out: a pickle is copied, stored and logged by programs that know nothing of secrets."""
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], "secret": None}}
+
+    def reveal_secret(self) -> str | None:
+        """Return the secret as text, to hand it to a store or to an actor of our own."""
+        return None if self.secret is None else self.secret.get_secret_value()
+
+    def with_secret(self, secret: str | None) -> Self:
+        """Return these settings with a secret put (back) in; unchanged for None."""
+        return self if secret is None else self.model_copy(update={"secret": SecretStr(secret)})
+
     @field_validator("endpoint_url")
     @classmethod
     def _check_endpoint(cls, value: str | None) -> str | None:

@@ -36,6 +36,7 @@ LEASE_MARGIN: Final = 1.25
 
 RESTARTS_MAX: Final = 50
 _BACKOFF_FIRST_S: Final = 0.02
+_AMBUSH_S: Final = 0.2
 _LISTING_MAX: Final = 1000
 _MANIFESTS: Final = 2
 
@@ -318,18 +319,36 @@ class Opener:
                 return chain, chain.extended(entry, data)
             if settlement.found is None or landed is not False:
                 return None
-            key = self._prefix + entry_key(entry.header.position)
-            try:
-                foreign = decode_entry(key, settlement.found)
-            except CorruptionError:
+            absorbed = self._absorbed(chain, settlement.found)
+            if absorbed is None or (absorbed := await self._caught_up(absorbed)) is None:
                 return None
-            if not chain.accepts(foreign, entry.header.position):
-                return None
-            if foreign.header.kind == Kind.OPEN:
-                raise FencedError(namespace=self._namespace, epoch=foreign.header.epoch)
-            chain = chain.extended(foreign, settlement.found)
-            if foreign.header.kind == Kind.CHECKPOINT:
-                return None  # It moved the base; its manifest must be read.
+            chain = absorbed
+
+    async def _caught_up(self, chain: Chain) -> Chain | None:
+        """Absorb what a busy rival appended, then wait a little for its next entry: right after it we may be first."""
+        at_tail, end_s = False, self._clock.boot_s() + _AMBUSH_S
+        while self._clock.boot_s() < end_s:
+            if (data := await self._get(self._prefix + entry_key(chain.tail + 1))) is None:
+                at_tail = True
+                await self._clock.sleep(_AMBUSH_S / 200)
+            elif (absorbed := self._absorbed(chain, data)) is None or at_tail:
+                return absorbed
+            else:
+                chain = absorbed
+        return chain
+
+    def _absorbed(self, chain: Chain, data: bytes) -> Chain | None:
+        """Return the chain with a rival's entry behind it, or None when it must be loaded again."""
+        try:
+            entry = decode_entry(self._prefix + entry_key(chain.tail + 1), data)
+        except CorruptionError:
+            return None
+        # A checkpoint moved the base: its manifest must be read.
+        if entry.header.kind == Kind.CHECKPOINT or not chain.accepts(entry, chain.tail + 1):
+            return None
+        if entry.header.kind == Kind.OPEN:
+            raise FencedError(namespace=self._namespace, epoch=entry.header.epoch)
+        return chain.extended(entry, data)
 
     async def _verify(self, before: Chain, taken: Chain, segments: "asyncio.Future[dict[str, bytes]]") -> Opened | None:
         landed_s = self._clock.boot_s()

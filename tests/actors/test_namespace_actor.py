@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import ray
 
 from parquedb.actors.namespace_actor import NamespaceActor
 from parquedb.actors.operations import Operation, decode_outcomes, encode_operations
@@ -88,10 +89,12 @@ async def test_execute_with_a_malformed_operation_executes_none(actor: Namespace
 
 
 async def test_many_first_calls_open_the_namespace_once(actor: NamespaceActor) -> None:
+    ray_ran = ray.is_initialized()
     documents = await asyncio.gather(*(actor.create({"n": n}) for n in range(50)))
     assert len({document["$id"] for document in documents}) == 50
     activation = await actor.activate()
     assert activation["epoch"] == (await actor.stats())["epoch"] == 1
+    assert ray.is_initialized() == ray_ran, "the class itself needs no Ray"
 
 
 async def test_a_packed_call_carries_operations_and_outcomes_as_bytes(actor: NamespaceActor) -> None:

@@ -167,6 +167,23 @@ def test_a_database_unpickles_as_itself_and_shows_no_secret(db: parquedb.Databas
     assert repr(copy) == f"Collection('posts' of {db.url!r})"
 
 
+def test_a_pickled_database_works_in_a_task_though_the_pickle_holds_no_secret(
+    connect: Callable[..., parquedb.Database], weed: S3Server, unique_prefix: str
+) -> None:
+    credentials = {"endpoint_url": weed.endpoint_url, "key": weed.key, "secret": weed.secret}
+    db = connect(url=f"s3://{weed.bucket}/{unique_prefix}", engine=QUICK, **credentials)
+    assert weed.secret.encode() not in pickle.dumps(db)
+
+    @ray.remote
+    def write(database: parquedb.Database) -> list[str]:
+        # No owner runs yet: this process has to start one, and that one needs the secret.
+        database.create("notes", {"from": "task"}, id="t")
+        return database.namespaces()
+
+    assert ray.get(write.remote(db)) == ["notes"]
+    assert db.get("notes", "t") is not None
+
+
 def test_of_many_concurrent_updates_at_one_version_exactly_one_wins(db: parquedb.Database) -> None:
     posts = db["posts"]
     posts.create({"n": 0}, id="a")

@@ -22,14 +22,14 @@ SEED = 7
 QUICK = {
     "read_lease_s": 0.03,
     "flush_rows": 200,
-    "checkpoint_entries_max": 64,
+    "checkpoint_entries_max": 32,
     "log_grace_s": 3.0,
     "snapshot_grace_s": 3.0,
     "collect_interval_s": 0.3,
 }
-WRITERS = 3
-PAUSE_S = 0.06
-"""Writers rest up to this long between two writes: an opener gets the next position only in a gap between commits."""
+WRITERS = 6
+PAUSE_S = 0.02
+"""Writers and the reader rest up to this long between two calls, so that a fenced one does not spin."""
 
 
 @dataclass(slots=True)
@@ -186,3 +186,28 @@ async def test_an_older_owner_falls_silent_at_each_of_fifty_hand_overs_on_s3(
     weed: S3Server, unique_prefix: str, figures: Callable[..., None]
 ) -> None:
     await hand_over_often(on_s3(weed, unique_prefix, engine=QUICK), figures, hand_overs=50)
+
+
+async def test_a_younger_owner_gets_through_against_one_that_never_rests(tmp_path: Path) -> None:
+    settings = settings_of(on_disk(tmp_path, engine=QUICK))
+    ledger = Ledger()
+    async with engine_on(settings, "older") as older, engine_on(settings, "younger") as younger:
+        await older.open()
+        posts = EngineCollection(older)
+
+        async def write(writer: int) -> None:
+            for number in itertools.count():
+                token = ledger.token()
+                call = posts.create({"token": token}, id=f"{writer}-{number}")
+                if isinstance(await ledger.write(token, [f"{writer}-{number}"], call), FencedError):
+                    return
+
+        writers = [asyncio.create_task(write(writer)) for writer in range(8)]
+        await ledger.more(100)
+        async with asyncio.timeout(30):
+            await younger.open()
+            await asyncio.gather(*writers)
+        assert younger.epoch > older.epoch
+    bystander = Bystander(settings, NAMESPACE)
+    assert check_attempts(await bystander.history(), ledger.attempts).acknowledged >= 100
+    await bystander.close()

@@ -301,18 +301,16 @@ def a_row_changed_during_a_flush_stays_alive(patch: pytest.MonkeyPatch) -> None:
 
 @bug
 def a_checkpoint_folds_what_landed_after_its_manifest(patch: pytest.MonkeyPatch) -> None:
-    original = checkpoint.CheckpointRequest
+    original = checkpoint.Checkpointer._request_ids
 
-    def request(name: str, checksum: int, through: int, landed: Any) -> Any:
-        return original(name, checksum, through, landed)
+    async def request_ids(self: Any, frame: Any) -> Any:
+        segments = await original(self, frame)
+        now = self._state
+        frame.through, frame.through_id, frame.next_seq = now.tail, now.tail_id, now.next_seq
+        return segments
 
-    async def commit_checkpoint(self: Any, asked: Any) -> None:
-        asked.through = self._state.tail
-        await genuine(self, asked)
-
-    genuine = writer.Writer._commit_checkpoint
-    patch.setattr(checkpoint, "CheckpointRequest", request)
-    patch.setattr(writer.Writer, "_commit_checkpoint", commit_checkpoint)
+    patch.setattr(checkpoint.Checkpointer, "_request_ids", request_ids)
+    patch.setattr(state.Frozen, "__setattr__", object.__setattr__)
 
 
 @bug

@@ -84,7 +84,18 @@ class Op:
         return tuple(request[:2]) if isinstance(request, SessionRequest) else request
 
     def message_under_way(self) -> bool:
+        """Whether some host may still come to decide about it."""
         return any(not task.done() and not process.dead for process, task in self.deliveries)
+
+    def maybe_applied(self) -> bool:
+        """Whether some delivery may have applied it, or may yet; refusals that decide nothing leave that open."""
+        for _, task in self.deliveries:
+            if not task.done() or task.cancelled() or task.exception() is not None:
+                return True
+            error = task.result()[0].error
+            if error is None or isinstance(error, errors.OutcomeUnknownError):
+                return True
+        return False
 
 
 class Host:
@@ -350,12 +361,12 @@ class Client:
                 op.uncertain = op.message_under_way()
                 op.result = "unknown" if verdict == "refused" and op.uncertain else verdict
                 break
-            elif not in_doubt and not op.message_under_way() and self.rng.random() < 0.3:
+            elif not in_doubt and not op.maybe_applied() and self.rng.random() < 0.3:
                 op.result = "refused"
                 break
             now_s = asyncio.get_running_loop().time()
             if now_s > give_up_s:
-                op.result = "unknown" if in_doubt or op.message_under_way() else "refused"
+                op.result = "unknown" if in_doubt or op.maybe_applied() else "refused"
                 break
             await asyncio.sleep(self.rng.uniform(0.0, 0.05))
         op.end_s = asyncio.get_running_loop().time()
@@ -411,8 +422,9 @@ class Client:
         return "not now"
 
     async def _find_owner(self, host: Host) -> None:
-        alive = [number for number, other in enumerate(self.world.hosts) if other.engine is not None]
-        if alive and self.rng.random() < 0.6:
+        hosts = self.world.hosts
+        alive = [n for n, other in enumerate(hosts) if other.engine is not None and other.engine.state == "open"]
+        if alive and self.rng.random() < 0.8:
             self.favourite = self.rng.choice(alive)
         else:
             activation = asyncio.ensure_future(host.activate())
