@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from parquedb.documents.codec import decode, encode
+from parquedb.documents.codec import decode, encode, encode_plain, is_plain
 from parquedb.documents.values import MANAGED_FIELDS
 from parquedb.errors import InvalidInputError, ParqueDBError
 
@@ -37,7 +37,7 @@ Request = SessionRequest | str
 """A session request, or a caller's own request id."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen: that triples the cost of making one, and every call makes hundreds.
 class Operation:
     """One operation on one namespace.
 
@@ -104,7 +104,7 @@ class Operation:
         return cls(kind, id_, body, options or {}, request, traceparent, timeout_s, age_s, size)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen, as `Operation`.
 class Outcome:
     """What one operation came to: a value or an error, never both.
 
@@ -151,17 +151,16 @@ def encode_outcomes(operations: Sequence[Operation], outcomes: Sequence[Outcome]
 
     Of a document that the caller has just sent itself, only the fields that the database set go back.
     """
-    return encode(
-        [
-            (
-                _managed(outcome.value) if operation.kind in _ECHOES else outcome.value,
-                outcome.error.to_json() if outcome.error is not None else None,
-                outcome.seq,
-                outcome.duplicate,
-            )
-            for operation, outcome in zip(operations, outcomes, strict=True)
-        ]
-    )
+    rows = []
+    plain = True
+    for operation, outcome in zip(operations, outcomes, strict=True):
+        value, error = outcome.value, outcome.error
+        if operation.kind in _ECHOES:
+            value = _managed(value)
+        elif plain and value is not None:
+            plain = is_plain(value)
+        rows.append((value, None if error is None else error.to_json(), outcome.seq, outcome.duplicate))
+    return encode_plain(rows) if plain else encode(rows)
 
 
 def decode_outcomes(payload: bytes) -> list[Outcome]:

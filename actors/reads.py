@@ -139,9 +139,7 @@ class Reader:
         predicate = compile_filter(_with_deleted(options))
         snapshot = await self._snapshot()
         seq = self._state.next_seq - 1
-        items = await scan.find(
-            snapshot, predicate, limit=limit + 1, after_id=after_id, fields=options.get("fields")
-        )
+        items = await scan.find(snapshot, predicate, limit=limit + 1, after_id=after_id, fields=options.get("fields"))
         more = len(items) > limit
         items = items[:limit]
         cursor = items[-1]["$id"].partition("/")[2] if more else None

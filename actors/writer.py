@@ -197,10 +197,8 @@ class Writer:
         self._parked = []
 
     def _decide(self, write: Write, group: Group) -> Outcome:
+        # No second look for a receipt: it was new when it was admitted, and since then any retry of it joins it.
         first = len(group.draft.events)
-        recalled = self.recall(write)
-        if recalled is not None:
-            return recalled
         try:
             value = write.prepared.run(group.draft)
         except ParqueDBError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 import tempfile
 import time
@@ -20,6 +21,8 @@ from tests.support.s3_servers import S3Server, start_weed
 T = TypeVar("T")
 
 RAY_CPUS = 2
+WHERE = {"local": "local directory", "s3": "S3"}
+"""What the table calls each store."""
 
 
 class Bench:
@@ -64,6 +67,8 @@ class Bench:
         """Start a Ray of this run's own; it ends with the run."""
         if self._ray:
             return
+        # Ray's workers run at nice 15: on a busy machine ours would lose to a peer that runs in this process.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         ray.init(
             address="local",
             num_cpus=RAY_CPUS,

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import parquedb
-from benchmarks.bench import Bench, end_actors
+from benchmarks.bench import WHERE, Bench, end_actors
 from benchmarks.engines import NAMESPACE, make_owner
 from benchmarks.table import Row
 from benchmarks.throughput import document
@@ -15,11 +15,15 @@ from tests.support.fault_proxy import FaultProxy, Seen
 NAME = "commits"
 IN_FLIGHT = 1000
 NOTE_WIRE = (
-    "Counted by a proxy between the owner and the S3 server (SeaweedFS); a checkpoint's and a collection's requests are "
+    "Counted by a proxy between the owner and the S3 server (SeaweedFS); requests of checkpoints and collections are "
     "counted apart."
 )
-NOTE_WRITES = f"{IN_FLIGHT} coroutines, each awaiting its own create; commits as the owner counts them, without checkpoints."
-NOTE_ENGINE = f"{IN_FLIGHT} single-document calls at an engine in this process, on a local directory; counted in between."
+NOTE_WRITES = (
+    f"{IN_FLIGHT} coroutines, each awaiting its own create; commits as the owner counts them, without checkpoints."
+)
+NOTE_ENGINE = (
+    f"{IN_FLIGHT} single-document calls at an engine in this process, on a local directory; counted in between."
+)
 
 
 def run(bench: Bench) -> list[Row]:
@@ -96,9 +100,8 @@ async def _writes_per_put(bench: Bench, store: str, each: int) -> Row:
     await database.close()
     commits = after["commits"] - before["commits"] - (after["checkpoints"] - before["checkpoints"])
     writes = IN_FLIGHT * each
-    where = "local directory" if store == "local" else "S3"
     figure = f"{writes / commits:.0f} ({writes} in {commits} PUTs)"
-    what = f"acknowledged writes per PUT, {IN_FLIGHT} in flight, {where}"
+    what = f"acknowledged writes per PUT, {IN_FLIGHT} in flight, {WHERE[store]}"
     return Row(what, figure, ratio=writes / commits, bar=(">=", 200.0), note=NOTE_WRITES)
 
 

@@ -17,8 +17,8 @@ from benchmarks.throughput import document
 NAME = "failover"
 RETRY_S = 0.005
 NOTE = (
-    "Seconds from SIGKILL of the process until the next `create` of the sync client returns, beside the same for a call "
-    "of an actor that does nothing, repeated by hand until it answers; local directory."
+    "Seconds from SIGKILL of the process until the next `create` of the sync client returns, beside the same for a "
+    "call of an actor that does nothing, repeated by hand until it answers; local directory."
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 import parquedb
-from benchmarks.bench import Bench, end_actors, take_turns
+from benchmarks.bench import WHERE, Bench, end_actors, take_turns
 from benchmarks.noop import start_noop
 from benchmarks.table import Row, compared, percentile, quantity
 from benchmarks.throughput import document
@@ -91,9 +91,10 @@ def _store(bench: Bench, store: str, noop: Any) -> list[Row]:
     blocks = [take_turns(bench.choose(60, 15), timed) for _ in range(bench.choose(7, 2))]
     medians = {name: [statistics.median(block[name]) for block in blocks] for name in timed}
     every = [value for block in blocks for value in block["ours"]]
-    rows = [_row(store, medians, "put", every, BAR, NOTE)]
+    what = f"lone durable create, {WHERE[store]}, p99 {quantity(percentile(every, 0.99))} µs"
+    rows = [_row(what, medians, "put")]
     if bare is not None:
-        rows.append(_row(store, medians, "bare", every, None, NOTE_BARE))
+        rows.append(_row(what, medians, "bare"))
         bare.close()
     bench.run(backend.close())
     end_actors(database.settings)
@@ -101,19 +102,11 @@ def _store(bench: Bench, store: str, noop: Any) -> list[Row]:
     return rows
 
 
-def _row(
-    store: str,
-    medians: dict[str, list[float]],
-    put: str,
-    every: list[float],
-    bar: tuple[str, float] | None,
-    note: str,
-) -> Row:
-    where = "local directory" if store == "local" else "S3"
+def _row(what: str, medians: dict[str, list[float]], put: str) -> Row:
     limits = [one + other for one, other in zip(medians[put], medians["call"], strict=True)]
     parts = f"{'PUT' if put == 'put' else 'bare PUT'} {quantity(statistics.median(medians[put]))}"
     parts += f" + call {quantity(statistics.median(medians['call']))}"
-    what = f"lone durable create, {where}, p99 {quantity(percentile(every, 0.99))} µs"
+    bar, note = (BAR, NOTE) if put == "put" else (None, NOTE_BARE)
     return compared(what, medians["ours"], limits, unit="µs", peer=parts, bar=bar, note=note)
 
 

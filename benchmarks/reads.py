@@ -27,7 +27,7 @@ NOTE_GET = (
 )
 NOTE_QUERY = (
     "Median time of one call of the sync client beside the same question asked of DuckDB in this process, on the "
-    "owner's Parquet files; DuckDB does without the actor call, and returns tuples where `find` returns whole documents."
+    "owner's Parquet files; DuckDB does without the actor call, and returns tuples where `find` returns documents."
 )
 
 
@@ -114,7 +114,7 @@ def _queries(bench: Bench, collection: Any, directory: Path, count: int) -> list
             lambda: session.execute(f"select count(*) from {source} where {late}").fetchone()[0],  # type: ignore[index]
         ),
         "count, all": (
-            lambda: collection.count(),
+            collection.count,
             lambda: session.execute(f"select count(*) from {source}").fetchone()[0],  # type: ignore[index]
         ),
         "find, first 100 by id": (
@@ -126,9 +126,7 @@ def _queries(bench: Bench, collection: Any, directory: Path, count: int) -> list
         "find, 5 000 matches": (
             lambda: len(collection.find({"distance": {"$lt": 1000}}, limit=5000).items),
             lambda: len(
-                session.execute(
-                    f'select * from {source} where distance < 1000 order by "$id" limit 5000'
-                ).fetchall()
+                session.execute(f'select * from {source} where distance < 1000 order by "$id" limit 5000').fetchall()
             ),
         ),
     }

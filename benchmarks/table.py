@@ -59,7 +59,7 @@ class Row:
         )
 
 
-def compared(
+def compared(  # noqa: PLR0913 - a row has as many cells
     what: str,
     ours: Sequence[float],
     peers: Sequence[float],

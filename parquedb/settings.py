@@ -59,7 +59,7 @@ class EngineSettings(_Group):
         default=60, ge=0.01, le=86_400, description="Seconds a change waits for a flush at most."
     )
     checkpoint_entries_max: int = Field(
-        default=128, ge=1, le=200, description="Log entries after which they are folded; writes wait at four times this."
+        default=128, ge=1, le=200, description="Log entries after which they are folded; writes wait at four times it."
     )
     checkpoint_bytes_max: int = Field(default=4 * MIB, ge=KIB, le=64 * MIB, description="The same in bytes.")
     log_grace_s: float = Field(

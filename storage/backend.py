@@ -118,5 +118,5 @@ class StorageBackend(ABC):
             return False
         return True
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - a backend without connections has nothing to do
         """Release connections and threads; the object is not used afterwards."""

@@ -83,7 +83,6 @@ def _ordering(op: str, operand: Any) -> Test:
         return is_nan if or_equal else _never
     kind = type(operand)
     if kind in NUMBERS:
-
         if kind is Decimal:
             # Ordering a Decimal against a NaN raises, whichever of the two is the NaN and whatever its type.
             return lambda value: type(value) in NUMBERS and not is_nan(value) and holds(value, operand)

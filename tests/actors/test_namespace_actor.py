@@ -80,6 +80,7 @@ async def test_execute_answers_each_operation_for_itself(actor: NamespaceActor) 
     assert [answer["ok"] for answer in answers] == [True, False, True, True]
     assert answers[0]["seq"] == 1
     assert isinstance(ParqueDBError.from_json(answers[1]["error"]), AlreadyExistsError)
+    assert (answers[2]["value"]["n"], answers[3]["value"]) == (1, 1)
 
 
 async def test_execute_with_a_malformed_operation_executes_none(actor: NamespaceActor) -> None:

@@ -182,6 +182,7 @@ async def test_an_older_owner_falls_silent_at_each_of_fifty_hand_overs_on_disk(
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(240)
 async def test_an_older_owner_falls_silent_at_each_of_fifty_hand_overs_on_s3(
     weed: S3Server, unique_prefix: str, figures: Callable[..., None]
 ) -> None:

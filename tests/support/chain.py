@@ -23,6 +23,7 @@ from parquedb.storage.opening import Opener
 from tests.support.workloads import Attempt, State
 
 PAGE = 1000
+PAGE_OF_NEWS = 100
 WATCH_S = 0.25
 
 
@@ -70,12 +71,15 @@ class Bystander:
         self._storage = open_backend(settings)
         self._seen: dict[int, LogEntry] = {}
 
-    async def look(self) -> set[int]:
-        """Read all entries not seen before; return the positions that are stored."""
+    async def look(self, *, whole: bool = False) -> set[int]:
+        """Read all entries not seen before; return the positions that are stored.
+
+        Newer ones are listed first: unless the `whole` is wanted, it ends with the first page that holds no news.
+        """
         stored: set[int] = set()
         after, more = None, True
         while more:
-            page = await self._storage.list(self._prefix + "log/", after=after, limit=PAGE)
+            page = await self._storage.list(self._prefix + "log/", after=after, limit=PAGE if whole else PAGE_OF_NEWS)
             positions = [position_of(info.key) for info in page.objects]
             stored.update(positions)
             news = [
@@ -83,7 +87,7 @@ class Bystander:
             ]
             for start in range(0, len(news), 16):
                 await asyncio.gather(*(self._read(key) for key in news[start : start + 16]))
-            more = page.more
+            more = page.more and (whole or bool(news))
             after = page.objects[-1].key if page.objects else None
         return stored
 
@@ -116,7 +120,7 @@ class Bystander:
             self._storage, self._namespace, self._prefix, self._settings.engine, clock=SystemClock(), rng=Random(0)
         )
         chain = await opener.load()
-        stored = await self.look()
+        stored = await self.look(whole=True)
         unseen = [position for position in range(1, chain.tail + 1) if position not in self._seen]
         assert not unseen, f"entries nobody saw: {unseen[:20]} of {chain.tail}"
         entries = [self._seen[position] for position in range(1, chain.tail + 1)]

@@ -43,6 +43,9 @@ DECIDED = (
 """Refusals that look at the documents: they also settle what earlier attempts came to."""
 
 
+_SLOW_MESSAGE_S = 0.1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How hard one run is."""
@@ -55,12 +58,20 @@ class Plan:
     pause_max_s: float = 3.0
     takeover_s: float = 2.5
     ops_pause_s: float = 0.06
+    readers: int = 0
+    """Clients that only read: an owner that never writes meets its fence late."""
+    wander: float = 0.03
+    """How often a client turns to another host for no reason."""
+    hunted: bool = False
+    """Whether it is the owner that gets paused, and a rival opens at once."""
 
 
 PLAIN = Plan()
 STORM = Plan(name="storm", hosts=4, fault_max=0.12, takeover_s=1.2)
 BUSY = Plan(name="busy", hosts=2, fault_max=0.02, takeover_s=4.0, ops_pause_s=0.03, duration_s=8.0)
-PLANS = (PLAIN, STORM, BUSY)
+SPLIT = Plan(name="split", clients=4, readers=2, fault_max=0.01, takeover_s=0.8, wander=0.15, pause_max_s=0.5, duration_s=8.0)
+TIGHT = Plan(name="tight", fault_max=0.02, takeover_s=2.0, pause_max_s=7.0, hunted=True, ops_pause_s=0.04)
+PLANS = (PLAIN, STORM, BUSY, SPLIT, TIGHT)
 
 
 @dataclass(slots=True, eq=False)
@@ -283,6 +294,8 @@ class World:
                 host.crash()
                 continue
             elif what == "pause":
+                if plan.hunted:
+                    host = self._hunt(host)
                 until_s = asyncio.get_running_loop().time() + rng.uniform(0.1, plan.pause_max_s)
                 host.process.paused_until_s = until_s
                 continue
@@ -292,6 +305,17 @@ class World:
                 work = getattr(host.engine, what)()
             task = asyncio.ensure_future(_calmly(work))
             running.add(task)
+
+    def _hunt(self, otherwise: Host) -> Host:
+        """Choose the owner to be paused, and let another host open in its place."""
+        owners = [host for host in self.hosts if host.engine is not None and host.engine.state == "open"]
+        if not owners:
+            return otherwise
+        victim = self.rng.choice(owners)
+        rival = self.rng.choice([host for host in self.hosts if host is not victim])
+        rival.process.paused_until_s = 0.0
+        asyncio.ensure_future(_calmly(rival.activate()))
+        return victim
 
     async def final_owner(self) -> Host:
         """Open once more in clear weather."""
@@ -388,7 +412,7 @@ class Client:
 
     async def _attempt(self, op: Op) -> str:
         world, rng = self.world, self.rng
-        if rng.random() < 0.03:
+        if rng.random() < world.plan.wander:
             self.favourite = rng.randrange(len(world.hosts))
         host = world.hosts[self.favourite]
         timeout_s = rng.uniform(0.1, 1.2)
@@ -434,12 +458,17 @@ class Client:
         rng, weather, loop = self.rng, self.world.weather, asyncio.get_running_loop()
         lost_request, lost_reply = rng.random() < weather.lost_request, rng.random() < weather.lost_reply
         there_s, back_s = rng.uniform(0.001, 0.01), rng.uniform(0.001, 0.01)
-        payload = encode_operations([operation])
+        sent_s = loop.time()
         await asyncio.sleep(delay_s + there_s)
         if lost_request:
             await asyncio.sleep(60)
             raise errors.NetworkError("lost")
-        reply = await host.execute(payload)
+        await host.process.gate()
+        travelled_s = loop.time() - sent_s
+        if travelled_s > _SLOW_MESSAGE_S:
+            # Beyond what the protocol promises for callers' own ids: a message that is itself older than their window.
+            operation = replace(operation, age_s=operation.age_s + travelled_s)
+        reply = await host.execute(encode_operations([operation]))
         if lost_reply:
             await loop.create_future()
         await asyncio.sleep(back_s)
@@ -447,6 +476,8 @@ class Client:
 
     def _make(self) -> Operation:
         rng = self.rng
+        if self.number < self.world.plan.readers:
+            return Operation("get", rng.choice(IDS))
         kind = rng.choices(
             ("create", "inc", "checked", "replace", "delete", "remove", "restore", "batch", "many", "get", "count", "find"),
             (14, 22, 12, 4, 4, 3, 3, 7, 3, 18, 5, 5),

@@ -1,0 +1,48 @@
+"""The checker is checked: every planted bug has to be found, within the seeds that `docs/simulation.md` states."""
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.planted_bugs import BUGS
+from tests.support.simulation import simulate
+
+MATRIX = Path(__file__).resolve().parents[2] / "docs" / "simulation.md"
+SEEDS_QUICK = 12
+"""Bugs that need more are for the long runs."""
+
+
+def budgets() -> dict[str, int]:
+    """Read the matrix: planted bug to the seeds within which it must be found."""
+    rows = re.findall(r"^\| ([a-z0-9 ]+) \| (\d+) \|", MATRIX.read_text(), flags=re.MULTILINE)
+    return {bug: int(seeds) for bug, seeds in rows}
+
+
+BUDGETS = budgets()
+QUICK = [bug for bug, seeds in BUDGETS.items() if seeds <= SEEDS_QUICK]
+SLOW = [bug for bug in BUDGETS if bug not in QUICK]
+
+
+def test_every_planted_bug_has_a_budget() -> None:
+    assert set(BUDGETS) == set(BUGS)
+    assert len(QUICK) >= 12
+
+
+def found_at(bug: str, monkeypatch: pytest.MonkeyPatch) -> int | None:
+    logging.getLogger("parquedb").setLevel(logging.CRITICAL)
+    BUGS[bug](monkeypatch)
+    return next((seed for seed in range(BUDGETS[bug]) if simulate(seed).violations), None)
+
+
+@pytest.mark.parametrize("bug", QUICK)
+def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found_at(bug, monkeypatch) is not None
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("bug", SLOW)
+def test_a_rare_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found_at(bug, monkeypatch) is not None
