@@ -5,13 +5,20 @@ them has its outcome, or its deadline has passed, the call is answered.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
 from parquedb.actors.evaluate import Prepared
-from parquedb.actors.operations import Outcome, Request
+from parquedb.actors.operations import Outcome, Request, SessionRequest
+
+PendingKey = tuple[bytes, int] | str
+
+
+def key_of(request: Request | None) -> PendingKey | None:
+    """Return what tells retries of a request from other requests."""
+    return (request.session, request.seq) if isinstance(request, SessionRequest) else request
 
 
 class Stage(Enum):
@@ -45,6 +52,30 @@ class Write:
     waiters: list[tuple["Call", int]]
     stage: Stage = Stage.QUEUED
     loaded: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """Operations it stands for."""
+        return 1
+
+    @property
+    def keys(self) -> Sequence[PendingKey]:
+        """What a retry of it is recognized by."""
+        key = key_of(self.request)
+        return () if key is None else (key,)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody still waits for it."""
+        return bool(self.waiters)
+
+    def join(self, retry: "Write") -> None:
+        """Let those who sent a retry of it wait for it."""
+        self.waiters.extend(retry.waiters)
+
+    def leave(self, call: "Call", place: int) -> None:
+        """Forget a caller whose time is up."""
+        self.waiters = [waiter for waiter in self.waiters if waiter != (call, place)]
 
     def finish(self, outcome: Outcome) -> None:
         """Answer everybody who still waits."""
@@ -106,8 +137,10 @@ class Call:
             self._done.set_result(None)
 
     def _expire(self, now_s: float, on_deadline: Callable[[Write], Outcome]) -> None:
-        while self._deadlines and self._deadlines[0][0] <= now_s:
-            _, write, place = self._deadlines.pop(0)
-            if self.outcomes[place] is None:
-                write.waiters = [waiter for waiter in write.waiters if waiter != (self, place)]
-                self.settle(place, on_deadline(write))
+        due = [deadline for deadline in self._deadlines if deadline[0] <= now_s and self.outcomes[deadline[2]] is None]
+        self._deadlines = [deadline for deadline in self._deadlines if deadline[0] > now_s]
+        # All leave before any is answered: what nobody waits for any more can be taken back, which is a certain answer.
+        for _, write, place in due:
+            write.leave(self, place)
+        for _, write, place in due:
+            self.settle(place, on_deadline(write))

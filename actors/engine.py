@@ -16,7 +16,8 @@ from typing import Any, Final, Literal
 
 from parquedb.actors.calls import Call, Write
 from parquedb.actors.checkpoint import Checkpointer
-from parquedb.actors.evaluate import Rules, prepare
+from parquedb.actors.evaluate import Rules
+from parquedb.actors.intake import Intake
 from parquedb.actors.lease import Lease
 from parquedb.actors.operations import Operation, Outcome
 from parquedb.actors.reads import Reader
@@ -83,7 +84,6 @@ class NamespaceEngine:
         self._rng = rng
         self._hooks = hooks
         self._run: Run = run or _in_thread
-        self._rules = Rules(namespace, settings.document_bytes_max, settings.depth_max)
         self._tasks: list[asyncio.Task[None]] = []
         self._over: ParqueDBError | None = None
         self._failure: ParqueDBError | None = None
@@ -127,6 +127,8 @@ class NamespaceEngine:
         self._checkpointer = Checkpointer(
             self._data, self._writer, storage, settings, clock=clock, rng=rng, hooks=hooks, run=self._run
         )
+        rules = Rules(namespace, settings.document_bytes_max, settings.depth_max)
+        self._intake = Intake(rules, self._writer, self._queue, self._data.sessions, settings.request_timeout_s)
         self._reader = Reader(self._data, self._lease, self._run)
         self._collector = Collector(storage, prefix, Graces(settings.log_grace_s, settings.snapshot_grace_s))
 
@@ -266,27 +268,7 @@ class NamespaceEngine:
 
     async def _execute(self, operations: Sequence[Operation], traceparent: str | None = None) -> list[Outcome]:
         call = Call(len(operations))
-        reads: list[tuple[int, Operation]] = []
-        writes: list[tuple[int, Operation, Write]] = []
-        for place, operation in enumerate(operations):
-            if not operation.is_write:
-                reads.append((place, operation))
-                continue
-            try:
-                prepared = prepare(operation, self._rules)
-            except ParqueDBError as error:
-                call.settle(place, Outcome(error=error))
-                continue
-            parent = traceparent or operation.traceparent
-            age_us = int(operation.age_s * _US)
-            writes.append((place, operation, Write(prepared, operation.request, age_us, parent, [(call, place)])))
-        for place, operation, write in writes:
-            # A write that was applied stays applied: its retry needs no room in the queue and no storage.
-            admitted = self._writer.recall(write) or self._queue.admit(write)
-            if isinstance(admitted, Outcome):
-                call.settle(place, admitted)
-            else:
-                call.expect(admitted, place, operation.timeout_s or self._settings.request_timeout_s)
+        reads = self._intake.take(call, operations, traceparent)
         # Together, so that a slow read does not keep a write from its deadline.
         outcomes, _ = await asyncio.gather(
             call.wait(self._overdue), self._reader.answer(call, reads, self._settings.request_timeout_s)
@@ -337,9 +319,14 @@ class NamespaceEngine:
     async def collect(self) -> int:
         """Delete objects that nothing needs any more; return how many."""
         self._must_be_open()
-        return await self._collector.collect(
-            lambda: Known(tuple(self._data.checkpoints), frozenset(self._data.fences), self._data.epoch)
+        data = self._data
+        deleted = await self._collector.collect(
+            lambda: Known(tuple(data.checkpoints), frozenset(data.fences), data.epoch)
         )
+        data.checkpoints = [
+            checkpoint for checkpoint in data.checkpoints if checkpoint.position >= self._collector.base
+        ]
+        return deleted
 
     async def _collect(self) -> None:
         while True:

@@ -28,8 +28,8 @@ from parquedb.storage.events import Action, Event
 from parquedb.storage.keys import check_id, split_id
 
 Document = dict[str, Any]
-_MANAGED: Final = frozenset(MANAGED_FIELDS)
-_BASE_BYTES: Final = 100
+MANAGED: Final = frozenset(MANAGED_FIELDS)
+BASE_BYTES: Final = 100
 """What an operation costs in the queue beside its document."""
 
 _CREATION: Final = ("$id", "createdAt", "createdBy")
@@ -138,7 +138,7 @@ def _create(operation: Operation, rules: Rules) -> Prepared:
         draft.add(Action.CREATE, chosen, document)
         return document
 
-    return Prepared("create", () if id_ is None else (id_,), size + _BASE_BYTES, run)
+    return Prepared("create", () if id_ is None else (id_,), size + BASE_BYTES, run)
 
 
 def _create_many(operation: Operation, rules: Rules) -> Prepared:
@@ -157,7 +157,7 @@ def _create_many(operation: Operation, rules: Rules) -> Prepared:
 
     def run(draft: Draft) -> dict[str, Any]:
         ids: list[str | None] = []
-        errors: list[tuple[int, Any]] = []
+        errors: list[list[Any]] = []
         # A branch: half of it must not stay behind when a document has yet to be loaded.
         branch = draft.branch()
         for index, item in enumerate(items):
@@ -167,7 +167,7 @@ def _create_many(operation: Operation, rules: Rules) -> Prepared:
                 ids.append(item.run(branch)["$id"])
             except ParqueDBError as error:
                 ids.append(None)
-                errors.append((index, error.to_json()))
+                errors.append([index, error.to_json()])
                 if ordered:
                     break
         draft.merge(branch)
@@ -175,7 +175,7 @@ def _create_many(operation: Operation, rules: Rules) -> Prepared:
 
     good = [item for item in items if isinstance(item, Prepared)]
     touched = tuple(id_ for item in good for id_ in item.ids)
-    return Prepared("create_many", touched, sum(item.size for item in good) + _BASE_BYTES, run, max(1, len(good)))
+    return Prepared("create_many", touched, sum(item.size for item in good) + BASE_BYTES, run, max(1, len(good)))
 
 
 def _update(operation: Operation, rules: Rules) -> Prepared:
@@ -195,12 +195,12 @@ def _update(operation: Operation, rules: Rules) -> Prepared:
             return None if before else document
         found = _present(found, id_, options, rules)
         changed = update.apply(found)
-        _document({name: value for name, value in changed.items() if name not in _MANAGED}, rules)
+        _document({name: value for name, value in changed.items() if name not in MANAGED}, rules)
         document = _stepped(changed, found, draft.now, by)
         draft.add(Action.UPDATE, id_, document)
         return found if before else document
 
-    return Prepared("update", (id_,), len(repr(operation.body)) + _BASE_BYTES, run)
+    return Prepared("update", (id_,), len(repr(operation.body)) + BASE_BYTES, run)
 
 
 def _replace(operation: Operation, rules: Rules) -> Prepared:
@@ -208,7 +208,7 @@ def _replace(operation: Operation, rules: Rules) -> Prepared:
     # A document that came from `get` carries managed fields; replacing with it means its other fields.
     body = operation.body
     if isinstance(body, Mapping):
-        body = {name: value for name, value in body.items() if name not in _MANAGED}
+        body = {name: value for name, value in body.items() if name not in MANAGED}
     data, size = _document(body, rules, operation.size)
     own = data.pop("$id", None)
     if own is not None and split_id(own, rules.namespace) != id_:
@@ -226,7 +226,7 @@ def _replace(operation: Operation, rules: Rules) -> Prepared:
         draft.add(Action.REPLACE, id_, document)
         return document
 
-    return Prepared("replace", (id_,), size + _BASE_BYTES, run)
+    return Prepared("replace", (id_,), size + BASE_BYTES, run)
 
 
 def _delete(operation: Operation, rules: Rules) -> Prepared:
@@ -249,7 +249,7 @@ def _delete(operation: Operation, rules: Rules) -> Prepared:
             draft.add(Action.DELETE, id_, document)
         return 1
 
-    return Prepared("delete", (id_,), _BASE_BYTES, run)
+    return Prepared("delete", (id_,), BASE_BYTES, run)
 
 
 def _restore(operation: Operation, rules: Rules) -> Prepared:
@@ -264,7 +264,7 @@ def _restore(operation: Operation, rules: Rules) -> Prepared:
         draft.add(Action.RESTORE, id_, document)
         return document
 
-    return Prepared("restore", (id_,), _BASE_BYTES, run)
+    return Prepared("restore", (id_,), BASE_BYTES, run)
 
 
 def _batch(operation: Operation, rules: Rules) -> Prepared:
@@ -288,7 +288,7 @@ def _batch(operation: Operation, rules: Rules) -> Prepared:
         return values
 
     ids = tuple(id_ for step in steps for id_ in step.ids)
-    return Prepared("batch", ids, sum(step.size for step in steps) + _BASE_BYTES, run, max(1, len(steps)))
+    return Prepared("batch", ids, sum(step.size for step in steps) + BASE_BYTES, run, max(1, len(steps)))
 
 
 _PREPARE: Final[Mapping[str, Callable[[Operation, Rules], Prepared]]] = {
@@ -311,8 +311,8 @@ def _document(data: Any, rules: Rules, size: int = 0) -> tuple[Document, int]:
         document = dict(data)
     else:
         document, size = normalize_sized(data, bytes_max=rules.document_bytes_max, depth_max=rules.depth_max)
-    if not _MANAGED.isdisjoint(document):
-        name = min(_MANAGED.intersection(document))
+    if not MANAGED.isdisjoint(document):
+        name = min(MANAGED.intersection(document))
         raise ValidationError(
             f"{name!r} is set by the database and cannot be given",
             field=name,

@@ -182,10 +182,11 @@ def whole(operation: Operation, outcome: Outcome) -> Outcome:
 
 
 _ECHOES: Final = frozenset({"create", "replace"})
-_SET_BY_DATABASE: Final = frozenset({"$id", *MANAGED_FIELDS})
+_ORDER_SET: Final = ("$id", *MANAGED_FIELDS)
+_SET_BY_DATABASE: Final = frozenset(_ORDER_SET)
 
 
 def _managed(document: dict[str, Any] | None) -> dict[str, Any] | None:
     if document is None:
         return None
-    return {name: value for name, value in document.items() if name in _SET_BY_DATABASE}
+    return {name: document[name] for name in _ORDER_SET if name in document}

@@ -47,7 +47,7 @@ class RequestIds:
         found = self._table.get(_digest(request))
         if found is not None:
             return found[0]
-        if age_us and log_us - age_us <= self.floor_us + CLOCK_SKEW_US:
+        if age_us and self.floor_us and log_us - age_us <= self.floor_us + CLOCK_SKEW_US:
             raise OutcomeUnknownError(
                 "this request id was first sent before the window that is remembered; it may have been applied",
                 request_id=request,

@@ -5,6 +5,7 @@ keeps the outcomes from `low` on, and a floor below which whole sessions have be
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -95,20 +96,44 @@ class Sessions:
             )
         return session.receipts.get(request.seq)
 
-    def record(self, request: SessionRequest, receipt: Receipt, position: int, log_us: int) -> None:
-        """Remember what a request came to, as of the entry at `position`."""
+    def is_fresh(self, requests: Sequence[SessionRequest]) -> bool:
+        """Whether requests of one session are all certainly new, without saying why if they are not."""
+        session = self._table.get(requests[0].session)
+        if session is None:
+            return requests[0].born >= self.floor
+        low = max(session.low, requests[-1].low)
+        receipts, end = session.receipts, low + self._window
+        return all(low <= request.seq < end and request.seq not in receipts for request in requests)
+
+    def record(self, request: SessionRequest, receipts: Sequence[Receipt], position: int, log_us: int) -> None:
+        """Remember what requests came to, as of the entry at `position`.
+
+        Args:
+            request: The first of them.
+            receipts: Its receipt, and those of the requests numbered after it.
+            position: Of the log entry.
+            log_us: Its log time.
+        """
         session = self._table.get(request.session)
         if session is None:
             session = self._table[request.session] = _Session(request.low, request.born, position, log_us)
         if request.low > session.low:
-            session.low = request.low
-            for seq in [seq for seq in session.receipts if seq < request.low]:
-                del session.receipts[seq]
-        if request.seq >= session.low:
-            session.receipts[request.seq] = receipt
+            self._drop_below(session, request.low)
+        for seq, receipt in enumerate(receipts, request.seq):
+            if seq >= session.low:
+                session.receipts[seq] = receipt
         session.last_position, session.last_us = position, log_us
         self._table.move_to_end(request.session)
         self._forget(log_us)
+
+    @staticmethod
+    def _drop_below(session: _Session, low: int) -> None:
+        receipts = session.receipts
+        # Usually `low` moves by a few; never count through a gap that a caller made up.
+        settled = range(session.low, low) if low - session.low <= len(receipts) else [s for s in receipts if s < low]
+        for seq in settled:
+            receipts.pop(seq, None)
+        session.low = low
 
     def _forget(self, log_us: int) -> None:
         while self._table:

@@ -23,7 +23,7 @@ from parquedb.storage import deletions
 from parquedb.storage.columns import ColumnRegistry
 from parquedb.storage.data_file import DataFile
 from parquedb.storage.data_files import DataFiles, IndexNotLoaded, Location
-from parquedb.storage.events import Event, RequestRecord, answer, decode_body
+from parquedb.storage.events import Event, RequestRecord, Run, answer, decode_body
 from parquedb.storage.log import BackPointer, Kind, LogEntry, decode_entry, entry_key
 from parquedb.storage.manifest import Segment
 from parquedb.storage.opening import Chain
@@ -169,7 +169,16 @@ class NamespaceState:
         if isinstance(request, str):
             self.request_ids.record(request, receipt, self.log_time_us)
         elif request is not None:
-            self.sessions.record(SessionRequest(*request), receipt, self.tail, self.log_time_us)
+            self.sessions.record(SessionRequest(*request), [receipt], self.tail, self.log_time_us)
+
+    def settle_run(self, run: Run, events: Sequence[Event], first_seq: int) -> None:
+        """Remember what the requests of a run came to; `events` and `first_seq` are those of the newest entry."""
+        mine = events[run.first_event : run.first_event + run.count]
+        receipts = [
+            Receipt("create", seq, event.document) for seq, event in enumerate(mine, first_seq + run.first_event)
+        ]
+        request = SessionRequest(run.session, run.seq, run.low, run.born)
+        self.sessions.record(request, receipts, self.tail, self.log_time_us)
 
     def _replay(self, entry: LogEntry, *, requests: bool) -> None:
         header = entry.header

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from parquedb.actors.calls import Stage, Write
+from parquedb.actors.calls import PendingKey, Stage, Write, key_of
 from parquedb.actors.operations import Outcome, SessionRequest
 from parquedb.actors.sessions import request_id
 from parquedb.errors import BackpressureError, CircuitOpenError, OutcomeUnknownError, ParqueDBError
@@ -31,7 +31,7 @@ class WriteQueue:
         self._settings = settings
         self._circuit = circuit
         self._waiting: deque[Write] = deque()
-        self._pending: dict[tuple[bytes, int] | str, Write] = {}
+        self._pending: dict[PendingKey, Write] = {}
         self._closed: ParqueDBError | None = None
         self._taken_back = 0
         self.arrived = asyncio.Event()
@@ -43,7 +43,7 @@ class WriteQueue:
 
     def pending(self, write: Write) -> Write | None:
         """Return the attempt under way that a retry repeats."""
-        key = _key(write)
+        key = key_of(write.request)
         return None if key is None else self._pending.get(key)
 
     def admit(self, write: Write) -> Write | Outcome:
@@ -55,19 +55,34 @@ class WriteQueue:
             return Outcome(error=self._closed)
         joined = self.pending(write)
         if joined is not None:
-            joined.waiters.extend(write.waiters)
+            joined.join(write)
             return joined
-        key = _key(write)
         refusal = self._overload(write) or self.circuit_refusal()
         if refusal is not None:
             return Outcome(error=refusal)
-        self.ops += 1
+        self._enter(write)
+        return write
+
+    def admit_run(self, run: Write) -> bool:
+        """Queue creates as one; False if they must be looked at one by one, and nothing has happened."""
+        if (
+            self._closed is not None
+            or self.ops + run.count > self._settings.queue_ops_max
+            or self.bytes + run.prepared.size > self._settings.queue_bytes_max
+            or not self._pending.keys().isdisjoint(run.keys)
+            or self.circuit_refusal() is not None
+        ):
+            return False
+        self._enter(run)
+        return True
+
+    def _enter(self, write: Write) -> None:
+        self.ops += write.count
         self.bytes += write.prepared.size
-        if key is not None:
+        for key in write.keys:
             self._pending[key] = write
         self._waiting.append(write)
         self.arrived.set()
-        return write
 
     def offer(self, writes: Sequence[Write]) -> None:
         """Put admitted writes back, in front of those that came later."""
@@ -89,11 +104,11 @@ class WriteQueue:
         if write.stage is Stage.DONE:
             return
         write.finish(outcome)
-        self.ops -= 1
+        self.ops -= write.count
         self.bytes -= write.prepared.size
-        key = _key(write)
-        if key is not None and self._pending.get(key) is write:
-            del self._pending[key]
+        for key in write.keys:
+            if self._pending.get(key) is write:
+                del self._pending[key]
 
     def overdue(self, write: Write, late: Outcome) -> Outcome:
         """Say what a caller is answered who waits no longer.
@@ -104,7 +119,7 @@ class WriteQueue:
         """
         if write.stage is Stage.COMMITTING:
             return Outcome(error=unknown(write, "the commit is still under way"))
-        if write.waiters:
+        if write.awaited:
             return Outcome(error=unknown(write, "a retry of it is still waiting"))
         self.finish(write, late)
         self._taken_back += 1
@@ -148,8 +163,3 @@ def unknown(write: Write, why: str) -> OutcomeUnknownError:
     request = write.request
     text = request_id(request) if isinstance(request, SessionRequest) else request
     return OutcomeUnknownError(f"{why}; the write may or may not be applied", request_id=text)
-
-
-def _key(write: Write) -> tuple[bytes, int] | str | None:
-    request = write.request
-    return request[:2] if isinstance(request, SessionRequest) else request

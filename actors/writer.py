@@ -15,6 +15,7 @@ from typing import Final
 
 from parquedb.actors.calls import Stage, Write
 from parquedb.actors.commit_watch import CommitWatch
+from parquedb.actors.create_run import CreateRun
 from parquedb.actors.evaluate import Draft
 from parquedb.actors.lease import Lease
 from parquedb.actors.operations import Outcome
@@ -29,7 +30,7 @@ from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.commit import Committer
 from parquedb.storage.data_files import IndexNotLoaded
-from parquedb.storage.events import UNANSWERED, RequestRecord, encode_body
+from parquedb.storage.events import UNANSWERED, RequestRecord, Run, encode_body
 from parquedb.storage.log import BackPointer, Header, Kind, LogEntry, encode_entry
 
 _HARD_BOUND: Final = 4
@@ -51,6 +52,7 @@ class Group:
     writes: list[Write] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     records: list[tuple[RequestRecord, Receipt]] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
     size: int = 0
 
 
@@ -203,6 +205,9 @@ class Writer:
             value = write.prepared.run(group.draft)
         except ParqueDBError as error:
             return Outcome(error=error)
+        if isinstance(write, CreateRun):
+            group.runs.extend(write.runs(first))
+            return Outcome(value, seq=self._state.next_seq + first)
         count = len(group.draft.events) - first
         seq = self._state.next_seq + len(group.draft.events) - 1
         if write.request is not None and count:
@@ -265,7 +270,7 @@ class Writer:
             self._answer(group.writes, outcomes)
             return
         records = [record for record, _ in group.records]
-        body = encode_body(group.draft.events, records)
+        body = encode_body(group.draft.events, records, group.runs)
         first_seq = self._state.next_seq
         landed = await self._commit(Kind.WRITE, body, len(group.draft.events), self._state.base, group.writes)
         if isinstance(landed, ParqueDBError):
@@ -277,6 +282,8 @@ class Writer:
         self._state.apply(first_seq, group.draft.events, len(body))
         for record, receipt in group.records:
             self._state.settle(record, receipt)
+        for run in group.runs:
+            self._state.settle_run(run, group.draft.events, first_seq)
         self._answer(group.writes, group.outcomes)
         self._on_progress()
 

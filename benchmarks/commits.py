@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from pathlib import Path
 from typing import Any
 
 import parquedb
@@ -31,14 +32,15 @@ def run(bench: Bench) -> list[Row]:
     bench.ray()
     each = bench.choose(20, 5)
     return [
-        bench.run(_in_process(bench, each)),
+        bench.run(in_process(bench.scratch / "commits", callers=IN_FLIGHT, each=each)),
         *bench.run(_over_the_wire(bench, each)),
         *(bench.run(_writes_per_put(bench, store, each)) for store in ("local", "s3")),
     ]
 
 
-async def _in_process(bench: Bench, each: int) -> Row:
-    owner = make_owner(bench.scratch / "commits")
+async def in_process(directory: Path, *, callers: int, each: int) -> Row:
+    """Count what an engine asks of its store while `callers` write `each` documents one after another."""
+    owner = make_owner(directory)
     await owner.engine.open()
     owner.counted.clear()
     before = owner.engine.stats()
@@ -48,7 +50,7 @@ async def _in_process(bench: Bench, each: int) -> Row:
             [outcome] = await owner.engine.execute([Operation("create", body=document())])
             outcome.result()
 
-    await asyncio.gather(*(caller() for _ in range(IN_FLIGHT)))
+    await asyncio.gather(*(caller() for _ in range(callers)))
     after = owner.engine.stats()
     checkpoints = after["checkpoints"] - before["checkpoints"]
     commits = after["commits"] - before["commits"] - checkpoints

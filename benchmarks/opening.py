@@ -42,11 +42,11 @@ def run(bench: Bench) -> list[Row]:
     rows = []
     for commits in (10, bench.choose(10_000, 1_000)):
         directory = bench.scratch / f"history{commits}"
-        bench.run(_write(directory, commits))
+        bench.run(write_history(directory, commits))
         openings: dict[str, list[Opening]] = {"owner vanished": [], "clean close": []}
         for _ in range(bench.choose(5, 2)):
-            openings["owner vanished"].append(bench.run(_open(directory, end_cleanly=True)))
-            openings["clean close"].append(bench.run(_open(directory, end_cleanly=False)))
+            openings["owner vanished"].append(bench.run(open_once(directory, end_cleanly=True)))
+            openings["clean close"].append(bench.run(open_once(directory, end_cleanly=False)))
         rows += [_row(commits, after, each) for after, each in openings.items()]
     return rows
 
@@ -60,7 +60,7 @@ def _row(commits: int, after: str, openings: list[Opening]) -> Row:
     return Row(what, figure, ratio=float(waves), bar=BAR, note=NOTE)
 
 
-async def _write(directory: Path, commits: int) -> None:
+async def write_history(directory: Path, commits: int) -> None:
     """Make a history of commits of one document each; its owner vanishes."""
     owner = make_owner(directory)
     await owner.engine.open()
@@ -70,7 +70,7 @@ async def _write(directory: Path, commits: int) -> None:
     await owner.end(cleanly=False)
 
 
-async def _open(directory: Path, *, end_cleanly: bool) -> Opening:
+async def open_once(directory: Path, *, end_cleanly: bool) -> Opening:
     owner = make_owner(directory)
     started_s = time.perf_counter()
     await owner.engine.open()

@@ -22,8 +22,8 @@ NOTE = (
     "it is on the disk or stored by the S3 server (SeaweedFS on the same machine)."
 )
 NOTE_CPU = (
-    "CPU time per create (per no-op call) of the caller's process and of the actor's, flushes included. The ratio is that "
-    "of the busier processes: what the rates would come to if each had a core of its own. Other load distorts it less."
+    "CPU time per create (per no-op call) of the caller's process and of the actor's, flushes included. The ratio is "
+    "that of the busier processes: what the rates come to when each has its own core. Other load distorts it less."
 )
 
 

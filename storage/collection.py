@@ -108,6 +108,8 @@ class Collector:
         self._prefix = prefix
         self._graces = graces
         self._landed_s: dict[int, float] = {}
+        self.base = 0
+        """Position of the oldest checkpoint that still matters: what older ones alone referred to is deleted."""
 
     async def collect(self, known: Callable[[], Known]) -> int:
         """Delete what may go; return how many objects that were.
@@ -122,6 +124,10 @@ class Collector:
         for start in range(0, len(doomed), _DELETES_AT_ONCE):
             keys = doomed[start : start + _DELETES_AT_ONCE]
             await asyncio.gather(*(self._storage.delete(self._prefix + key) for key in keys))
+        base = _superseding(now.checkpoints, self._landed_s, listing.server_s - self._graces.snapshot_s)
+        if base is not None:
+            self.base = base.position
+            self._landed_s = {position: at_s for position, at_s in self._landed_s.items() if position >= self.base}
         return len(doomed)
 
     def _note(self, listing: Listing, checkpoints: Sequence[LandedCheckpoint]) -> None:

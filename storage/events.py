@@ -1,13 +1,14 @@
 """What a write entry's body says: which documents changed to what, and which requests that settled.
 
 An event holds the whole document after the change, so that replay needs nothing but the log.
-Wire form of a body: `[[event...], [request record...]]` in `parquedb.documents.codec` msgpack, where an event is
-`[action, id, document | nil]` and a request record is `[request, kind, first event, events, value]`.
+Wire form of a body: `[[event...], [request record...], [run...]]` in `parquedb.documents.codec` msgpack, where an event
+is `[action, id, document | nil]`, a request record is `[request, kind, first event, events, value]`, and a run stands
+for `count` records of creates that follow each other: `[session, first seq, low, born, first event, count]`.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from parquedb.documents.codec import decode, encode, encode_plain, is_plain
 from parquedb.errors import CorruptionError
@@ -62,11 +63,32 @@ class RequestRecord:
     value: Any = None
 
 
-def encode_body(events: list[Event], records: list[RequestRecord]) -> bytes:
+class Run(NamedTuple):
+    """Requests of one session with consecutive numbers, each of which created one document, in consecutive events.
+
+    Attributes:
+        session: Of all of them.
+        seq: Number of the first.
+        low: The highest `low` among them.
+        born: Of the session.
+        first_event: Index of the first's event in the body.
+        count: How many they are.
+    """
+
+    session: bytes
+    seq: int
+    low: int
+    born: int
+    first_event: int
+    count: int  # type: ignore[assignment] # The tuple method of that name is of no use here.
+
+
+def encode_body(events: list[Event], records: list[RequestRecord], runs: list[Run] | None = None) -> bytes:
     """Encode the body of a write entry."""
     body = [
         [(event.action, event.id, event.document) for event in events],
         [(r.request, r.kind, r.first_event, r.events, r.value) for r in records if r.request is not None],
+        runs or [],
     ]
     # Only these parts can hold what needs wrapping; asking about the whole body costs three times as much.
     plain = all(is_plain(event.document) for event in events) and all(
@@ -82,8 +104,13 @@ def decode_body(key: str, body: bytes) -> tuple[list[Event], list[RequestRecord]
         CorruptionError: the body is not of this form; names `key`.
     """
     try:
-        events, records = decode(body)
-        return [Event(*event) for event in events], [RequestRecord(*record) for record in records]
+        events, records, runs = decode(body)
+        expanded = [
+            RequestRecord([run.session, run.seq + at, run.low, run.born], "create", run.first_event + at, 1)
+            for run in (Run(*wire) for wire in runs)
+            for at in range(run.count)
+        ]
+        return [Event(*event) for event in events], [RequestRecord(*record) for record in records] + expanded
     except (CorruptionError, ValueError, TypeError) as error:
         raise CorruptionError(key=key, reason=f"body unreadable: {error}", cause=error) from error
 

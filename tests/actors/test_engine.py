@@ -34,6 +34,7 @@ from parquedb.storage.memory import MemoryBackend
 from tests.support.engines import engine, opened, outcome, run
 from tests.support.virtual_loop import Process, SimClock, run_virtually
 
+
 class Gate(DelegatingBackend):
     """Holds creates back until told to go on."""
 

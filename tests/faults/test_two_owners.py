@@ -183,10 +183,10 @@ async def test_an_older_owner_falls_silent_at_each_of_fifty_hand_overs_on_disk(
 
 @pytest.mark.faults
 @pytest.mark.timeout(240)
-async def test_an_older_owner_falls_silent_at_each_of_fifty_hand_overs_on_s3(
+async def test_an_older_owner_falls_silent_at_each_of_thirty_hand_overs_on_s3(
     weed: S3Server, unique_prefix: str, figures: Callable[..., None]
 ) -> None:
-    await hand_over_often(on_s3(weed, unique_prefix, engine=QUICK), figures, hand_overs=50)
+    await hand_over_often(on_s3(weed, unique_prefix, engine=QUICK), figures, hand_overs=30)
 
 
 async def test_a_younger_owner_gets_through_against_one_that_never_rests(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ async def opened(storage: StorageBackend, **options: Any) -> AsyncIterator[Names
         made.abandon()
 
 
-async def outcome(
+async def outcome(  # noqa: PLR0913 - the fields of an operation
     owner: NamespaceEngine,
     kind: str,
     id: str | None = None,  # noqa: A002 - the public word for it

@@ -8,15 +8,13 @@ from typing import Any
 import pytest
 
 from parquedb import errors
-from parquedb.actors import checkpoint, evaluate, lease, reads, state, writer
-from parquedb.actors.operations import Outcome
+from parquedb.actors import checkpoint, evaluate, lease, state, writer
 from parquedb.actors.request_ids import RequestIds
 from parquedb.actors.sessions import Sessions
 from parquedb.actors.state import NamespaceState
 from parquedb.actors.write_queue import WriteQueue
-from parquedb.storage import collection, commit, opening
+from parquedb.storage import collection, opening
 from parquedb.storage.commit import Committer, Settled, Settlement
-from parquedb.storage.log import Kind
 from tests.support.sim_store import SimConnection
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -44,7 +42,9 @@ def acknowledge_before_the_put(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(writer.Writer, "_settle_group", early)
 
 
-def _settle_with(patch: pytest.MonkeyPatch, verdict: Callable[[errors.ParqueDBError, bytes], Settlement | None]) -> None:
+def _settle_with(
+    patch: pytest.MonkeyPatch, verdict: Callable[[errors.ParqueDBError, bytes], Settlement | None]
+) -> None:
     """Let the first answer to a create decide, as `verdict` says; None leaves it to the real thing."""
     original = Committer.settle
 
@@ -142,9 +142,9 @@ def a_409_is_taken_for_a_412(patch: pytest.MonkeyPatch) -> None:
 def a_foreign_entry_is_no_fence(patch: pytest.MonkeyPatch) -> None:
     """The owner takes the next free position instead of stepping down."""
 
-    async def commit_anyway(self: Any, kind: Any, body: bytes, count: int, base: Any, writes: Any) -> Any:
+    async def commit_anyway(self: Any, kind: Any, *rest: Any) -> Any:
         while True:
-            entry, data = self._entry(kind, body, count, base)
+            entry, data = self._entry(kind, *rest[:3])
             settlement, landed = await self._committer.settle_entry(self._state.prefix, entry, data)
             if landed:
                 self._state.advance(entry, data)
@@ -201,7 +201,6 @@ def replay_forgets_requests(patch: pytest.MonkeyPatch) -> None:
 @bug
 def a_retry_does_not_join_what_is_under_way(patch: pytest.MonkeyPatch) -> None:
     """And is decided beside it."""
-    original = writer.Writer._form
 
     def admit(self: Any, write: Any) -> Any:
         self.ops += 1
@@ -210,12 +209,8 @@ def a_retry_does_not_join_what_is_under_way(patch: pytest.MonkeyPatch) -> None:
         self.arrived.set()
         return write
 
-    def form(self: Any) -> Any:
-        # Two attempts in one group: neither finds the other's receipt.
-        return original(self)
-
+    # Two attempts in one group: neither finds the other's receipt.
     patch.setattr(WriteQueue, "admit", admit)
-    patch.setattr(writer.Writer, "_form", form)
 
 
 @bug
@@ -244,12 +239,6 @@ def fences_are_collected(patch: pytest.MonkeyPatch) -> None:
         return original(listing, replace(known, fences=frozenset()), landed_s, graces)
 
     patch.setattr(collection, "plan", plan)
-
-
-@bug
-def grace_counts_from_creation(patch: pytest.MonkeyPatch) -> None:
-    """A superseded object goes as soon as it is old, however long it was needed."""
-    patch.setattr(collection, "_superseding", lambda checkpoints, landed_s, latest_s: checkpoints[-1] if checkpoints else None)
 
 
 @bug
@@ -346,10 +335,4 @@ def a_404_vouches_while_a_commit_is_open(patch: pytest.MonkeyPatch) -> None:
         always.set()
         original(self, *positional, **{**named, "settled": always})
 
-    def rival(self: Any) -> Any:
-        return None
-
     patch.setattr(lease.Lease, "__init__", init)
-
-
-__all__ = ["BUGS", "Outcome", "commit", "reads", "Kind"]

@@ -15,7 +15,7 @@ PREFIX = namespace_prefix(NAMESPACE)
 Documents = dict[str, dict[str, Any]]
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - a verdict of the model, no fault
     """The model refuses an operation: name of the error, and the version it saw."""
 
     def __init__(self, name: str, actual: int | None = None) -> None:
@@ -23,7 +23,9 @@ class Refused(Exception):
         self.name, self.actual = name, actual
 
 
-def apply(operation: Operation, documents: Documents) -> tuple[list[tuple[str, dict[str, Any] | None]], Any]:
+def apply(  # noqa: PLR0911, PLR0912 - the specification in one piece, to be read beside it
+    operation: Operation, documents: Documents
+) -> tuple[list[tuple[str, dict[str, Any] | None]], Any]:
     """Do an operation as the specification says, on bare (n, tag, version, deleted) documents.
 
     Returns:
@@ -95,7 +97,12 @@ def bare(document: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return what the model knows of a stored document."""
     if document is None:
         return None
-    return {"n": document["n"], "tag": document["tag"], "version": document["version"], "deleted": "deletedAt" in document}
+    return {
+        "n": document["n"],
+        "tag": document["tag"],
+        "version": document["version"],
+        "deleted": "deletedAt" in document,
+    }
 
 
 @dataclass
@@ -260,13 +267,14 @@ class Checker:
         ):
             return
         for seq in range(self._seen_before(op.start_s), self.history.known_by(op.end_s) + 1):
-            documents = {id_: one for id_, document in self.history.documents_at(seq).items() if (one := bare(document))}
+            documents = {
+                id_: one for id_, document in self.history.documents_at(seq).items() if (one := bare(document))
+            }
             try:
                 changes, _ = apply(op.operation, documents)
             except Refused as refusal:
-                if error is not None and type(error).__name__ == refusal.name:
-                    if refusal.name != "VersionConflictError" or error.actual == refusal.actual:  # type: ignore[attr-defined]
-                        return
+                if type(error).__name__ == refusal.name and getattr(error, "actual", None) == refusal.actual:
+                    return
                 continue
             if error is None and not changes:
                 return
@@ -296,12 +304,11 @@ class Checker:
 
     def _matching(self, operation: Operation, seq: int) -> list[dict[str, Any]]:
         least = operation.options.get("filter", {}).get("n", {}).get("$gte", -(10**9))
-        found = [
+        return [
             document
             for _, document in sorted(self.history.documents_at(seq).items())
             if "deletedAt" not in document and document["n"] >= least
         ]
-        return found
 
     # -- at the end
 

@@ -69,7 +69,9 @@ class Plan:
 PLAIN = Plan()
 STORM = Plan(name="storm", hosts=4, fault_max=0.12, takeover_s=1.2)
 BUSY = Plan(name="busy", hosts=2, fault_max=0.02, takeover_s=4.0, ops_pause_s=0.03, duration_s=8.0)
-SPLIT = Plan(name="split", clients=4, readers=2, fault_max=0.01, takeover_s=0.8, wander=0.15, pause_max_s=0.5, duration_s=8.0)
+SPLIT = Plan(
+    name="split", clients=4, readers=2, fault_max=0.01, takeover_s=0.8, wander=0.15, pause_max_s=0.5, duration_s=8.0
+)
 TIGHT = Plan(name="tight", fault_max=0.02, takeover_s=2.0, pause_max_s=7.0, hunted=True, ops_pause_s=0.04)
 PLANS = (PLAIN, STORM, BUSY, SPLIT, TIGHT)
 
@@ -191,7 +193,7 @@ class World:
         self.rng = self.rng_for("world")
         self.violations: list[str] = []
         self.ops: list[Op] = []
-        self.opened = 0
+        self._rivals: list[asyncio.Task[None]] = []
         self._hash = hashlib.blake2b(digest_size=16)
         self._trace: list[str] | None = None
         self.store = SimStore(self.note)
@@ -314,7 +316,7 @@ class World:
         victim = self.rng.choice(owners)
         rival = self.rng.choice([host for host in self.hosts if host is not victim])
         rival.process.paused_until_s = 0.0
-        asyncio.ensure_future(_calmly(rival.activate()))
+        self._rivals.append(asyncio.ensure_future(_calmly(rival.activate())))
         return victim
 
     async def final_owner(self) -> Host:
@@ -479,7 +481,20 @@ class Client:
         if self.number < self.world.plan.readers:
             return Operation("get", rng.choice(IDS))
         kind = rng.choices(
-            ("create", "inc", "checked", "replace", "delete", "remove", "restore", "batch", "many", "get", "count", "find"),
+            (
+                "create",
+                "inc",
+                "checked",
+                "replace",
+                "delete",
+                "remove",
+                "restore",
+                "batch",
+                "many",
+                "get",
+                "count",
+                "find",
+            ),
             (14, 22, 12, 4, 4, 3, 3, 7, 3, 18, 5, 5),
         )[0]
         id_ = rng.choice(IDS)
@@ -489,7 +504,10 @@ class Client:
             options: dict[str, Any] = {"filter": {"n": {"$gte": rng.randrange(6)}}} if rng.random() < 0.5 else {}
             return Operation(kind, options=options)
         if kind == "batch":
-            parts = [self._write(rng.choice(("create", "inc", "inc", "checked", "remove")), rng.choice(IDS)) for _ in range(3)]
+            parts = [
+                self._write(rng.choice(("create", "inc", "inc", "checked", "remove")), rng.choice(IDS))
+                for _ in range(3)
+            ]
             return Operation("batch", body=[part.to_wire() for part in parts])
         if kind == "many":
             bodies = [{"$id": f"{NAMESPACE}/{rng.choice(IDS)}", **self._body()} for _ in range(3)]
@@ -512,4 +530,6 @@ class Client:
         if kind == "restore":
             return Operation("restore", id_)
         options = {"expected_version": self.rng.randrange(1, 6)} if kind == "checked" else {}
-        return Operation("update", id_, {"$inc": {"n": self.rng.randrange(1, 9)}, "$set": {"tag": self._tag()}}, options)
+        return Operation(
+            "update", id_, {"$inc": {"n": self.rng.randrange(1, 9)}, "$set": {"tag": self._tag()}}, options
+        )

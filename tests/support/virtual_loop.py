@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 
-class Stuck(RuntimeError):
+class Stuck(RuntimeError):  # noqa: N818 - says what the loop is
     """Every task waits for something that will never happen."""
 
 

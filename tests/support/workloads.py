@@ -168,9 +168,7 @@ class Load:
         """Add 1 to a shared counter."""
         token = self._ledger.token()
         ops = {"$inc": {"n": 1}, "$set": {"token": token}}
-        return await self._ledger.write(
-            token, [id_], self._posts.update(id_, ops, timeout_s=self._timeout_s), adds=1
-        )
+        return await self._ledger.write(token, [id_], self._posts.update(id_, ops, timeout_s=self._timeout_s), adds=1)
 
     async def _set_versioned(self, id_: str) -> None:
         document = await self._posts.get(id_, timeout_s=self._timeout_s)
@@ -193,9 +191,7 @@ class Load:
             {"op": "update", "id": id_, "ops": {"$inc": {"n": amount}, "$set": {"token": token}}}
             for id_, amount in ((source, -1), (target, 1))
         ]
-        await self._ledger.write(
-            token, [source, target], self._posts.batch(operations, timeout_s=self._timeout_s)
-        )
+        await self._ledger.write(token, [source, target], self._posts.batch(operations, timeout_s=self._timeout_s))
 
     async def _read(self, id_: str) -> None:
         """A read sees at least every write that was acknowledged before it began."""
