@@ -33,7 +33,7 @@ def create(
     request_id: Request | None = None,
 ) -> Operation:
     """Check the arguments of `create`."""
-    options = _options(actor=_optional_text("actor", actor))
+    options = {} if actor is None else _options(actor=_optional_text("actor", actor))
     document, size = normalize_sized(_document("data", data))
     return Operation("create", _optional_id(namespace, id), document, options, _request(request_id), size=size)
 

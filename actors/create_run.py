@@ -81,9 +81,10 @@ class CreateRun(Write):
 def run_end(operations: Sequence[Operation], start: int) -> int:
     """Return the end (exclusive) of the run of creates that starts at `start`; `start` itself if there is none.
 
-    In a run are first attempts of one session, with normalized documents that name no id, and no options.
+    In a run are first attempts of one session, each numbered above the one before, with normalized documents that name no id, and no options.
     """
     session: bytes | None = None
+    seq = 0
     for at in range(start, len(operations)):
         operation = operations[at]
         request = operation.request
@@ -95,10 +96,11 @@ def run_end(operations: Sequence[Operation], start: int) -> int:
             or operation.options
             or not isinstance(request, SessionRequest)
             or request.session != (session or request.session)
+            or request.seq <= seq
             or "$id" in operation.body
         ):
             return at
-        session = request.session
+        session, seq = request.session, request.seq
     return len(operations)
 
 

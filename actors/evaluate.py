@@ -131,8 +131,9 @@ def _create(operation: Operation, rules: Rules) -> Prepared:
     by = operation.options.get("actor")
 
     def run(draft: Draft) -> Document:
+        # A fresh id is nobody's. It must not be looked up: no load would ever bring in an id that each try makes anew.
         chosen = id_ or draft.new_id()
-        if draft.current(chosen) is not None:
+        if id_ is not None and draft.current(id_) is not None:
             raise AlreadyExistsError(id=chosen, namespace=rules.namespace)
         document = _born(chosen, data, rules, draft.now, by)
         draft.add(Action.CREATE, chosen, document)

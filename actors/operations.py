@@ -176,17 +176,16 @@ def whole(operation: Operation, outcome: Outcome) -> Outcome:
     managed = outcome.value
     if managed is None or operation.kind not in _ECHOES:
         return outcome
-    sent = {name: value for name, value in operation.body.items() if name not in _SET_BY_DATABASE}
-    document = {"$id": managed["$id"], **sent, **managed}
+    # The body names none of these fields but perhaps `$id`, and then that same one.
+    document = {"$id": managed["$id"], **operation.body, **managed}
     return Outcome(document, seq=outcome.seq, duplicate=outcome.duplicate)
 
 
 _ECHOES: Final = frozenset({"create", "replace"})
-_ORDER_SET: Final = ("$id", *MANAGED_FIELDS)
-_SET_BY_DATABASE: Final = frozenset(_ORDER_SET)
+_SET_BY_DATABASE: Final = ("$id", *MANAGED_FIELDS)
 
 
 def _managed(document: dict[str, Any] | None) -> dict[str, Any] | None:
     if document is None:
         return None
-    return {name: document[name] for name in _ORDER_SET if name in document}
+    return {name: document[name] for name in _SET_BY_DATABASE if name in document}

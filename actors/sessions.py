@@ -116,6 +116,10 @@ class Sessions:
         """
         session = self._table.get(request.session)
         if session is None:
+            if request.born < self.floor:
+                # Forgotten while this waited to be decided: back in the table, without its receipts, it would vouch
+                # for requests that it no longer knows.
+                return
             session = self._table[request.session] = _Session(request.low, request.born, position, log_us)
         if request.low > session.low:
             self._drop_below(session, request.low)

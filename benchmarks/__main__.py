@@ -1,6 +1,7 @@
 """`python -m benchmarks [--quick] [--only NAME] [--json FILE]`: run the benchmarks and write the table."""
 
 import argparse
+import contextlib
 import importlib
 import json
 import sys
@@ -29,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
         for name in GROUPS:
             if options.only is None or name in options.only:
                 bench.say(f"{name} ...")
-                rows += importlib.import_module(f"benchmarks.{name}").run(bench)
+                # Ray tells of killed workers on stdout, which is the table's.
+                with contextlib.redirect_stdout(sys.stderr):
+                    rows += importlib.import_module(f"benchmarks.{name}").run(bench)
         facts["load average after"] = " ".join(map(str, load()))
     facts["duration"] = f"{time.monotonic() - started_s:.0f} s"
     text = markdown(rows, facts)

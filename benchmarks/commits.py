@@ -59,7 +59,7 @@ async def in_process(directory: Path, *, callers: int, each: int) -> Row:
     foreground = owner.counted.of("create", below=log) - checkpoints
     other = owner.counted.of() - foreground
     await owner.end(cleanly=True)
-    figure = f"{foreground} for {commits} commits ({other} of {checkpoints} checkpoints)"
+    figure = f"{foreground} for {commits} commits ({other} more in the background, {checkpoints} checkpoints)"
     return Row("requests per commit, engine", figure, ratio=foreground / commits, bar=("<=", 1.0), note=NOTE_ENGINE)
 
 
@@ -78,7 +78,8 @@ async def _over_the_wire(bench: Bench, each: int) -> list[Row]:
     puts = sum(one.method == "PUT" and "/log/" in one.path for one in seen) - checkpoints
     background = sum(map(_is_background, seen)) + checkpoints
     foreground = len(seen) - background
-    figure = f"{foreground} for {commits} commits, {puts} of them PUTs ({background} of {checkpoints} checkpoints)"
+    behind = f"{background} more in the background, {checkpoints} checkpoints"
+    figure = f"{foreground} for {commits} commits, {puts} of them PUTs ({behind})"
     return [
         Row("requests per commit, S3", figure, ratio=foreground / commits, bar=("<=", 1.0), note=NOTE_WIRE),
     ]

@@ -52,8 +52,8 @@ class Row:
             self.what,
             self.figure,
             self.peer or "-",
-            "-" if self.ratio is None else f"{self.ratio:.3g}",
-            "-" if self.spread is None else f"{self.spread[0]:.3g} to {self.spread[1]:.3g}",
+            "-" if self.ratio is None else quantity(self.ratio),
+            "-" if self.spread is None else f"{quantity(self.spread[0])} to {quantity(self.spread[1])}",
             "-" if self.bar is None else f"{sign[self.bar[0]]} {self.bar[1]:g}",
             self.verdict,
         )

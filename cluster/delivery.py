@@ -19,7 +19,7 @@ import msgspec
 from parquedb.actors.operations import Operation, Outcome, Request, whole
 from parquedb.cluster.coalescer import DeadlinePassed
 from parquedb.cluster.sessions import parse_request_id, request_id_text
-from parquedb.documents.codec import encode
+from parquedb.documents.codec import encode, encode_plain, is_plain
 from parquedb.errors import (
     BackpressureError,
     FencedError,
@@ -96,19 +96,21 @@ class Delivery:
             ValidationError: a value is of a type that documents cannot hold.
         """
         operation, request = self._operation, self.request
-        return encode_wire(
-            [
-                operation.kind,
-                operation.id,
-                operation.body,
-                operation.options or None,
-                list(request) if isinstance(request, tuple) else request,
-                self._traceparent,
-                max(0.0, self.deadline_s - now_s),
-                now_s - self._first_s if self._failures else 0.0,
-                operation.size,
-            ]
-        )
+        wire = [
+            operation.kind,
+            operation.id,
+            operation.body,
+            operation.options or None,
+            request if request is None or type(request) is str else list(request),
+            self._traceparent,
+            max(0.0, self.deadline_s - now_s),
+            now_s - self._first_s if self._failures else 0.0,
+            operation.size,
+        ]
+        # A normalized document needs no second look at its datetimes, and nothing beside it needs any.
+        if operation.size and not operation.options and is_plain(operation.body):
+            return encode_plain(wire)
+        return encode_wire(wire)
 
     def whole(self, outcome: Outcome) -> Outcome:
         """Complete the outcome as it came back: what the caller has sent itself does not travel twice."""

@@ -187,6 +187,15 @@ async def test_writes_of_one_call_take_effect_in_order_even_when_some_must_be_lo
         assert [one.value["n"] for one in outcomes[1:]] == [11, 12]
 
 
+async def test_a_made_up_id_inside_the_range_of_an_unread_file_is_no_reason_to_wait(store: MemoryBackend) -> None:
+    async with opened(store) as first:
+        await run(first, "create_many", None, [{"$id": "posts/00"}, {"$id": "posts/zz"}])
+        await first.flush()
+    async with opened(store) as owner:
+        assert (await outcome(owner, "create", None, {"n": 1}, timeout_s=5)).error is None
+        assert await run(owner, "count") == 3
+
+
 @pytest.mark.parametrize("how", HOWS)
 async def test_a_batch_is_all_or_nothing(lives: Lives, how: str) -> None:
     await run(lives.owner, "create", "a", {"n": 1})

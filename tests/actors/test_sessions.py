@@ -64,9 +64,17 @@ def test_a_forgotten_session_is_refused_and_a_younger_one_is_not(sessions: Sessi
     assert sessions.lookup(ask(1, session=b"3" * 16, born=7)) is None
 
 
+def test_a_session_forgotten_while_its_request_waited_stays_forgotten(sessions: Sessions) -> None:
+    sessions.record(ask(1, born=3), [receipt(1)], position=7, log_us=1)
+    sessions.record(ask(1, session=TWO, born=7), [receipt(1)], position=9, log_us=102)
+    sessions.record(ask(2, born=3), [receipt(2)], position=10, log_us=103)
+    with pytest.raises(OutcomeUnknownError):
+        sessions.lookup(ask(1, born=3))
+
+
 def test_the_number_of_sessions_is_bounded(sessions: Sessions) -> None:
     for number in range(10):
-        sessions.record(ask(1, session=bytes([number]) * 16), [receipt(1)], number, 1)
+        sessions.record(ask(1, session=bytes([number]) * 16, born=number), [receipt(1)], number, 1)
     assert (len(sessions), sessions.floor) == (2, 7)
 
 

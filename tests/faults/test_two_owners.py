@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import statistics
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -14,9 +15,10 @@ import pytest
 
 from parquedb.errors import FencedError, ParqueDBError
 from tests.support.chain import Bystander, check_attempts
+from tests.support.clusters import Cluster, Told, running_cluster
 from tests.support.places import NAMESPACE, EngineCollection, engine_on, on_disk, on_s3, settings_of
 from tests.support.s3_servers import S3Server
-from tests.support.workloads import Ledger, State
+from tests.support.workloads import Attempt, Ledger, State
 
 SEED = 7
 QUICK = {
@@ -212,3 +214,68 @@ async def test_a_younger_owner_gets_through_against_one_that_never_rests(tmp_pat
     bystander = Bystander(settings, NAMESPACE)
     assert check_attempts(await bystander.history(), ledger.attempts).acknowledged >= 100
     await bystander.close()
+
+
+def attempt_of(told: Told) -> Attempt:
+    """Return what a write through a handle of another process came to."""
+    state = State.ACKNOWLEDGED if not told.error else State.REFUSED
+    state = State.UNKNOWN if told.error == "OutcomeUnknownError" else state
+    changed = [(told.id, told.version)] if told.version is not None else []
+    return Attempt(told.token, (told.id,), told.started_s, told.done_s, state, changed, told.error)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(240)
+async def test_of_two_owners_in_two_ray_clusters_the_older_falls_silent_at_each_hand_over(
+    weed: S3Server, unique_prefix: str, figures: Callable[..., None]
+) -> None:
+    hand_overs = 12
+    place = on_s3(weed, unique_prefix, engine=QUICK | {"log_grace_s": 10.0, "snapshot_grace_s": 10.0})
+    settings, rng = settings_of(place), random.Random(SEED)
+    bystander = Bystander(settings, NAMESPACE)
+    periods: list[tuple[Cluster, dict[str, Any]]] = []
+    first = Ledger()
+    try:
+        async with engine_on(settings, "first") as engine:
+            await engine.open()
+            body = {"token": "first", "n": 0}
+            await first.write("first", ["shared"], EngineCollection(engine).create(body, id="shared"))
+            await engine.close()
+        async with bystander.watching(), running_cluster(place, "a") as one, running_cluster(place, "b") as two:
+            for turn in range(hand_overs + 1):
+                younger, older = (one, two) if turn % 2 == 0 else (two, one)
+                activation = await younger.activate()
+                periods.append((younger, activation))
+                since_s = activation["done_s"]
+                await younger.until(rng.randrange(10, 60), kind="write", since_s=since_s)
+                await younger.until(1, kind="read", since_s=since_s)
+                if turn:
+                    await older.until(3, kind="write", since_s=since_s, error="FencedError")
+                    await older.until(1, kind="read", since_s=since_s, error="FencedError")
+        history = await bystander.history()
+    finally:
+        await bystander.close()
+    told = [*one.told, *two.told]
+    verdict = check_attempts(history, [*first.attempts, *(attempt_of(each) for each in told if each.kind != "get")])
+    assert set(verdict.by_error) <= {"FencedError", "OutcomeUnknownError"}
+    # One of the activations may have met a rival's checkpoint and opened twice; nobody else opens.
+    assert {activation["epoch"] for _, activation in periods} <= set(history.epochs)
+    assert len({activation["pid"] for _, activation in periods}) == 2, "the same two processes all the time"
+    for (older, _), (_, begun), (_, ended) in zip(periods, periods[1:], [*periods[2:], (one, None)], strict=True):
+        # Between the younger one's opening and the older one's next, everything the older is asked is refused.
+        end_s = ended["started_s"] if ended else float("inf")
+        asked = [each for each in older.told if begun["done_s"] < each.started_s and each.done_s < end_s]
+        assert {each.kind for each in asked} >= {"get"}
+        assert {each.error for each in asked} == {"FencedError"}
+    figures(
+        ray_clusters=2,
+        hand_overs=hand_overs,
+        acknowledged=verdict.acknowledged,
+        refused=verdict.refused,
+        unknown=verdict.unknown,
+        duplicates=0,
+        lost=0,
+        reads=sum(each.kind == "get" and not each.error for each in told),
+        reads_refused=sum(each.kind == "get" and bool(each.error) for each in told),
+        median_s_to_open=statistics.median(a["done_s"] - a["started_s"] for _, a in periods),
+    )

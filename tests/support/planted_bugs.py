@@ -9,7 +9,7 @@ import pytest
 
 from parquedb import errors
 from parquedb.actors import checkpoint, evaluate, lease, state, writer
-from parquedb.actors.request_ids import RequestIds
+from parquedb.actors.calls import Write
 from parquedb.actors.sessions import Sessions
 from parquedb.actors.state import NamespaceState
 from parquedb.actors.write_queue import WriteQueue
@@ -34,6 +34,8 @@ def acknowledge_before_the_put(patch: pytest.MonkeyPatch) -> None:
     async def early(self: Any, group: Any) -> None:
         if group.draft.events:
             for write, outcome in zip(group.writes, group.outcomes, strict=True):
+                if type(write) is not Write:
+                    continue  # A run answers its callers one by one.
                 waiters, write.waiters = write.waiters, []
                 for call, place in waiters:
                     call.settle(place, outcome)
@@ -156,15 +158,6 @@ def a_foreign_entry_is_no_fence(patch: pytest.MonkeyPatch) -> None:
 
 
 @bug
-def no_verification_after_opening(patch: pytest.MonkeyPatch) -> None:
-    async def verify(self: Any, before: Any, taken: Any, segments: Any) -> Any:
-        now_s = self._clock.boot_s()
-        return opening.Opened(taken, await segments, confirmed_s=now_s, answer_at_s=now_s + 0.5)
-
-    patch.setattr(opening.Opener, "_verify", verify)
-
-
-@bug
 def reads_without_a_lease(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lease.Lease, "holds", lambda self: True)
 
@@ -185,11 +178,6 @@ def refusals_without_a_lease(patch: pytest.MonkeyPatch) -> None:
 @bug
 def sessions_are_not_in_the_manifest(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Sessions, "restore", lambda self, wire: None)
-
-
-@bug
-def request_ids_are_not_in_the_manifest(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(RequestIds, "load", lambda self, key, segment: None)
 
 
 @bug

@@ -338,6 +338,26 @@ async def _calmly(work: Any) -> None:
         return
 
 
+class Run:
+    """Operations whose first attempts travel in one call."""
+
+    def __init__(self, sent: "asyncio.Future[asyncio.Task[list[Outcome]]]", size: int) -> None:
+        self.size = size
+        self.host: Host | None = None
+        self._sent = sent
+        self._joined: list[Operation] = []
+
+    async def join(self, client: "Client", host: Host, operation: Operation) -> list[Outcome]:
+        at = len(self._joined)
+        self._joined.append(operation)
+        if at == 0:
+            # All that is asked of the client in one turn of its loop travels together.
+            await asyncio.sleep(0)
+            self._sent.set_result(asyncio.ensure_future(client._deliver(host, self._joined)))
+        task = await self._sent
+        return [(await asyncio.shield(task))[at]]
+
+
 class Client:
     """Does random operations, each until it is answered or given up."""
 
@@ -360,11 +380,20 @@ class Client:
         loop, plan = asyncio.get_running_loop(), self.world.plan
         while loop.time() < plan.duration_s:
             await asyncio.sleep(self.rng.expovariate(1 / plan.ops_pause_s))
-            await self._perform()
+            if self.number >= plan.readers and self.rng.random() < 0.03:
+                await self._perform_run()
+            else:
+                operation = self._make()
+                await self._perform(operation, named=operation.is_write and self.rng.random() < 0.75)
 
-    async def _perform(self) -> None:
-        operation = self._make()
-        seq = self._number() if operation.is_write and self.rng.random() < 0.75 else None
+    async def _perform_run(self) -> None:
+        """Send creates that name no ids in one call, as a client does with what is asked of it at the same time."""
+        run = Run(asyncio.get_running_loop().create_future(), self.rng.randrange(2, 5))
+        creates = [Operation("create", None, self._body(), size=64) for _ in range(run.size)]
+        await asyncio.gather(*(self._perform(create, named=True, run=run) for create in creates))
+
+    async def _perform(self, operation: Operation, *, named: bool, run: "Run | None" = None) -> None:
+        seq = self._number() if named else None
         session, born = self.session, self.born
         if operation.is_write and seq is None:
             self.made += 1
@@ -379,7 +408,8 @@ class Client:
                 low = min(self.waiting) if session == self.session else 1
                 request = SessionRequest(session, seq, min(low, seq), born)
             op.operation = replace(op.operation, request=request)
-            verdict = await self._attempt(op)
+            verdict = await self._attempt(op, run)
+            run = None
             if verdict == "lost":
                 in_doubt = True
             elif verdict != "not now":
@@ -412,7 +442,7 @@ class Client:
         self.waiting.add(seq)
         return seq
 
-    async def _attempt(self, op: Op) -> str:
+    async def _attempt(self, op: Op, run: "Run | None" = None) -> str:
         world, rng = self.world, self.rng
         if rng.random() < world.plan.wander:
             self.favourite = rng.randrange(len(world.hosts))
@@ -420,10 +450,14 @@ class Client:
         timeout_s = rng.uniform(0.1, 1.2)
         age_s = asyncio.get_running_loop().time() - op.start_s if op.deliveries else 0.0
         operation = replace(op.operation, timeout_s=timeout_s * rng.choice([0.5, 2.0]), age_s=age_s)
-        task = asyncio.ensure_future(self._deliver(host, operation))
+        if run is None:
+            task = asyncio.ensure_future(self._deliver(host, [operation]))
+        else:
+            host = run.host = run.host or host
+            task = asyncio.ensure_future(run.join(self, host, operation))
         op.deliveries.append((host.process, task))
         if rng.random() < world.weather.duplicate:
-            again = asyncio.ensure_future(self._deliver(host, operation, rng.uniform(0, 2.0)))
+            again = asyncio.ensure_future(self._deliver(host, [operation], rng.uniform(0, 2.0)))
             op.deliveries.append((host.process, again))
         try:
             async with asyncio.timeout(timeout_s):
@@ -456,7 +490,7 @@ class Client:
             activation = asyncio.ensure_future(host.activate())
             await asyncio.wait([activation], timeout=0.5)
 
-    async def _deliver(self, host: Host, operation: Operation, delay_s: float = 0.0) -> list[Outcome]:
+    async def _deliver(self, host: Host, operations: list[Operation], delay_s: float = 0.0) -> list[Outcome]:
         rng, weather, loop = self.rng, self.world.weather, asyncio.get_running_loop()
         lost_request, lost_reply = rng.random() < weather.lost_request, rng.random() < weather.lost_reply
         there_s, back_s = rng.uniform(0.001, 0.01), rng.uniform(0.001, 0.01)
@@ -469,12 +503,12 @@ class Client:
         travelled_s = loop.time() - sent_s
         if travelled_s > _SLOW_MESSAGE_S:
             # Beyond what the protocol promises for callers' own ids: a message that is itself older than their window.
-            operation = replace(operation, age_s=operation.age_s + travelled_s)
-        reply = await host.execute(encode_operations([operation]))
+            operations = [replace(operation, age_s=operation.age_s + travelled_s) for operation in operations]
+        reply = await host.execute(encode_operations(operations))
         if lost_reply:
             await loop.create_future()
         await asyncio.sleep(back_s)
-        return [whole(operation, decode_outcomes(reply)[0])]
+        return [whole(*pair) for pair in zip(operations, decode_outcomes(reply), strict=True)]
 
     def _make(self) -> Operation:
         rng = self.rng

@@ -171,7 +171,10 @@ class Load:
         return await self._ledger.write(token, [id_], self._posts.update(id_, ops, timeout_s=self._timeout_s), adds=1)
 
     async def _set_versioned(self, id_: str) -> None:
-        document = await self._posts.get(id_, timeout_s=self._timeout_s)
+        try:
+            document = await self._posts.get(id_, timeout_s=self._timeout_s)
+        except ParqueDBError:
+            return
         token = self._ledger.token()
         call = self._posts.update(
             id_,
