@@ -122,7 +122,7 @@ class Call:
             at_s = self._deadlines[0][0]
             handle = loop.call_at(at_s, self._wake)
             try:
-                await asyncio.shield(self._done)
+                await self._done
             finally:
                 handle.cancel()
             if self._remaining:

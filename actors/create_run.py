@@ -81,7 +81,8 @@ class CreateRun(Write):
 def run_end(operations: Sequence[Operation], start: int) -> int:
     """Return the end (exclusive) of the run of creates that starts at `start`; `start` itself if there is none.
 
-    In a run are first attempts of one session, each numbered above the one before, with normalized documents that name no id, and no options.
+    In a run are first attempts of one session, each numbered above the one before, with normalized documents
+    that name no id, and no options.
     """
     session: bytes | None = None
     seq = 0

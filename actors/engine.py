@@ -269,10 +269,14 @@ class NamespaceEngine:
     async def _execute(self, operations: Sequence[Operation], traceparent: str | None = None) -> list[Outcome]:
         call = Call(len(operations))
         reads = self._intake.take(call, operations, traceparent)
-        # Together, so that a slow read does not keep a write from its deadline.
-        outcomes, _ = await asyncio.gather(
-            call.wait(self._overdue), self._reader.answer(call, reads, self._settings.request_timeout_s)
-        )
+        if reads:
+            # Together, so that a slow read does not keep a write from its deadline.
+            outcomes, _ = await asyncio.gather(
+                call.wait(self._overdue), self._reader.answer(call, reads, self._settings.request_timeout_s)
+            )
+        else:
+            # No tasks: they would cost a lone write three turns of the loop.
+            outcomes = await call.wait(self._overdue)
         for place, outcome in enumerate(outcomes):
             if outcome.duplicate:
                 outcomes[place] = await self._reader.completed(outcome)

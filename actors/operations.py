@@ -5,8 +5,9 @@ A call carries a list of operations and answers with as many outcomes, in the sa
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from parquedb.documents.codec import decode, encode, encode_plain, is_plain
 from parquedb.documents.values import MANAGED_FIELDS
@@ -37,8 +38,7 @@ Request = SessionRequest | str
 """A session request, or a caller's own request id."""
 
 
-@dataclass(slots=True)  # Not frozen: that triples the cost of making one, and every call makes hundreds.
-class Operation:
+class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; every call makes hundreds.
     """One operation on one namespace.
 
     Attributes:
@@ -59,7 +59,7 @@ class Operation:
     kind: str
     id: str | None = None
     body: Any = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = msgspec.field(default_factory=dict)
     request: Request | None = None
     traceparent: str | None = None
     timeout_s: float | None = None
@@ -104,8 +104,7 @@ class Operation:
         return cls(kind, id_, body, options or {}, request, traceparent, timeout_s, age_s, size)
 
 
-@dataclass(slots=True)  # Not frozen, as `Operation`.
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What one operation came to: a value or an error, never both.
 
     Attributes:

@@ -1,6 +1,7 @@
 """Ray in this process: joined if it runs, started if not, ended by whoever started it when nobody uses it any more."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 
@@ -56,6 +57,9 @@ def _init(settings: Settings) -> bool:
     if settings.ray_address is not None:
         _ray_init(settings.ray_address)
         return False
+    # Ray runs its workers at low priority, for they are meant to be guests of the machine. Owners answer calls: at low
+    # priority they would wait for any other busy program. A cluster that is joined has made its own choice.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         # Labels may be given for a new cluster only: so Ray says whether it would join one. "auto" would not do, it
         # also joins the private Ray of any other program on this machine.

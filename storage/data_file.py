@@ -144,6 +144,11 @@ def build(key: str, rows: Sequence[Row], registry: ColumnRegistry) -> Built:
     return Built(data, file, registry, index.hashes, index.positions)
 
 
+def warm_up() -> None:
+    """Make and drop a file of one row, so that what PyArrow loads and starts lazily is there when it matters."""
+    build("data/warm", [({ID_COLUMN: "warm/up", "version": 1}, 1)], ColumnRegistry.empty())
+
+
 def write_table(table: pa.Table, *, sorted_by_id: bool, row_group_rows: int = ROW_GROUP_ROWS) -> bytes:
     """Return a table as the bytes of a Parquet file."""
     sink = pa.BufferOutputStream()

@@ -15,7 +15,9 @@ def figures(request: pytest.FixtureRequest, record_property: Callable[[str, obje
     def note(**measured: Any) -> None:
         for name, value in measured.items():
             record_property(name, value)
-        text = "  ".join(f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in measured.items())
+        text = "  ".join(
+            f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in measured.items()
+        )
         _lines.append(f"{request.node.name}\n    {text}")
 
     return note

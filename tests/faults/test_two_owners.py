@@ -261,9 +261,9 @@ async def test_of_two_owners_in_two_ray_clusters_the_older_falls_silent_at_each_
     # One of the activations may have met a rival's checkpoint and opened twice; nobody else opens.
     assert {activation["epoch"] for _, activation in periods} <= set(history.epochs)
     assert len({activation["pid"] for _, activation in periods}) == 2, "the same two processes all the time"
-    for (older, _), (_, begun), (_, ended) in zip(periods, periods[1:], [*periods[2:], (one, None)], strict=True):
+    ends_s = [activation["started_s"] for _, activation in periods[2:]] + [float("inf")]
+    for ((older, _), (_, begun)), end_s in zip(itertools.pairwise(periods), ends_s, strict=True):
         # Between the younger one's opening and the older one's next, everything the older is asked is refused.
-        end_s = ended["started_s"] if ended else float("inf")
         asked = [each for each in older.told if begun["done_s"] < each.started_s and each.done_s < end_s]
         assert {each.kind for each in asked} >= {"get"}
         assert {each.error for each in asked} == {"FencedError"}

@@ -1,8 +1,10 @@
 """Judges a run of the simulated cluster by what really stands in the log, against a model of its own."""
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from parquedb import errors
 from parquedb.actors.operations import Operation, Outcome

@@ -7,8 +7,10 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from parquedb import errors
 from parquedb.actors.engine import NamespaceEngine
