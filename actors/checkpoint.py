@@ -13,8 +13,9 @@ from typing import Any, Final, TypeVar
 
 from pyroaring import BitMap
 
+from parquedb.actors.commit_group import CheckpointRequest
 from parquedb.actors.state import Checkpoint, Frozen, NamespaceState, encode_tail
-from parquedb.actors.writer import CheckpointRequest, Writer
+from parquedb.actors.writer import Writer
 from parquedb.clock import Clock
 from parquedb.errors import FencedError, ParqueDBError, StorageWriteError
 from parquedb.observability.contexts import FlushContext

@@ -142,6 +142,11 @@ class NamespaceEngine:
         """Position of the last committed log entry."""
         return self._data.tail
 
+    @property
+    def put_s(self) -> float:
+        """Seconds that the last commit took in storage; 0 before the first."""
+        return self._writer.put_s
+
     # -- life
 
     async def open(self) -> None:

@@ -85,7 +85,8 @@ class NamespaceActor:
     async def execute_packed(self, payload: bytes) -> bytes:
         """Execute the encoded operations of a client and return their encoded outcomes, in the same order."""
         operations = decode_operations(payload)
-        return encode_outcomes(operations, await self._execute(operations))
+        outcomes = await self._execute(operations)
+        return encode_outcomes(operations, outcomes, self._engine.put_s if self._engine is not None else 0.0)
 
     async def execute(self, operations: Sequence[Mapping[str, Any] | Operation]) -> list[dict[str, Any]]:
         """Execute several operations in dict form, each for itself; a read sees the writes in front of it.

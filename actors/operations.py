@@ -145,10 +145,11 @@ def decode_operations(payload: bytes) -> list[Operation]:
     return [Operation.from_wire(wire) for wire in wires]
 
 
-def encode_outcomes(operations: Sequence[Operation], outcomes: Sequence[Outcome]) -> bytes:
+def encode_outcomes(operations: Sequence[Operation], outcomes: Sequence[Outcome], put_s: float) -> bytes:
     """Encode the outcomes of one call.
 
-    Of a document that the caller has just sent itself, only the fields that the database set go back.
+    Of a document that the caller has just sent itself, only the fields that the database set go back. `put_s`, seconds
+    that the owner's last commit took in storage, tells the caller how to share out its operations.
     """
     rows = []
     plain = True
@@ -159,15 +160,18 @@ def encode_outcomes(operations: Sequence[Operation], outcomes: Sequence[Outcome]
         elif plain and value is not None:
             plain = is_plain(value)
         rows.append((value, None if error is None else error.to_json(), outcome.seq, outcome.duplicate))
-    return encode_plain(rows) if plain else encode(rows)
+    reply = [put_s, rows]
+    return encode_plain(reply) if plain else encode(reply)
 
 
-def decode_outcomes(payload: bytes) -> list[Outcome]:
-    """Decode the outcomes of one call; `whole` completes each."""
-    return [
+def decode_outcomes(payload: bytes) -> tuple[list[Outcome], float]:
+    """Decode the outcomes of one call, which `whole` completes, and `put_s` (see `encode_outcomes`)."""
+    put_s, rows = decode(payload)
+    outcomes = [
         Outcome(value, ParqueDBError.from_json(error) if error is not None else None, seq, duplicate)
-        for value, error, seq, duplicate in decode(payload)
+        for value, error, seq, duplicate in rows
     ]
+    return outcomes, put_s
 
 
 def whole(operation: Operation, outcome: Outcome) -> Outcome:

@@ -10,10 +10,11 @@ entry it depends on has landed (the output gate), and that holds for refusals to
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Final
 
 from parquedb.actors.calls import Stage, Write
+from parquedb.actors.commit_group import CheckpointRequest, Group, NotLoaded
 from parquedb.actors.commit_watch import CommitWatch
 from parquedb.actors.create_run import CreateRun
 from parquedb.actors.evaluate import Draft
@@ -30,7 +31,7 @@ from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.commit import Committer
 from parquedb.storage.data_files import IndexNotLoaded
-from parquedb.storage.events import UNANSWERED, RequestRecord, Run, encode_body
+from parquedb.storage.events import UNANSWERED, RequestRecord, encode_body
 from parquedb.storage.log import BackPointer, Header, Kind, LogEntry, encode_entry
 
 _HARD_BOUND: Final = 4
@@ -38,32 +39,6 @@ _HARD_BOUND: Final = 4
 of GETs always suffice to open (rule 18)."""
 
 _DERIVABLE: Final = frozenset({"create", "update", "replace", "restore"})
-
-
-class NotLoaded(Exception):  # noqa: N818 - control flow between the draft and the writer
-    """A document must be fetched before the write that looks at it can be decided."""
-
-
-@dataclass(slots=True)
-class Group:
-    """Writes decided together, and what they came to if the entry lands."""
-
-    draft: Draft
-    writes: list[Write] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
-    records: list[tuple[RequestRecord, Receipt]] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
-    size: int = 0
-
-
-@dataclass(slots=True)
-class CheckpointRequest:
-    """A manifest that waits to be made real."""
-
-    manifest: str
-    checksum: int
-    through: int
-    landed: "asyncio.Future[int]"
 
 
 class Writer:
@@ -121,6 +96,7 @@ class Writer:
         self._loading: list[Write] = []
         self._parked: list[Write] = []
         self.commits = 0
+        self.put_s = 0.0
         self.unresolved = False
 
     def submit_checkpoint(self, request: CheckpointRequest) -> None:
@@ -332,6 +308,7 @@ class Writer:
         entry, data = self._entry(kind, body, count, base)
         watch = CommitWatch(self._hooks, self._state.namespace, entry, len(data), writes)
         self._settled.clear()
+        sent_s = perf_counter()
         try:
             settlement, landed = await self._committer.settle_entry(
                 self._state.prefix, entry, data, on_doubt=self._in_doubt
@@ -342,6 +319,7 @@ class Writer:
         finally:
             self._settled.set()
             self.unresolved = False
+            self.put_s = perf_counter() - sent_s
         if landed:
             self._state.advance(entry, data)
             self.commits += 1

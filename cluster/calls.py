@@ -36,6 +36,9 @@ from parquedb.settings import Settings
 
 T = TypeVar("T")
 
+OPERATION_CPU_S = 25e-6
+"""What one operation takes of the processors of caller and owner together, seconds; measured, and not critical."""
+
 _LOST = (
     RayActorError,
     WorkerCrashedError,
@@ -130,6 +133,7 @@ class NamespaceCalls:
         self._on_activated = on_activated
         self._handle: Any = None
         self._execute: Callable[[bytes], Any] | None = None
+        self._put_s = 0.0
         self._lock = threading.Lock()
         self._loop_lock: asyncio.Lock | None = None
 
@@ -154,14 +158,22 @@ class NamespaceCalls:
 
     def wait(self, call: Any, timeout_s: float) -> list[Outcome]:
         """Wait for the outcomes of a call; see `wait_for`."""
-        return decode_outcomes(wait_for(call, self._namespace, timeout_s))
+        return self._outcomes(wait_for(call, self._namespace, timeout_s))
 
     async def send(self, parts: Sequence[bytes]) -> list[Outcome]:
         """Send operations and await their outcomes."""
         if self._execute is None:
             # Asking the cluster for a name, or starting an actor, takes milliseconds: too long for a loop.
             await asyncio.to_thread(self._resolve)
-        return decode_outcomes(await reply_to(self.start(parts), self._namespace))
+        return self._outcomes(await reply_to(self.start(parts), self._namespace))
+
+    def store_is_quick(self, operations: int) -> bool:
+        """Whether so many operations keep processors busy for longer than one commit keeps the store."""
+        return 0 < self._put_s < operations * OPERATION_CPU_S
+
+    def _outcomes(self, payload: bytes) -> list[Outcome]:
+        outcomes, self._put_s = decode_outcomes(payload)
+        return outcomes
 
     def activate(self, seen: int, timeout_s: float) -> None:
         """Make sure that the actor the name leads to is the owner, unless that was done since `seen`.

@@ -20,6 +20,9 @@ from parquedb.errors import BackpressureError
 QUEUE_OPS_MAX = 65_536
 """Operations of one process that may wait for one destination (count)."""
 
+SHARED_OPS_MIN = 64
+"""Operations that are not worth sharing out over several calls (count); a call costs as much as tens of them."""
+
 _NEVER = float("inf")
 
 _Pending = tuple[bytes, "asyncio.Future[Outcome]", float]
@@ -212,16 +215,29 @@ class ThreadCoalescer:
 class LoopCoalescer:
     """Coalesces the operations of one event loop. Operations of one turn of the loop leave together."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one destination and how it is used
         self,
         send: Callable[[Sequence[bytes]], Awaitable[list[Outcome]]],
         *,
         calls_max: int = 2,
         ops_max: int = 2048,
         bytes_max: int = 4 << 20,
+        share: Callable[[int], bool] = lambda _operations: False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make one for a single destination; `ops_max` and `bytes_max` bound one call."""
+        """Make one for a single destination.
+
+        Args:
+            send: Sends one call and returns its outcomes.
+            calls_max: Calls under way (count).
+            ops_max: Operations of one call.
+            bytes_max: Bytes of one call.
+            share: Asked with the number of operations here: whether they are shared out over the calls, so that the
+                owner works on one while this process answers the other, or leave in one lump. The owner commits one
+                group at a time, so where the store is the slow part sharing out would halve the rate.
+            now: Monotonic seconds.
+        """
+        self._share = share
         self._send = send
         self._calls_max = calls_max
         self._ops_max = ops_max
@@ -257,10 +273,10 @@ class LoopCoalescer:
 
     def _pump(self) -> None:
         self._pump_due = False
-        # All that has gathered goes into one call, not shared out over the free ones: the owner commits one group at a
-        # time, and half as many writes in each would halve the rate wherever the store is the slow part.
         while self._queue and len(self._under_way) < self._calls_max:
-            batch = self._gather()
+            total = len(self._queue) + sum(map(len, self._under_way))
+            part = -(-total // self._calls_max) if total > SHARED_OPS_MIN and self._share(total) else total
+            batch = self._gather(min(part, self._ops_max))
             if not batch:
                 return
             self._under_way.append(batch)
@@ -269,11 +285,11 @@ class LoopCoalescer:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _gather(self) -> list[_Pending]:
+    def _gather(self, ops_max: int) -> list[_Pending]:
         batch: list[_Pending] = []
         size = 0
         queue = self._queue
-        while queue and len(batch) < self._ops_max:
+        while queue and len(batch) < ops_max:
             head = queue[0]
             if not head[1].done():
                 size += len(head[0])

@@ -145,7 +145,13 @@ class AsyncLink(_Link):
         )
 
     def _lane(self, calls_max: int, ops_max: int, bytes_max: int) -> Callable[[Delivery], Awaitable[Outcome]]:
-        lane = LoopCoalescer(self.calls.send, calls_max=calls_max, ops_max=ops_max, bytes_max=bytes_max)
+        lane = LoopCoalescer(
+            self.calls.send,
+            calls_max=calls_max,
+            ops_max=ops_max,
+            bytes_max=bytes_max,
+            share=self.calls.store_is_quick,
+        )
         return lambda delivery: lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
 
     def deliver(self, operation: Operation, timeout_s: float) -> Awaitable[Outcome]:

@@ -100,7 +100,8 @@ async def test_many_first_calls_open_the_namespace_once(actor: NamespaceActor) -
 
 async def test_a_packed_call_carries_operations_and_outcomes_as_bytes(actor: NamespaceActor) -> None:
     payload = encode_operations([Operation("create", "a", {"n": 1}), Operation("get", "b")])
-    created, absent = decode_outcomes(await actor.execute_packed(payload))
+    (created, absent), put_s = decode_outcomes(await actor.execute_packed(payload))
+    assert put_s > 0
     assert created.result()["$id"] == "posts/a"
     assert absent.result() is None
 

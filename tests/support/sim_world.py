@@ -172,7 +172,7 @@ class Host:
             outcomes = [Outcome(error=error)] * len(operations)
         else:
             outcomes = await engine.execute(operations)
-        reply = encode_outcomes(operations, outcomes)
+        reply = encode_outcomes(operations, outcomes, 0.0)
         await process.gate()
         return reply
 
@@ -510,7 +510,7 @@ class Client:
         if lost_reply:
             await loop.create_future()
         await asyncio.sleep(back_s)
-        return [whole(*pair) for pair in zip(operations, decode_outcomes(reply), strict=True)]
+        return [whole(*pair) for pair in zip(operations, decode_outcomes(reply)[0], strict=True)]
 
     def _make(self) -> Operation:
         rng = self.rng
