@@ -155,7 +155,8 @@ def encode_outcomes(operations: Sequence[Operation], outcomes: Sequence[Outcome]
     plain = True
     for operation, outcome in zip(operations, outcomes, strict=True):
         value, error = outcome.value, outcome.error
-        if operation.kind in _ECHOES:
+        # A repeated request may bring another document than the one that was applied: that answer goes back whole.
+        if operation.kind in _ECHOES and not outcome.duplicate:
             value = _managed(value)
         elif plain and value is not None:
             plain = is_plain(value)
@@ -177,7 +178,7 @@ def decode_outcomes(payload: bytes) -> tuple[list[Outcome], float]:
 def whole(operation: Operation, outcome: Outcome) -> Outcome:
     """Return the outcome of an operation as the owner had it: the document sent, with what the database set."""
     managed = outcome.value
-    if managed is None or operation.kind not in _ECHOES:
+    if managed is None or operation.kind not in _ECHOES or ("createdAt" in managed and outcome.duplicate):
         return outcome
     # The body names none of these fields but perhaps `$id`, and then that same one.
     document = {"$id": managed["$id"], **operation.body, **managed}

@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from parquedb.actors.namespace_actor import NamespaceActor
-from parquedb.actors.operations import Operation, decode_outcomes, encode_operations
+from parquedb.actors.operations import Operation, decode_outcomes, encode_operations, whole
 from parquedb.errors import (
     AlreadyExistsError,
     EntityNotFoundError,
@@ -152,3 +152,13 @@ async def test_closing_hands_over_cleanly_and_the_next_call_opens_again(actor: N
     await actor.close()
     assert (await actor.stats())["state"] == "idle"
     assert await actor.get("a") is not None
+
+
+async def test_a_request_id_used_again_with_another_document_answers_with_the_one_that_was_stored(
+    actor: NamespaceActor,
+) -> None:
+    first = Operation("create", "a", {"n": 1}, request="mine")
+    again = Operation("create", "a", {"n": 2}, request="mine")
+    for operation in (first, again):
+        (outcome,), _ = decode_outcomes(await actor.execute_packed(encode_operations([operation])))
+        assert whole(operation, outcome).result()["n"] == 1

@@ -27,7 +27,7 @@ QUICK = {
     "checkpoint_entries_max": 32,
     "log_grace_s": 3.0,
     "snapshot_grace_s": 3.0,
-    "collect_interval_s": 0.3,
+    "collect_interval_s": 1.0,
 }
 WRITERS = 6
 PAUSE_S = 0.02

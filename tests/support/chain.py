@@ -143,11 +143,10 @@ class Bystander:
 
 def check_line(entries: Iterable[LogEntry]) -> None:
     """Check that entries follow each other, that seqs have no gap and that no request was applied twice."""
-    position, previous, epoch, seq, incarnation = 0, GENESIS, 0, 1, GENESIS
+    previous, epoch, seq, incarnation = GENESIS, 0, 1, GENESIS
     requests: Counter[Any] = Counter()
-    for entry in entries:
+    for position, entry in enumerate(entries, 1):
         header = entry.header
-        position += 1
         assert is_successor(
             entry, incarnation=incarnation, previous=previous, position=position, epoch=epoch, seq=seq
         ), f"{header} does not follow position {position - 1}, epoch {epoch}, seq {seq}"

@@ -24,7 +24,7 @@ BUSY = {
     "checkpoint_entries_max": 32,
     "log_grace_s": 3.0,
     "snapshot_grace_s": 4.0,
-    "collect_interval_s": 0.5,
+    "collect_interval_s": 2.0,
 }
 """Engine settings under which a short load meets flushes, checkpoints and collections."""
 
