@@ -1,6 +1,5 @@
 """The checker is checked: every planted bug has to be found, within the seeds that `docs/simulation.md` states."""
 
-import logging
 import re
 from pathlib import Path
 
@@ -31,7 +30,6 @@ def test_every_planted_bug_has_a_budget() -> None:
 
 
 def found_at(bug: str, monkeypatch: pytest.MonkeyPatch) -> int | None:
-    logging.getLogger("parquedb").setLevel(logging.CRITICAL)
     BUGS[bug](monkeypatch)
     return next((seed for seed in range(BUDGETS[bug]) if simulate(seed).violations), None)
 

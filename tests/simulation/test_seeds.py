@@ -3,7 +3,6 @@
 `PARQUEDB_SIM_SEEDS=500` runs seeds 0 to 499, `PARQUEDB_SIM_SEEDS=500-900` those from 500 on. See `docs/simulation.md`.
 """
 
-import logging
 import os
 
 import pytest
@@ -17,12 +16,6 @@ SEEDS_DEFAULT = 3 * len(PLANS)
 def seeds() -> range:
     first, dash, last = os.environ.get("PARQUEDB_SIM_SEEDS", str(SEEDS_DEFAULT)).rpartition("-")
     return range(int(first) if dash else 0, int(last))
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    """The engine logs every fence it meets; here that is thousands."""
-    logging.getLogger("parquedb").setLevel(logging.CRITICAL)
 
 
 @pytest.mark.timeout(0)
