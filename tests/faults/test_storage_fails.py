@@ -58,13 +58,18 @@ def stopped(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-async def judged(place: dict[str, Any], ledger: Ledger, posts: Any) -> tuple[History, Verdict]:
-    """Hold everything that was answered against what is stored, and against what is read."""
+async def told_by_storage(place: dict[str, Any]) -> History:
+    """Return the history of a database that is quiet."""
     bystander = Bystander(settings_of(place), NAMESPACE)
     try:
-        history = await bystander.history()
+        return await bystander.history()
     finally:
         await bystander.close()
+
+
+async def judged(place: dict[str, Any], ledger: Ledger, posts: Any) -> tuple[History, Verdict]:
+    """Hold everything that was answered against what is stored, and against what is read."""
+    history = await told_by_storage(place)
     verdict = check_attempts(history, ledger.attempts)
     assert {document["$id"]: document async for document in posts.find(limit=1000)} == history.documents()
     return history, verdict
@@ -183,6 +188,13 @@ async def test_while_the_s3_server_is_frozen_writes_wait_or_end_in_doubt_and_are
     )
 
 
+async def create(posts: EngineCollection, ledger: Ledger, numbers: range) -> None:
+    """Create documents one after the other."""
+    for number in numbers:
+        token = ledger.token()
+        await ledger.write(token, [f"young-{number}"], posts.create({"token": token}, id=f"young-{number}"))
+
+
 @pytest.mark.parametrize("kind", ["disk", "s3"])
 async def test_an_owner_that_was_frozen_while_another_took_over_acknowledges_nothing_more(
     kind: str, ray_cluster: str, request: pytest.FixtureRequest, tmp_path: Path, figures: Callable[..., None]
@@ -221,10 +233,7 @@ async def test_an_owner_that_was_frozen_while_another_took_over_acknowledges_not
             await younger.open()
             opened_s = time.monotonic()
             posts = EngineCollection(younger)
-            for number in range(20):
-                token = young.token()
-                call = posts.create({"token": token}, id=f"young-{number}")
-                await young.write(token, [f"young-{number}"], call)
+            await create(posts, young, range(20))
             # Sent to the frozen one: they wait in its queue until it wakes.
             late = [asyncio.create_task(write(100 + number)) for number in range(8)]
             late += [asyncio.create_task(read()) for _ in range(8)]
@@ -232,13 +241,8 @@ async def test_an_owner_that_was_frozen_while_another_took_over_acknowledges_not
             woken_s = time.monotonic()
         await asyncio.gather(*writers, *late)
         assert (await handle.stats.remote())["state"] == "fenced"
-        for number in range(20, 30):
-            token = young.token()
-            call = posts.create({"token": token}, id=f"young-{number}")
-            await young.write(token, [f"young-{number}"], call)
-        bystander = Bystander(settings_of(place), NAMESPACE)
-        history = await bystander.history()
-        await bystander.close()
+        await create(posts, young, range(20, 30))
+        history = await told_by_storage(place)
     verdict = check_attempts(history, [*ledger.attempts, *young.attempts])
     after = [attempt for attempt in ledger.attempts if attempt.started_s > opened_s]
     assert len(after) >= 8

@@ -24,7 +24,7 @@ SEED = 7
 QUICK = {
     "read_lease_s": 0.03,
     "flush_rows": 200,
-    "checkpoint_entries_max": 32,
+    "checkpoint_entries_max": 64,
     "log_grace_s": 3.0,
     "snapshot_grace_s": 3.0,
     "collect_interval_s": 1.0,
@@ -185,10 +185,10 @@ async def test_an_older_owner_falls_silent_at_each_of_fifty_hand_overs_on_disk(
 
 @pytest.mark.faults
 @pytest.mark.timeout(240)
-async def test_an_older_owner_falls_silent_at_each_of_thirty_hand_overs_on_s3(
+async def test_an_older_owner_falls_silent_at_each_of_twenty_hand_overs_on_s3(
     weed: S3Server, unique_prefix: str, figures: Callable[..., None]
 ) -> None:
-    await hand_over_often(on_s3(weed, unique_prefix, engine=QUICK), figures, hand_overs=30)
+    await hand_over_often(on_s3(weed, unique_prefix, engine=QUICK), figures, hand_overs=20)
 
 
 async def test_a_younger_owner_gets_through_against_one_that_never_rests(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def attempt_of(told: Told) -> Attempt:
 async def test_of_two_owners_in_two_ray_clusters_the_older_falls_silent_at_each_hand_over(
     weed: S3Server, unique_prefix: str, figures: Callable[..., None]
 ) -> None:
-    hand_overs = 12
+    hand_overs = 10
     place = on_s3(weed, unique_prefix, engine=QUICK | {"log_grace_s": 10.0, "snapshot_grace_s": 10.0})
     settings, rng = settings_of(place), random.Random(SEED)
     bystander = Bystander(settings, NAMESPACE)

@@ -109,6 +109,12 @@ class Bystander:
             await asyncio.gather(task, return_exceptions=True)
         assert task.cancelled(), f"the bystander stumbled: {task.exception()!r}"
 
+    async def until_collected(self, position: int) -> None:
+        """Return once an entry is gone from storage."""
+        async with asyncio.timeout(60):
+            while position in await self.look(whole=True):
+                await asyncio.sleep(WATCH_S)
+
     async def _watch(self) -> None:
         while True:
             await self.look()
