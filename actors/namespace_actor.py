@@ -28,6 +28,7 @@ from parquedb.errors import (
     ParqueDBError,
     TimeoutError,  # noqa: A004 - the public name of the error
 )
+from parquedb.observability.export import process_telemetry
 from parquedb.observability.hooks import HookRegistry, load_hooks
 from parquedb.settings import Settings
 from parquedb.storage.data_file import warm_up
@@ -53,7 +54,14 @@ class NamespaceActor:
     use the bare handle. Health methods answer from a thread of their own while the engine is busy.
     """
 
-    def __init__(self, settings: Settings, namespace: str, hooks: bytes = b"", secret: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        namespace: str,
+        hooks: bytes = b"",
+        secret: str | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         """Prepare to host `namespace`; storage is met by the first call, not here.
 
         Args:
@@ -61,7 +69,10 @@ class NamespaceActor:
             namespace: A checked name.
             hooks: Pickled hook objects, besides those `settings.hooks` names.
             secret: The storage secret, which settings lose on their way through a pickle.
+            variables: Environment variables of the client that this process lacks: where its telemetry goes.
         """
+        for name, value in (variables or {}).items():
+            os.environ.setdefault(name, value)
         # The process holds many live documents and makes almost no cycles: at Python's default thresholds a quarter of
         # its time would go into looking for garbage.
         gc.set_threshold(*GC_THRESHOLDS)
@@ -72,6 +83,9 @@ class NamespaceActor:
         self._hooks = HookRegistry()
         for hook in load_hooks([*settings.hooks, *(cloudpickle.loads(hooks) if hooks else ())]):
             self._hooks.register_hook(hook)
+        telemetry = process_telemetry()
+        if telemetry is not None:
+            self._hooks.register_hook(telemetry.hook)
         self._storage = wrap_backend(
             open_backend(settings), settings.storage, clock=self._clock, hooks=self._hooks, rng=self._random
         )

@@ -17,6 +17,7 @@ from parquedb.clock import SystemClock
 from parquedb.cluster import ray_runtime, secrets
 from parquedb.cluster.placement import find, served_namespaces
 from parquedb.errors import ConfigurationError, InvalidInputError, InvalidPathError
+from parquedb.observability.export import process_telemetry
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
 from parquedb.settings import Settings
 from parquedb.storage.keys import decode_segment
@@ -52,6 +53,9 @@ class Connection:
         self.hooks = HookRegistry(global_hook_registry)
         for hook in load_hooks([*settings.hooks, *objects]):
             self.hooks.register_hook(hook)
+        telemetry = process_telemetry()
+        if telemetry is not None:
+            self.hooks.register_hook(telemetry.hook)
         self.hooks_pickle = _pickle_hooks(objects) if objects else b""
         self.closed = False
         self._joined = False

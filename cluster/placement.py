@@ -7,6 +7,7 @@ import ray.util
 
 from parquedb.actors.namespace_actor import RemoteNamespaceActor
 from parquedb.cluster.naming import actor_name, namespace_of
+from parquedb.observability.export import otel_variables
 from parquedb.settings import Settings
 
 
@@ -25,7 +26,7 @@ def find_or_create(settings: Settings, namespace: str, hooks: bytes = b"") -> An
         namespace=settings.ray_namespace,
         lifetime="detached",
         get_if_exists=True,
-    ).remote(settings, namespace, hooks, settings.reveal_secret())
+    ).remote(settings, namespace, hooks, settings.reveal_secret(), otel_variables())
 
 
 def find(settings: Settings, namespace: str) -> Any | None:

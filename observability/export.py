@@ -117,6 +117,31 @@ def configure_tracing(
     return telemetry
 
 
+def otel_variables() -> dict[str, str]:
+    """Return this process's `OTEL_*` variables, for a process of ours that does not inherit them."""
+    return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
+
+
+def process_telemetry() -> Telemetry | None:
+    """Return the telemetry that this process's environment asks for, the same one each time; None if it asks for none.
+
+    Raises:
+        ConfigurationError: see `configure_tracing`.
+    """
+    if not _wanted(os.environ):
+        return None
+    with _process_lock:
+        if not _process:
+            made = configure_tracing()
+            if made is not None:
+                _process.append(made)
+        return _process[0] if _process else None
+
+
+_process: list[Telemetry] = []
+_process_lock = threading.Lock()
+
+
 def _wanted(environ: Mapping[str, str]) -> list[str]:
     asked = environ.get("OTEL_TRACES_EXPORTER", "").strip()
     if not asked:

@@ -1,0 +1,42 @@
+"""One write, two processes, one trace: through a real Ray and a real OpenTelemetry collector."""
+
+from pathlib import Path
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+import parquedb
+from tests.support.collector import rotel_binary, running_collector
+
+SERVICE = "traced end to end"
+
+
+@pytest.mark.skipif(rotel_binary() is None, reason="the rotel wheel is not installed")
+def test_a_write_is_one_trace_from_the_callers_span_to_the_put(
+    ray_cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_collector(tmp_path) as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http_endpoint)
+        monkeypatch.setenv("OTEL_SERVICE_NAME", SERVICE)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        with parquedb.connect(str(tmp_path / "db")) as db:
+            posts = db["posts"]
+            posts.create({"first": True})
+            tracer = TracerProvider().get_tracer("caller")
+            with tracer.start_as_current_span("caller") as caller:
+                posts.create({"n": 1}, id="a")
+            trace_id = trace.format_trace_id(caller.get_span_context().trace_id)
+            # The first create has as many spans or more: its `open` and probes come on top.
+            spans = {}
+            for wanted in range(4, 200, 4):
+                mine = [each for each in collector.wait_for(wanted, SERVICE) if each.trace_id.hex() == trace_id]
+                spans = {each.name: each for each in mine}
+                if len(spans) >= 4:
+                    break
+    client, execute = spans["create posts"], spans["execute posts"]
+    commit, put = spans["commit posts"], spans["storage.create"]
+    assert client.parent_span_id.hex() == trace.format_span_id(caller.get_span_context().span_id)
+    assert execute.parent_span_id == client.span_id
+    assert commit.parent_span_id == execute.span_id
+    assert put.parent_span_id == commit.span_id
