@@ -132,4 +132,4 @@ def prepare_run(operations: Sequence[Operation], rules: Rules) -> Prepared | Non
             documents.append(document)
         return documents
 
-    return Prepared("create", (), size, run, len(bodies))
+    return Prepared("create", (), size, run)

@@ -9,7 +9,7 @@ Invariants:
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -103,7 +103,6 @@ class Prepared:
     ids: tuple[str, ...]
     size: int
     run: Callable[[Draft], Any]
-    count: int = field(default=1)
 
 
 def prepare(operation: Operation, rules: Rules) -> Prepared:
@@ -176,7 +175,7 @@ def _create_many(operation: Operation, rules: Rules) -> Prepared:
 
     good = [item for item in items if isinstance(item, Prepared)]
     touched = tuple(id_ for item in good for id_ in item.ids)
-    return Prepared("create_many", touched, sum(item.size for item in good) + BASE_BYTES, run, max(1, len(good)))
+    return Prepared("create_many", touched, sum(item.size for item in good) + BASE_BYTES, run)
 
 
 def _update(operation: Operation, rules: Rules) -> Prepared:
@@ -289,7 +288,7 @@ def _batch(operation: Operation, rules: Rules) -> Prepared:
         return values
 
     ids = tuple(id_ for step in steps for id_ in step.ids)
-    return Prepared("batch", ids, sum(step.size for step in steps) + BASE_BYTES, run, max(1, len(steps)))
+    return Prepared("batch", ids, sum(step.size for step in steps) + BASE_BYTES, run)
 
 
 _PREPARE: Final[Mapping[str, Callable[[Operation, Rules], Prepared]]] = {

@@ -194,11 +194,7 @@ def encode_wire(value: list[Any] | dict[str, Any]) -> bytes:
     """
     # One look at the types decides for nearly all operations, where `codec.encode` after `utc` would take two.
     if _is_plain(value.values() if type(value) is dict else value):
-        try:
-            return _encode_plain(value)
-        except (OverflowError, UnicodeEncodeError):
-            # A huge int or half a surrogate pair: the codec knows how.
-            return encode(value)
+        return encode_plain(value)
     return encode(utc(value))
 
 
@@ -229,8 +225,6 @@ def _is_plain(values: Iterable[Any]) -> bool:
             return False
     return True
 
-
-_encode_plain = msgspec.msgpack.Encoder().encode
 
 # Retries of many processes must not fall together; nothing here is secret.
 _random = random.Random()  # noqa: S311 - jitter
