@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from parquedb.actors.calls import Call, Write
-from parquedb.actors.create_run import RUN_MIN, CreateRun, prepare_run, run_end
+from parquedb.actors.create_run import create_run
 from parquedb.actors.evaluate import Rules, prepare
-from parquedb.actors.operations import Operation, Outcome, SessionRequest
+from parquedb.actors.operations import CREATES, PREPARED_APART, Operation, Outcome
 from parquedb.actors.sessions import Sessions
 from parquedb.actors.write_queue import WriteQueue
 from parquedb.actors.writer import Writer
-from parquedb.errors import ParqueDBError
+from parquedb.errors import BackpressureError, ParqueDBError
 
 _US: Final = 1_000_000
 
@@ -37,21 +37,16 @@ class Intake:
         """Queue the writes of a call in their order; refusals are settled at once.
 
         Returns:
-            The reads, each with its place in the call.
+            The reads and the writes by filter, each with its place in the call.
         """
         reads: list[tuple[int, Operation]] = []
-        place = 0
-        while place < len(operations):
-            if not operations[place].is_write:
-                reads.append((place, operations[place]))
-                place += 1
-                continue
-            end = run_end(operations, place)
-            if end - place < RUN_MIN or not self._take_run(call, place, operations[place:end], traceparent):
-                end = max(end, place + 1)
-                for at in range(place, end):
-                    self._take_one(call, at, operations[at], traceparent)
-            place = end
+        for place, operation in enumerate(operations):
+            if operation.kind == CREATES:
+                self._take_run(call, place, operation, traceparent)
+            elif operation.is_write and operation.kind not in PREPARED_APART:
+                self._take_one(call, place, operation, traceparent)
+            else:
+                reads.append((place, operation))
         return reads
 
     def _take_one(self, call: Call, place: int, operation: Operation, traceparent: str | None) -> None:
@@ -69,16 +64,16 @@ class Intake:
         else:
             call.expect(admitted, place, operation.timeout_s or self._timeout_s)
 
-    def _take_run(self, call: Call, place: int, creates: Sequence[Operation], traceparent: str | None) -> bool:
-        """Queue creates as one; False if they must be looked at one by one."""
-        requests = [create.request for create in creates if isinstance(create.request, SessionRequest)]
-        prepared = prepare_run(creates, self._rules)
-        if prepared is None or not self._sessions.is_fresh(requests):
-            return False
-        waiters = [(call, place + at) for at in range(len(creates))]
-        run = CreateRun(prepared, None, 0, traceparent or creates[0].traceparent, waiters, requests=requests)
-        if not self._queue.admit_run(run):
-            return False
-        for (_, at), create in zip(waiters, creates, strict=True):
-            call.expect(run, at, create.timeout_s or self._timeout_s)
-        return True
+    def _take_run(self, call: Call, place: int, operation: Operation, traceparent: str | None) -> None:
+        """Queue creates as one, or refuse them all; their callers then send each for itself."""
+        try:
+            run = create_run(operation, self._rules, (call, place), traceparent or operation.traceparent)
+        except ParqueDBError as error:
+            call.settle(place, Outcome(error=error))
+            return
+        new = self._sessions.are_new(run.first, run.count)
+        refusal = self._queue.admit_run(run) if new else BackpressureError("some of these were sent before")
+        if refusal is not None:
+            call.settle(place, Outcome(error=refusal))
+        else:
+            call.expect(run, place, operation.timeout_s or self._timeout_s)

@@ -1,29 +1,70 @@
 """The documents that changed since the last flush, newest state only."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from parquedb.storage.data_files import Location
+from parquedb.storage.events import Created
 
 
-@dataclass(slots=True)
 class Row:
     """The latest state of one document.
 
     Attributes:
-        document: The whole document; None after a hard delete.
         seq: Of its last change.
         location: Its superseded row in a data file, to be marked dead by the next flush.
         resolved: Whether `location` is known; False after replay until somebody needs it.
         size: Estimated bytes.
     """
 
-    document: dict[str, Any] | None
-    seq: int
-    location: Location | None
-    resolved: bool
-    size: int
+    __slots__ = ("_document", "_packed", "location", "resolved", "seq", "size")
+
+    def __init__(  # noqa: PLR0913, PLR0917 - one of these for each write: positions are quicker than names
+        self,
+        document: dict[str, Any] | None,
+        packed: tuple[Created, int] | None,
+        seq: int,
+        location: Location | None,
+        resolved: bool,
+        size: int,
+    ) -> None:
+        self._document = document
+        self._packed = packed
+        self.seq = seq
+        self.location = location
+        self.resolved = resolved
+        self.size = size
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a document; False after a hard delete."""
+        return self._packed is not None or self._document is not None
+
+    @property
+    def packed(self) -> bool:
+        """Whether `document` has yet to be decoded."""
+        return self._packed is not None
+
+    @property
+    def document(self) -> dict[str, Any] | None:
+        """The whole document; None after a hard delete. Safe to ask from other threads."""
+        packed = self._packed
+        if packed is None:
+            return self._document
+        created, at = packed
+        # In this order: who sees no `packed` sees the document.
+        self._document = document = created.document(at)
+        self._packed = None
+        return document
+
+    def peek(self) -> dict[str, Any] | None:
+        """Return `document` without keeping what had to be decoded for it."""
+        packed = self._packed
+        return self._document if packed is None else packed[0].document(packed[1])
+
+    def change(self, document: dict[str, Any] | None, seq: int, size: int) -> None:
+        """Take the next state."""
+        self._document, self._packed, self.seq, self.size = document, None, seq, size
 
 
 class Memtable:
@@ -62,13 +103,20 @@ class Memtable:
         row = self.rows.get(id_)
         if row is None:
             location, resolved = locate(id_)
-            self.rows[id_] = Row(document, seq, location, resolved, size)
+            self.rows[id_] = Row(document, None, seq, location, resolved, size)
             if not resolved:
                 self.unresolved.add(id_)
         else:
             self.bytes -= row.size
-            row.document, row.seq, row.size = document, seq, size
+            row.change(document, seq, size)
         self.bytes += size
+
+    def put_created(self, created: Created, first_seq: int) -> None:
+        """Store documents whose ids are fresh, so that nothing is superseded."""
+        rows = self.rows
+        for at, (id_, size) in enumerate(zip(created.ids, created.sizes, strict=True)):
+            rows[id_] = Row(None, (created, at), first_seq + at, None, True, size)
+        self.bytes += len(created.encoded)
 
     def resolve(self, id_: str, location: Location | None) -> None:
         """Set the place in the data files of a row whose place was unknown, or has just come to be."""
@@ -76,6 +124,17 @@ class Memtable:
         row.location, row.resolved = location, True
         self.unresolved.discard(id_)
 
+    def versions(self) -> list[tuple[dict[str, Any], int]]:
+        """Return the documents that exist, each with the seq of its last change.
+
+        May run in another thread while nobody puts anything: documents still encoded are decoded for this alone.
+        """
+        return [(document, row.seq) for row in self.rows.values() if (document := row.peek()) is not None]
+
+    def packed(self) -> list[Row]:
+        """Return the rows whose documents are still encoded."""
+        return [row for row in self.rows.values() if row.packed]
+
     def documents(self) -> Iterator[dict[str, Any]]:
         """Yield the documents that exist, soft-deleted ones included."""
-        return (row.document for row in self.rows.values() if row.document is not None)
+        return (document for row in self.rows.values() if (document := row.document) is not None)

@@ -1,21 +1,36 @@
-"""What crosses a process boundary: operations in, outcomes out, both as one msgpack value per call.
-
-A call carries a list of operations and answers with as many outcomes, in the same order. The payload is bytes made by
-`parquedb.documents.codec`, so document values keep their exact types and Ray moves one opaque buffer.
-"""
+"""What callers ask of a namespace and what it answers: operations and outcomes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from parquedb.documents.codec import decode, encode, encode_plain, is_plain
 from parquedb.documents.values import MANAGED_FIELDS
 from parquedb.errors import InvalidInputError, ParqueDBError
 
-WRITES = frozenset({"create", "create_many", "update", "replace", "delete", "restore", "batch"})
-READS = frozenset({"get", "find", "count"})
+CREATES = "creates"
+"""Kind of a run of creates, which only `pack` makes: `body` is `[sizes, documents]`, `request` that of the first."""
+
+GETS = "gets"
+"""Kind of plain gets that leave together, which only `pack` makes: `body` is the list of bare ids."""
+
+MANY = frozenset({"update_many", "delete_many", "upsert"})
+"""Writes to all documents that a filter matches."""
+
+INSERT_ARROW = "insert_arrow"
+"""Kind of a bulk load: `body` is `{"ipc": Arrow stream}`."""
+
+PREPARED_APART = MANY | {INSERT_ARROW}
+"""Writes that have to look at storage before they can be queued."""
+
+_QUEUED = frozenset({"create", CREATES, "create_many", "update", "replace", "delete", "restore", "batch", "register"})
+WRITES = PREPARED_APART | _QUEUED
+PAST = frozenset({"history", "changes", "snapshot", "pin", "unpin"})
+READS = PAST | {"get", GETS, "exists", "find", "find_one", "count", "distinct", "aggregate", "schema"}
 KINDS = WRITES | READS
+
+MANAGED: Final = frozenset(MANAGED_FIELDS)
+"""Top-level fields that only the database writes."""
 
 
 class SessionRequest(NamedTuple):
@@ -42,12 +57,14 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
     """One operation on one namespace.
 
     Attributes:
-        kind: `create create_many update replace delete restore batch` (writes), `get find count` (reads).
+        kind: `create create_many update replace delete restore batch` (writes), `get exists find
+            find_one count distinct aggregate` (reads).
         id: The bare document id; None where the operation has none, or for the owner to choose one (create).
         body: create, replace: the document; update: the operators; create_many: the list of documents (each may hold
             `$id`); batch: the list of wire forms of its operations (see `to_wire`).
         options: Keyword arguments of the public method that differ from their defaults: `expected_version`, `upsert`,
-            `hard`, `actor`, `return_document`, `ordered`, `filter`, `limit`, `cursor`, `fields`, `include_deleted`.
+            `hard`, `actor`, `return_document`, `ordered`, `filter`, `limit`, `cursor`, `fields`, `include_deleted`,
+            `sort`, `skip`, `total`, `field`, `pipeline`.
         request: Makes a write idempotent; None for reads and for raw calls that gave none.
         traceparent: W3C trace context of the caller, if it has one.
         timeout_s: Seconds the caller still waits when it sends this; None leaves it to the owner's default.
@@ -70,6 +87,13 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
     def is_write(self) -> bool:
         """Whether it may change the namespace."""
         return self.kind in WRITES
+
+    @property
+    def count(self) -> int:
+        """Operations of callers that it stands for."""
+        if self.kind == CREATES:
+            return len(self.body[0])
+        return len(self.body) if self.kind == GETS else 1
 
     def to_wire(self) -> list[Any]:
         """Return plain data for `from_wire`."""
@@ -109,7 +133,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
     Attributes:
         value: get: the document or None; create, update, replace, restore: the document; delete: the number deleted;
-            count: the number; find: `{"items": [...], "next_cursor": str | None}`;
+            exists: True or False; count: the number; find: `{"items": [...], "next_cursor": str | None}`, with `total`
+            if asked for; find_one: the document or None; distinct, aggregate: a list;
             create_many: `{"ids": [...], "errors": [[index, error as JSON], ...]}`; batch: the list of its values.
         error: Why it was refused, or why its fate is unknown.
         seq: The last log sequence number a write took; for reads the state they saw.
@@ -126,70 +151,3 @@ class Outcome(msgspec.Struct, frozen=True):
         if self.error is not None:
             raise self.error
         return self.value
-
-
-def encode_operations(operations: Sequence[Operation]) -> bytes:
-    """Encode the operations of one call."""
-    return encode([operation.to_wire() for operation in operations])
-
-
-def decode_operations(payload: bytes) -> list[Operation]:
-    """Decode the operations of one call.
-
-    Raises:
-        InvalidInputError: the payload is not a list of operations.
-    """
-    wires = decode(payload)
-    if not isinstance(wires, list):
-        raise InvalidInputError("a call carries a list of operations")
-    return [Operation.from_wire(wire) for wire in wires]
-
-
-def encode_outcomes(operations: Sequence[Operation], outcomes: Sequence[Outcome], put_s: float) -> bytes:
-    """Encode the outcomes of one call.
-
-    Of a document that the caller has just sent itself, only the fields that the database set go back. `put_s`, seconds
-    that the owner's last commit took in storage, tells the caller how to share out its operations.
-    """
-    rows = []
-    plain = True
-    for operation, outcome in zip(operations, outcomes, strict=True):
-        value, error = outcome.value, outcome.error
-        # A repeated request may bring another document than the one that was applied: that answer goes back whole.
-        if operation.kind in _ECHOES and not outcome.duplicate:
-            value = _managed(value)
-        elif plain and value is not None:
-            plain = is_plain(value)
-        rows.append((value, None if error is None else error.to_json(), outcome.seq, outcome.duplicate))
-    reply = [put_s, rows]
-    return encode_plain(reply) if plain else encode(reply)
-
-
-def decode_outcomes(payload: bytes) -> tuple[list[Outcome], float]:
-    """Decode the outcomes of one call, which `whole` completes, and `put_s` (see `encode_outcomes`)."""
-    put_s, rows = decode(payload)
-    outcomes = [
-        Outcome(value, ParqueDBError.from_json(error) if error is not None else None, seq, duplicate)
-        for value, error, seq, duplicate in rows
-    ]
-    return outcomes, put_s
-
-
-def whole(operation: Operation, outcome: Outcome) -> Outcome:
-    """Return the outcome of an operation as the owner had it: the document sent, with what the database set."""
-    managed = outcome.value
-    if managed is None or operation.kind not in _ECHOES or ("createdAt" in managed and outcome.duplicate):
-        return outcome
-    # The body names none of these fields but perhaps `$id`, and then that same one.
-    document = {"$id": managed["$id"], **operation.body, **managed}
-    return Outcome(document, seq=outcome.seq, duplicate=outcome.duplicate)
-
-
-_ECHOES: Final = frozenset({"create", "replace"})
-_SET_BY_DATABASE: Final = ("$id", *MANAGED_FIELDS)
-
-
-def _managed(document: dict[str, Any] | None) -> dict[str, Any] | None:
-    if document is None:
-        return None
-    return {name: document[name] for name in _SET_BY_DATABASE if name in document}

@@ -5,12 +5,12 @@ keeps the outcomes from `low` on, and a floor below which whole sessions have be
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from parquedb.actors.operations import SessionRequest
 from parquedb.errors import BackpressureError, OutcomeUnknownError
+from parquedb.storage.events import Created
 
 SNAPSHOT_BYTES_MAX: Final = 1 << 20
 """Whole answers that a manifest keeps, estimated bytes over all sessions; the rest keep id and version only."""
@@ -43,6 +43,30 @@ class _Session:
     last_position: int
     last_us: int
     receipts: dict[int, Receipt] = field(default_factory=dict)
+    created: list["_CreatedRun"] = field(default_factory=list)
+
+    def all_receipts(self) -> list[tuple[int, Receipt]]:
+        """Return every receipt from `low` on with its number, ascending."""
+        made = [(seq, run.receipt(seq)) for run in self.created for seq in run.numbers if seq >= self.low]
+        return sorted([*self.receipts.items(), *made], key=lambda pair: pair[0])
+
+    def receipt(self, seq: int) -> Receipt | None:
+        """Return what a request was answered, if it is known."""
+        found = self.receipts.get(seq)
+        return found or next((run.receipt(seq) for run in self.created if seq in run.numbers), None)
+
+
+@dataclass(slots=True)
+class _CreatedRun:
+    """Receipts of creates with consecutive numbers, made when somebody asks."""
+
+    numbers: range
+    first_seq: int
+    documents: Created
+
+    def receipt(self, seq: int) -> Receipt:
+        at = seq - self.numbers.start
+        return Receipt("create", self.first_seq + at, self.documents.document(at))
 
 
 class Sessions:
@@ -54,7 +78,7 @@ class Sessions:
         idle_us: A session silent for longer, in log time, may be forgotten.
 
     Invariants:
-        S1. A session holds no receipt below its `low`.
+        S1. A session holds no receipt below its `low`, but for creates of one run with others that it holds.
         S2. Every forgotten session's last position is at most `floor`.
     """
 
@@ -94,41 +118,50 @@ class Sessions:
                 f"a session may have {self._window} requests under way; settle older ones first",
                 retry_after=_WINDOW_RETRY_S,
             )
-        return session.receipts.get(request.seq)
+        return session.receipt(request.seq)
 
-    def is_fresh(self, requests: Sequence[SessionRequest]) -> bool:
-        """Whether requests of one session are all certainly new, without saying why if they are not."""
-        session = self._table.get(requests[0].session)
+    def are_new(self, first: SessionRequest, count: int) -> bool:
+        """Whether `count` requests with consecutive numbers are all certainly new, without saying why if not."""
+        session = self._table.get(first.session)
         if session is None:
-            return requests[0].born >= self.floor
-        low = max(session.low, requests[-1].low)
-        receipts, end = session.receipts, low + self._window
-        return all(low <= request.seq < end and request.seq not in receipts for request in requests)
+            return first.born >= self.floor
+        low, end = max(session.low, first.low), first.seq + count
+        return (
+            low <= first.seq
+            and end <= low + self._window
+            and session.receipts.keys().isdisjoint(range(first.seq, end))
+            and all(run.numbers.stop <= first.seq or end <= run.numbers.start for run in session.created)
+        )
 
-    def record(self, request: SessionRequest, receipts: Sequence[Receipt], position: int, log_us: int) -> None:
-        """Remember what requests came to, as of the entry at `position`.
+    def record(self, request: SessionRequest, receipt: Receipt, position: int, log_us: int) -> None:
+        """Remember what a request came to, as of the entry at `position`, made at log time `log_us`."""
+        session = self._touched(request, position, log_us)
+        if session is not None and request.seq >= session.low:
+            session.receipts[request.seq] = receipt
 
-        Args:
-            request: The first of them.
-            receipts: Its receipt, and those of the requests numbered after it.
-            position: Of the log entry.
-            log_us: Its log time.
-        """
+    def record_created(
+        self, first: SessionRequest, created: Created, first_seq: int, position: int, log_us: int
+    ) -> None:
+        """Remember what creates with consecutive request numbers came to; `first_seq` is the seq of the first."""
+        session = self._touched(first, position, log_us)
+        if session is not None:
+            session.created.append(_CreatedRun(range(first.seq, first.seq + len(created)), first_seq, created))
+
+    def _touched(self, request: SessionRequest, position: int, log_us: int) -> _Session | None:
+        """Return the session of a request that was applied; None if it has been forgotten."""
         session = self._table.get(request.session)
         if session is None:
             if request.born < self.floor:
                 # Forgotten while this waited to be decided: back in the table, without its receipts, it would vouch
                 # for requests that it no longer knows.
-                return
+                return None
             session = self._table[request.session] = _Session(request.low, request.born, position, log_us)
         if request.low > session.low:
             self._drop_below(session, request.low)
-        for seq, receipt in enumerate(receipts, request.seq):
-            if seq >= session.low:
-                session.receipts[seq] = receipt
         session.last_position, session.last_us = position, log_us
         self._table.move_to_end(request.session)
         self._forget(log_us)
+        return session
 
     @staticmethod
     def _drop_below(session: _Session, low: int) -> None:
@@ -137,6 +170,7 @@ class Sessions:
         settled = range(session.low, low) if low - session.low <= len(receipts) else [s for s in receipts if s < low]
         for seq in settled:
             receipts.pop(seq, None)
+        session.created = [run for run in session.created if run.numbers.stop > low]
         session.low = low
 
     def _forget(self, log_us: int) -> None:
@@ -153,7 +187,7 @@ class Sessions:
         sessions = []
         for key, session in reversed(self._table.items()):
             receipts = []
-            for seq, receipt in reversed(session.receipts.items()):
+            for seq, receipt in reversed(session.all_receipts()):
                 value, thin = receipt.value, receipt.thin
                 cost = _DOCUMENT_BYTES if isinstance(value, dict) else _cost(value)
                 budget -= cost

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from parquedb.actors.calls import PendingKey, Stage, Write, key_of
+from parquedb.actors.create_run import CreateRun
 from parquedb.actors.operations import Outcome, SessionRequest
 from parquedb.actors.sessions import request_id
 from parquedb.errors import BackpressureError, CircuitOpenError, OutcomeUnknownError, ParqueDBError
@@ -32,6 +33,7 @@ class WriteQueue:
         self._circuit = circuit
         self._waiting: deque[Write] = deque()
         self._pending: dict[PendingKey, Write] = {}
+        self._runs: list[CreateRun] = []
         self._closed: ParqueDBError | None = None
         self._taken_back = 0
         self.arrived = asyncio.Event()
@@ -44,7 +46,9 @@ class WriteQueue:
     def pending(self, write: Write) -> Write | None:
         """Return the attempt under way that a retry repeats."""
         key = key_of(write.request)
-        return None if key is None else self._pending.get(key)
+        if key is None:
+            return None
+        return self._pending.get(key) or next((run for run in self._runs if run.index(key) >= 0), None)
 
     def admit(self, write: Write) -> Write | Outcome:
         """Queue a write; return what its callers wait for, or an outcome when it is refused.
@@ -63,24 +67,24 @@ class WriteQueue:
         self._enter(write)
         return write
 
-    def admit_run(self, run: Write) -> bool:
-        """Queue creates as one; False if they must be looked at one by one, and nothing has happened."""
-        if (
-            self._closed is not None
-            or self.ops + run.count > self._settings.queue_ops_max
-            or self.bytes + run.prepared.size > self._settings.queue_bytes_max
-            or not self._pending.keys().isdisjoint(run.keys)
-            or self.circuit_refusal() is not None
-        ):
-            return False
-        self._enter(run)
-        return True
+    def admit_run(self, run: CreateRun) -> ParqueDBError | None:
+        """Queue creates as one; returns why they are refused, all of them."""
+        if self._closed is not None:
+            return self._closed
+        if any(map(run.overlaps, self._runs)) or not self._pending.keys().isdisjoint(run.keys):
+            return BackpressureError("some of these are under way already", retry_after=_RETRY_AFTER_S)
+        refusal = self._overload(run) or self.circuit_refusal()
+        if refusal is None:
+            self._runs.append(run)
+            self._enter(run)
+        return refusal
 
     def _enter(self, write: Write) -> None:
         self.ops += write.count
         self.bytes += write.prepared.size
-        for key in write.keys:
-            self._pending[key] = write
+        if not isinstance(write, CreateRun):
+            for key in write.keys:
+                self._pending[key] = write
         self._waiting.append(write)
         self.arrived.set()
 
@@ -106,6 +110,9 @@ class WriteQueue:
         write.finish(outcome)
         self.ops -= write.count
         self.bytes -= write.prepared.size
+        if isinstance(write, CreateRun):
+            self._runs.remove(write)
+            return
         for key in write.keys:
             if self._pending.get(key) is write:
                 del self._pending[key]
@@ -151,7 +158,8 @@ class WriteQueue:
 
     def _overload(self, write: Write) -> BackpressureError | None:
         settings = self._settings
-        if self.ops < settings.queue_ops_max and self.bytes + write.prepared.size <= settings.queue_bytes_max:
+        fits = self.ops + write.count <= settings.queue_ops_max
+        if fits and self.bytes + write.prepared.size <= settings.queue_bytes_max:
             return None
         return BackpressureError(
             f"{self.ops} writes ({self.bytes} bytes) are already waiting", retry_after=_RETRY_AFTER_S

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, TypeVar
 
-import msgspec
 import ray
 from ray.exceptions import (
     ActorDiedError,
@@ -26,11 +25,11 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from parquedb.actors.operations import Outcome, decode_outcomes
+from parquedb.actors.operations import Outcome
+from parquedb.actors.packing import Part, decode_outcomes, pack
 from parquedb.cluster.coalescer import DeadlinePassed, NoReplyYet
 from parquedb.cluster.delivery import ReplyLost
 from parquedb.cluster.placement import find_or_create
-from parquedb.documents.codec import encode
 from parquedb.errors import BackpressureError, ParqueDBError, RpcError, RpcUnavailableError
 from parquedb.settings import Settings
 
@@ -104,11 +103,6 @@ async def reply_to(reply: Any, namespace: str) -> Any:
         raise translate(error, namespace) from error
 
 
-def pack(parts: Sequence[bytes]) -> bytes:
-    """Return the payload that carries these encoded operations in one call."""
-    return encode([msgspec.Raw(part) for part in parts])
-
-
 class NamespaceCalls:
     """The actor of one namespace, as one process sees it. Safe to share between threads.
 
@@ -147,7 +141,7 @@ class NamespaceCalls:
             self._resolve()
         return self._handle
 
-    def start(self, parts: Sequence[bytes]) -> Any:
+    def start(self, parts: Sequence[Part]) -> Any:
         """Send operations; returns the reply to come."""
         try:
             if self._execute is None:
@@ -160,7 +154,7 @@ class NamespaceCalls:
         """Wait for the outcomes of a call; see `wait_for`."""
         return self._outcomes(wait_for(call, self._namespace, timeout_s))
 
-    async def send(self, parts: Sequence[bytes]) -> list[Outcome]:
+    async def send(self, parts: Sequence[Part]) -> list[Outcome]:
         """Send operations and await their outcomes."""
         if self._execute is None:
             # Asking the cluster for a name, or starting an actor, takes milliseconds: too long for a loop.

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from parquedb.actors.operations import Outcome
+from parquedb.actors.packing import Part
 from parquedb.errors import BackpressureError
 
 QUEUE_OPS_MAX = 65_536
@@ -25,7 +26,7 @@ SHARED_OPS_MIN = 64
 
 _NEVER = float("inf")
 
-_Pending = tuple[bytes, "asyncio.Future[Outcome]", float]
+_Pending = tuple[Part, "asyncio.Future[Outcome]", float]
 
 
 class DeadlinePassed(Exception):  # noqa: N818 - a turn of control that never reaches a user
@@ -43,7 +44,7 @@ class NoReplyYet(Exception):  # noqa: N818 - a turn of control that never reache
 class SyncSender(Protocol):
     """Sends calls for threads: starting and waiting are apart, so that another thread can take over the wait."""
 
-    def start(self, parts: Sequence[bytes]) -> Any:
+    def start(self, parts: Sequence[Part]) -> Any:
         """Send one call and return something to wait for."""
 
     def wait(self, call: Any, timeout_s: float) -> list[Outcome]:
@@ -59,7 +60,7 @@ class _Waiting:
 
     __slots__ = ("abandoned", "batch", "call", "deadline_s", "failure", "gate", "outcome", "part")
 
-    def __init__(self, part: bytes, deadline_s: float) -> None:
+    def __init__(self, part: Part, deadline_s: float) -> None:
         self.part = part
         self.deadline_s = deadline_s
         self.gate = threading.Lock()
@@ -97,7 +98,7 @@ class ThreadCoalescer:
         self._queue: deque[_Waiting] = deque()
         self._calls = 0
 
-    def submit(self, part: bytes, deadline_s: float) -> Outcome:
+    def submit(self, part: Part, deadline_s: float) -> Outcome:
         """Send one encoded operation, perhaps together with others, and return its outcome.
 
         Raises:
@@ -217,7 +218,7 @@ class LoopCoalescer:
 
     def __init__(  # noqa: PLR0913 - one destination and how it is used
         self,
-        send: Callable[[Sequence[bytes]], Awaitable[list[Outcome]]],
+        send: Callable[[Sequence[Part]], Awaitable[list[Outcome]]],
         *,
         calls_max: int = 2,
         ops_max: int = 2048,
@@ -251,7 +252,7 @@ class LoopCoalescer:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = _NEVER
 
-    def submit(self, part: bytes, deadline_s: float) -> "asyncio.Future[Outcome]":
+    def submit(self, part: Part, deadline_s: float) -> "asyncio.Future[Outcome]":
         """Queue one encoded operation; the future gives its outcome.
 
         The future fails with `DeadlinePassed`, or with what the sender raised. Cancelling it forgets the operation if

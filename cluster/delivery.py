@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from parquedb.actors.operations import Operation, Outcome, Request, whole
+from parquedb.actors.operations import Operation, Outcome, Request
+from parquedb.actors.packing import Part, part_of, whole
 from parquedb.cluster.coalescer import DeadlinePassed
 from parquedb.cluster.sessions import parse_request_id, request_id_text
 from parquedb.documents.codec import encode, encode_plain, is_plain
@@ -89,13 +90,18 @@ class Delivery:
         """Whether this write still lacks its request id."""
         return self.request is None and self._operation.is_write
 
-    def part(self, now_s: float) -> bytes:
-        """Return the encoded operation as it is to be sent now.
+    def part(self, now_s: float) -> Part:
+        """Return the operation as it is to be sent now.
 
         Raises:
             ValidationError: a value is of a type that documents cannot hold.
         """
         operation, request = self._operation, self.request
+        left_s = max(0.0, self.deadline_s - now_s)
+        if not self._failures and self._traceparent is None:
+            joinable = part_of(operation, request, left_s)
+            if joinable is not None:
+                return joinable
         wire = [
             operation.kind,
             operation.id,
@@ -103,7 +109,7 @@ class Delivery:
             operation.options or None,
             request if request is None or type(request) is str else list(request),
             self._traceparent,
-            max(0.0, self.deadline_s - now_s),
+            left_s,
             now_s - self._first_s if self._failures else 0.0,
             operation.size,
         ]

@@ -31,6 +31,10 @@ def _lanes(settings: ClientSettings) -> tuple[tuple[int, int], ...]:
     return packed, packed, (BULK_CALLS_MAX, 1)
 
 
+def _is_quick(operation: Operation) -> bool:
+    return operation.kind == "get" and "as_of" not in operation.options
+
+
 class _Link:
     """What both links share: the actor's calls and the request ids."""
 
@@ -77,7 +81,7 @@ class SyncLink(_Link):
             ParqueDBError: the answer was a refusal, or there was none in time.
         """
         kind = operation.kind
-        send = self._write if kind in _SINGLE_WRITES else self._read if kind == "get" else self._alone
+        send = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
         return self._insist(self._begin(operation, timeout_s), send)
 
     def ask(self, method: str, timeout_s: float) -> Any:
@@ -161,7 +165,7 @@ class AsyncLink(_Link):
             ParqueDBError: (when awaited) the answer was a refusal, or there was none in time.
         """
         kind = operation.kind
-        send = self._write if kind in _SINGLE_WRITES else self._read if kind == "get" else self._alone
+        send = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
         return self._insist(self._begin(operation, timeout_s), send)
 
     async def ask(self, method: str, timeout_s: float) -> Any:

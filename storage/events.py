@@ -1,17 +1,23 @@
 """What a write entry's body says: which documents changed to what, and which requests that settled.
 
 An event holds the whole document after the change, so that replay needs nothing but the log.
-Wire form of a body: `[[event...], [request record...], [run...]]` in `parquedb.documents.codec` msgpack, where an event
-is `[action, id, document | nil]`, a request record is `[request, kind, first event, events, value]`, and a run stands
-for `count` records of creates that follow each other: `[session, first seq, low, born, first event, count]`.
+Wire form of a body: `[[event...], [request record...]]` in `parquedb.documents.codec` msgpack, where an event is
+`[action, id, document | nil]` and a request record is `[request, kind, first event, events, value]`. In the place of an
+event may stand `["n", prefix, [id...], created at, [size...], bytes, request]`, which is as many events, and as many
+request records, as it has ids: creates whose documents are as their callers encoded them (see `Created`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from itertools import accumulate
+from typing import Any, Final
 
 from parquedb.documents.codec import decode, encode, encode_plain, is_plain
 from parquedb.errors import CorruptionError
+
+_CREATED: Final = "n"
 
 UNANSWERED: Final = "none"
 """Kind of a request whose answer was None although it changed something: an upsert asked for what was before."""
@@ -27,6 +33,8 @@ class Action(StrEnum):
     RESTORE = "s"
     REMOVE = "x"
     """A hard delete: the only action whose event carries no document."""
+    SCHEMA = "m"
+    """A schema was registered: in the place of the document stands its version, in that of the id nothing."""
 
 
 @dataclass(slots=True)
@@ -42,6 +50,57 @@ class Event:
     action: str
     id: str
     document: dict[str, Any] | None
+
+
+@dataclass(slots=True)
+class Created:
+    """Creates in one go of documents that stay encoded until somebody wants to see them.
+
+    Attributes:
+        prefix: `<namespace>/`, in front of each id.
+        ids: The bare document ids.
+        at: `createdAt` of all of them.
+        sizes: Bytes of each document.
+        encoded: The documents as given, without what the database sets, one behind the other.
+        request: `[session, seq, low, born]` of the first; the others' numbers follow it.
+    """
+
+    prefix: str
+    ids: list[str]
+    at: datetime
+    sizes: list[int]
+    encoded: bytes
+    request: list[Any]
+    _ends: list[int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._ends = list(accumulate(self.sizes))
+        if len(self.ids) != len(self.sizes) or (self._ends[-1] if self._ends else 0) != len(self.encoded):
+            raise ValueError("ids, sizes and bytes of created documents do not fit together")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def document(self, at: int) -> dict[str, Any]:
+        """Return one of the documents whole, by its place."""
+        end = self._ends[at]
+        body = decode(memoryview(self.encoded)[end - self.sizes[at] : end])
+        return {
+            "$id": self.prefix + self.ids[at],
+            **body,
+            "version": 1,
+            "createdAt": self.at,
+            "updatedAt": self.at,
+        }
+
+    def events(self) -> Iterator["Event"]:
+        """Yield what happened, one document after the other."""
+        return (Event(Action.CREATE.value, id_, self.document(at)) for at, id_ in enumerate(self.ids))
+
+    def records(self, first_event: int) -> Iterator["RequestRecord"]:
+        """Yield one record for each request; `first_event` is the index of the first one's event."""
+        session, seq, low, born = self.request
+        return (RequestRecord([session, seq + at, low, born], "create", first_event + at, 1) for at in range(len(self)))
 
 
 @dataclass(slots=True)
@@ -63,56 +122,60 @@ class RequestRecord:
     value: Any = None
 
 
-class Run(NamedTuple):
-    """Requests of one session with consecutive numbers, each of which created one document, in consecutive events.
-
-    Attributes:
-        session: Of all of them.
-        seq: Number of the first.
-        low: The highest `low` among them.
-        born: Of the session.
-        first_event: Index of the first's event in the body.
-        count: How many they are.
-    """
-
-    session: bytes
-    seq: int
-    low: int
-    born: int
-    first_event: int
-    count: int  # type: ignore[assignment] # The tuple method of that name is of no use here.
-
-
-def encode_body(events: list[Event], records: list[RequestRecord], runs: list[Run] | None = None) -> bytes:
+def encode_body(events: Sequence[Event | Created], records: Sequence[RequestRecord]) -> bytes:
     """Encode the body of a write entry."""
+    whole = [event for event in events if isinstance(event, Event)]
     body = [
-        [(event.action, event.id, event.document) for event in events],
+        [_wire(event) for event in events],
         [(r.request, r.kind, r.first_event, r.events, r.value) for r in records if r.request is not None],
-        runs or [],
     ]
     # Only these parts can hold what needs wrapping; asking about the whole body costs three times as much.
-    plain = all(is_plain(event.document) for event in events) and all(
+    plain = all(is_plain(event.document) for event in whole) and all(
         is_plain(record.value) for record in records if record.value is not None
     )
     return encode_plain(body) if plain else encode(body)
 
 
-def decode_body(key: str, body: bytes) -> tuple[list[Event], list[RequestRecord]]:
-    """Decode the body of a write entry.
+def _wire(event: Event | Created) -> tuple[Any, ...]:
+    if isinstance(event, Created):
+        return (_CREATED, event.prefix, event.ids, event.at, event.sizes, event.encoded, event.request)
+    return (event.action, event.id, event.document)
+
+
+def decode_packed(key: str, body: bytes) -> tuple[list[Event | Created], list[RequestRecord]]:
+    """Decode the body of a write entry as it was encoded: documents of `Created` stay so, with their requests in it.
 
     Raises:
         CorruptionError: the body is not of this form; names `key`.
     """
     try:
-        events, records, runs = decode(body)
-        expanded = [
-            RequestRecord([run.session, run.seq + at, run.low, run.born], "create", run.first_event + at, 1)
-            for run in (Run(*wire) for wire in runs)
-            for at in range(run.count)
-        ]
-        return [Event(*event) for event in events], [RequestRecord(*record) for record in records] + expanded
-    except (CorruptionError, ValueError, TypeError) as error:
+        events, records = decode(body)
+        return (
+            [Created(*event[1:]) if event[0] == _CREATED else Event(*event) for event in events],
+            [RequestRecord(*record) for record in records],
+        )
+    except (CorruptionError, ValueError, TypeError, IndexError) as error:
         raise CorruptionError(key=key, reason=f"body unreadable: {error}", cause=error) from error
+
+
+def decode_body(key: str, body: bytes) -> tuple[list[Event], list[RequestRecord]]:
+    """Decode the body of a write entry into one event for each document and one record for each request.
+
+    Raises:
+        CorruptionError: the body is not of this form; names `key`.
+    """
+    packed, records = decode_packed(key, body)
+    events: list[Event] = []
+    try:
+        for event in packed:
+            if isinstance(event, Created):
+                records.extend(event.records(len(events)))
+                events.extend(event.events())
+            else:
+                events.append(event)
+    except (CorruptionError, TypeError, ValueError) as error:
+        raise CorruptionError(key=key, reason=f"a document is unreadable: {error}", cause=error) from error
+    return events, records
 
 
 def answer(kind: str, events: list[Event], value: Any) -> Any:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from parquedb.actors.operations import decode_operations
+from parquedb.actors.packing import decode_operations
 from parquedb.cluster import bulk
 from parquedb.cluster.bulk import Created, chunks
 from parquedb.cluster.calls import pack

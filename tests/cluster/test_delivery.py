@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from parquedb.actors.operations import Operation, SessionRequest, decode_operations
+from parquedb.actors.operations import Operation, SessionRequest
+from parquedb.actors.packing import decode_operations
 from parquedb.cluster.calls import pack
 from parquedb.cluster.coalescer import DeadlinePassed
 from parquedb.cluster.delivery import BACKPRESSURE_RETRIES_MAX, Delivery, ReplyLost, encode_wire
