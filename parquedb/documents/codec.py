@@ -10,6 +10,7 @@ keys; datetimes as its timestamp type, Ext -1, always UTC), and these extension 
 | 3   | UUID                              | 16 bytes, big-endian                                              |
 | 4   | date                              | days since 1970-01-01, 4 bytes, signed, big-endian                |
 | 5   | str with a lone surrogate         | UTF-8 that lets surrogates through                                |
+| 6   | Regex, in filters only            | its options, a `/`, its pattern, as UTF-8                         |
 
 msgspec writes Decimal, UUID and date as plain strings, which would not come back as what they were, so they are
 wrapped before. Most documents hold none of them: a test of the set of types (C speed) decides whether a copy is needed.
@@ -26,10 +27,11 @@ from uuid import UUID
 
 import msgspec
 
+from parquedb.documents.regex import Regex
 from parquedb.documents.values import EXPECTED, type_name
 from parquedb.errors import CorruptionError, ValidationError
 
-EXT_INT, EXT_DECIMAL, EXT_UUID, EXT_DATE, EXT_TEXT = 1, 2, 3, 4, 5
+EXT_INT, EXT_DECIMAL, EXT_UUID, EXT_DATE, EXT_TEXT, EXT_REGEX = 1, 2, 3, 4, 5, 6
 
 _EPOCH = date(1970, 1, 1)
 _DATE_BYTES = 4
@@ -119,6 +121,8 @@ def wrap(value: Any) -> Any:  # noqa: PLR0911 - one return per type
         return msgspec.msgpack.Ext(EXT_DATE, days.to_bytes(_DATE_BYTES, "big", signed=True))
     if kind in _NATIVE:
         return value
+    if kind is Regex:
+        return msgspec.msgpack.Ext(EXT_REGEX, f"{value.options}/{value.pattern}".encode("utf-8", "surrogatepass"))
     raise ValidationError(field="document", expected=EXPECTED, actual=type_name(value))
 
 
@@ -138,6 +142,9 @@ def ext_hook(code: int, payload: memoryview) -> Any:
         return int.from_bytes(payload, "big", signed=True)
     if code == EXT_TEXT:
         return bytes(payload).decode("utf-8", "surrogatepass")
+    if code == EXT_REGEX:
+        options, _, pattern = bytes(payload).decode("utf-8", "surrogatepass").partition("/")
+        return Regex(pattern, options)
     raise ValueError(f"unknown extension type {code}")
 
 

@@ -1,44 +1,53 @@
-"""Compile one comparison at one path to a closure over documents.
+"""Compile one condition at one path to a closure over documents.
 
 Two steps are kept apart: a `Test` decides about a single value (`MISSING` when there is none), and the walk along the
-path decides which values are asked. All choices by operator and operand type are made once, at compile time.
+path decides which values are asked.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable
-from decimal import Decimal
+from collections.abc import Callable
 from typing import Any
 
-from parquedb.documents.comparison import MISSING, NUMBERS, bracket, compare, equal, is_nan
+from parquedb.documents.comparison import MISSING
 from parquedb.documents.paths import Path, array_index
+from parquedb.documents.value_tests import Test, is_present, test_of
 
 Document = dict[str, Any]
-Matcher = Callable[[Document], bool]
-Test = Callable[[Any], bool]
+Matcher = Callable[[Any], bool]
+"""Of a document, or of any value for a condition on the empty path."""
 
-_ORDER: dict[str, Callable[[Any, Any], bool]] = {
-    "gt": operator.gt,
-    "gte": operator.ge,
-    "lt": operator.lt,
-    "lte": operator.le,
-}
 _NEGATIONS = {"ne": "eq", "nin": "in"}
 
 
 def compile_compare(path: Path, op: str, value: Any) -> Matcher:
-    """The matcher of one `Compare` node; `value` is normalised, a list for `in`/`nin`, a bool for `exists`."""
+    """The matcher of one `Compare` node, with the value that its class describes."""
     if op in _NEGATIONS:
         return negated(compile_compare(path, _NEGATIONS[op], value))
     if op == "exists":
-        found = _along(path, _is_present)
+        found = _along(path, is_present)
         return found if value else negated(found)
-    if op == "eq":
-        return _along(path, _equality(value))
-    if op == "in":
-        return _along(path, _membership(value))
-    return _along(path, _ordering(op, value))
+    return _along(path, test_of(op, value), spread=op != "size")
+
+
+def compile_elements(path: Path, element: Matcher, *, documents: bool) -> Matcher:
+    """The matcher of one `ElemMatch` node, from that of its part."""
+
+    def any_document(value: Any) -> bool:
+        if type(value) is list:
+            for item in value:
+                kind = type(item)
+                if kind is dict:
+                    if element(item):
+                        return True
+                elif kind is list and element({str(index): inner for index, inner in enumerate(item)}):
+                    return True
+        return False
+
+    def any_element(value: Any) -> bool:
+        return type(value) is list and any(map(element, value))
+
+    return _along(path, any_document if documents else any_element, spread=False)
 
 
 def negated(matcher: Matcher) -> Matcher:
@@ -46,102 +55,12 @@ def negated(matcher: Matcher) -> Matcher:
     return lambda document: not matcher(document)
 
 
-# Tests of one value.
-
-
-def _is_present(value: Any) -> bool:
-    return value is not MISSING
-
-
-def _is_null(value: Any) -> bool:
-    return value is None or value is MISSING
-
-
-def _never(value: Any) -> bool:  # noqa: ARG001 - the shape of a Test
-    return False
-
-
-def _equality(operand: Any) -> Test:
-    if operand is None:
-        return _is_null
-    if is_nan(operand):
-        return is_nan
-    kind = type(operand)
-    if kind in NUMBERS:
-        return lambda value: type(value) in NUMBERS and value == operand
-    if kind is list or kind is dict:
-        return lambda value: type(value) is kind and equal(value, operand)
-    return lambda value: type(value) is kind and value == operand
-
-
-def _ordering(op: str, operand: Any) -> Test:
-    holds = _ORDER[op]
-    or_equal = op in {"gte", "lte"}
-    if operand is None:
-        return _is_null if or_equal else _never
-    if is_nan(operand):
-        return is_nan if or_equal else _never
-    kind = type(operand)
-    if kind in NUMBERS:
-        if kind is Decimal:
-            # Ordering a Decimal against a NaN raises, whichever of the two is the NaN and whatever its type.
-            return lambda value: type(value) in NUMBERS and not is_nan(value) and holds(value, operand)
-
-        def number(value: Any) -> bool:
-            kind = type(value)
-            if kind is int or kind is float:
-                return holds(value, operand)
-            # A Decimal NaN raises when it is ordered; a float one is just never greater or less.
-            return kind in NUMBERS and not value.is_nan() and holds(value, operand)
-
-        return number
-    if kind is list or kind is dict:
-        return lambda value: type(value) is kind and holds(compare(value, operand), 0)
-    return lambda value: type(value) is kind and holds(value, operand)
-
-
-def _membership(operands: Iterable[Any]) -> Test:
-    """Whether a value equals one of many, by hash where the type has one."""
-    hashed: dict[int, set[Any]] = {}
-    others: list[Test] = []
-    for operand in operands:
-        if operand is None or type(operand) is list or type(operand) is dict or is_nan(operand):
-            others.append(_equality(operand))
-        else:
-            hashed.setdefault(bracket(operand), set()).add(operand)
-    # By type, so that True is not found among numbers; the three number types share one set, as their hashes agree.
-    by_type: dict[type, set[Any]] = {}
-    for group in hashed.values():
-        kinds = set(map(type, group))
-        for kind in NUMBERS if kinds & NUMBERS else kinds:
-            by_type[kind] = group
-    if not others:
-
-        def among(value: Any) -> bool:
-            group = by_type.get(type(value))
-            return group is not None and value in group
-
-        return among
-
-    def among_or(value: Any) -> bool:
-        group = by_type.get(type(value))
-        return (group is not None and value in group) or any(test(value) for test in others)
-
-    return among_or
-
-
-# The walk along a path.
-
-
-def _along(path: Path, test: Test) -> Matcher:
+def _along(path: Path, test: Test, *, spread: bool = True) -> Matcher:
+    """The walk along a path: whether the test holds of a value there, or of an element of it, if `spread`."""
+    if not path:
+        return test
     if len(path) == 1:
-        name = path[0]
-
-        def top(document: Document) -> bool:
-            value = document.get(name, MISSING)
-            return test(value) or (type(value) is list and any(map(test, value)))
-
-        return top
+        return _at_top(path[0], test, spread=spread)
     steps = tuple((name, array_index(name)) for name in path)
     last = len(steps) - 1
 
@@ -149,7 +68,7 @@ def _along(path: Path, test: Test) -> Matcher:
         while True:
             value = node.get(steps[step][0], MISSING)
             if step == last:
-                return test(value) or (type(value) is list and any(map(test, value)))
+                return test(value) or (type(value) is list and spread and any(map(test, value)))
             step += 1
             kind = type(value)
             if kind is list:
@@ -174,3 +93,14 @@ def _along(path: Path, test: Test) -> Matcher:
         return type(item) is list and through_list(item, step + 1)
 
     return lambda document: through_dict(document, 0)
+
+
+def _at_top(name: str, test: Test, *, spread: bool) -> Matcher:
+    if not spread:
+        return lambda document: test(document.get(name, MISSING))
+
+    def top(document: Document) -> bool:
+        value = document.get(name, MISSING)
+        return test(value) or (type(value) is list and any(map(test, value)))
+
+    return top

@@ -2,19 +2,22 @@
 
 The paths of an update are kept as a tree of names, which shows conflicts while it is built and lets `apply` copy each
 container on the way once. Missing parents are created as dicts; a segment of digits is an index where the document has
-an array (padded with null up to it) and a name elsewhere. `$unset` of an array element leaves null in its place.
+an array (padded with null up to it) and a name elsewhere. `$unset` of an array element leaves null in its place. A
+segment `$[]` means every element of an array, which must be there. `$rename` comes last.
 
 Source: MongoDB manual, "Update Operators"; docs/differences.md lists where we differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
-from parquedb.documents.comparison import MISSING, NUMBERS
+from parquedb.documents import update_arrays
+from parquedb.documents.comparison import MISSING
 from parquedb.documents.paths import Path, PathError, array_index, split_path
+from parquedb.documents.update_numbers import Change, arithmetic, bit, current_date, extreme
 from parquedb.documents.values import DEPTH_MAX, DOLLAR_FIELDS, MANAGED_FIELDS, TEXT_FIELDS, normalize_value, type_name
 from parquedb.errors import InvalidUpdateError
 
@@ -22,34 +25,14 @@ UPDATE_PATHS_MAX = 10_000
 PADDING_MAX = 1_500_000
 """The most nulls that one index past the end of an array may add."""
 
-DECIMAL_DIGITS_MAX = 1_000
-"""The most digits that `$inc` keeps of a Decimal sum; a longer sum is refused, never rounded."""
-
-_SUPPORTED = ("$set", "$unset", "$inc")
-_PLANNED = frozenset(
-    (
-        "$rename",
-        "$setOnInsert",
-        "$mul",
-        "$min",
-        "$max",
-        "$push",
-        "$pull",
-        "$pullAll",
-        "$addToSet",
-        "$pop",
-        "$currentDate",
-        "$bit",
-        "$link",
-        "$unlink",
-    )
+_SUPPORTED = (
+    *("$set", "$unset", "$rename", "$setOnInsert", "$currentDate"),
+    *("$inc", "$mul", "$min", "$max", "$bit"),
+    *("$push", "$addToSet", "$pop", "$pull", "$pullAll", "$link", "$unlink"),
 )
-
-# Exact or refused: a sum that would be rounded raises Inexact.
-_EXACT = Context(prec=DECIMAL_DIGITS_MAX, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact])
-
-Change = Callable[[Any], Any]
-"""From the old value to the new one; `MISSING` stands for no value on both sides."""
+# What finds nothing at its path creates no parents on the way.
+_CREATES_NOTHING = frozenset({"$unset", "$pop", "$pull", "$pullAll", "$unlink"})
+_EACH = "$[]"
 
 
 class Update:
@@ -57,29 +40,59 @@ class Update:
 
     Attributes:
         ops: the operators with normalised operands; compiling them again gives the same update.
-        paths: every path that it writes.
     """
 
-    __slots__ = ("_root", "ops", "paths")
+    __slots__ = ("_now", "_on_insert", "_renames", "_root", "ops")
 
-    def __init__(self, ops: dict[str, dict[str, Any]], root: _Node, paths: tuple[Path, ...]) -> None:
+    def __init__(
+        self,
+        ops: dict[str, dict[str, Any]],
+        root: _Node,
+        on_insert: _Node,
+        renames: Sequence[tuple[Path, Path]],
+        now: _Now,
+    ) -> None:
         self.ops = ops
-        self.paths = paths
         self._root = root
+        self._on_insert = on_insert
+        self._renames = renames
+        self._now = now
 
-    def apply(self, document: dict[str, Any]) -> dict[str, Any]:
+    def apply(
+        self, document: dict[str, Any], *, now: datetime | None = None, inserting: bool = False
+    ) -> dict[str, Any]:
         """The changed document. The input is not changed; what the update does not touch is shared with the result.
+
+        Args:
+            document: What to change.
+            now: What `$currentDate` sets, UTC.
+            inserting: Whether the document is being made by an upsert, which `$setOnInsert` waits for.
 
         Raises:
             InvalidUpdateError: the document has something at a path that the operator cannot work on.
         """
-        return self._root.apply_to_dict(document)
+        self._now.moment = now
+        document = self._root.apply_to_dict(document)
+        if inserting and self._on_insert.children:
+            document = self._on_insert.apply_to_dict(document)
+        for source, target in self._renames:
+            document = _renamed(document, source, target)
+        return document
 
     def __repr__(self) -> str:
         return f"Update({self.ops!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (compile_update, (self.ops,))
+
+
+class _Now:
+    """The moment of the `apply` under way."""
+
+    __slots__ = ("moment",)
+
+    def __init__(self) -> None:
+        self.moment: datetime | None = None
 
 
 def compile_update(ops: Mapping[str, Any], *, depth_max: int = DEPTH_MAX) -> Update:
@@ -95,24 +108,69 @@ def compile_update(ops: Mapping[str, Any], *, depth_max: int = DEPTH_MAX) -> Upd
         ValidationError: a value that no document can hold.
     """
     _check_shape(ops)
-    root = _Node(())
+    root, on_insert, guard, now = _Node(()), _Node(()), _Node(()), _Now()
+    # One tree shows conflicts as it grows. Others are needed only beside operators that do not always act.
+    apart = not ops.keys().isdisjoint(("$setOnInsert", "$rename"))
     normalized: dict[str, dict[str, Any]] = {}
-    paths: list[Path] = []
+    renames: list[tuple[Path, Path]] = []
+    count = 0
     for op, fields in ops.items():
         if not isinstance(fields, Mapping):
             raise InvalidUpdateError(
                 f"{op} expects a mapping from paths to values, not {type_name(fields)}", operator=op
             )
         normalized[op] = {}
+        count += len(fields)
+        if count > UPDATE_PATHS_MAX:
+            raise InvalidUpdateError(f"an update may write at most {UPDATE_PATHS_MAX:,} paths")
         for text, operand in fields.items():
             path = _parse_path(op, text, depth_max)
-            value, change = _CHANGES[op](text, path, operand, depth_max)
-            root.add(op, path, change)
+            if op == "$rename":
+                target = _rename_target(text, path, operand, depth_max)
+                for one in (path, target):
+                    guard.add(op, one, _remove)
+                renames.append((path, target))
+                normalized[op][text] = operand
+                continue
+            value, change = _compiled(op, text, path, operand, depth_max - len(path), now)
+            if apart:
+                guard.add(op, path, change)
+            (on_insert if op == "$setOnInsert" else root).add(op, path, change)
             normalized[op][text] = value
-            paths.append(path)
-            if len(paths) > UPDATE_PATHS_MAX:
-                raise InvalidUpdateError(f"an update may write at most {UPDATE_PATHS_MAX:,} paths")
-    return Update(normalized, root, tuple(paths))
+    return Update(normalized, root, on_insert, renames, now)
+
+
+def _compiled(  # noqa: PLR0911, PLR0912, PLR0913, PLR0917 - one return per operator
+    op: str, text: str, path: Path, operand: Any, depth: int, now: _Now
+) -> tuple[Any, Change]:
+    """Return the operand as it is understood, and what it does to the value at the path."""
+    match op:
+        case "$set" | "$setOnInsert":
+            return _set(op, text, path, operand, depth)
+        case "$unset":
+            return "", _remove
+        case "$inc" | "$mul":
+            return arithmetic(op, text, path, operand)
+        case "$min" | "$max":
+            return extreme(op, text, operand, depth)
+        case "$bit":
+            return bit(text, operand)
+        case "$currentDate":
+            return current_date(text, operand), lambda _: now.moment or datetime.now(UTC)
+        case "$push":
+            return update_arrays.push(text, operand, depth)
+        case "$addToSet":
+            return update_arrays.add_to_set(text, operand, depth)
+        case "$pop":
+            return update_arrays.pop(text, operand)
+        case "$pull":
+            return update_arrays.pull(text, operand, depth)
+        case "$pullAll":
+            return update_arrays.pull_all(text, operand, depth)
+        case "$link":
+            return update_arrays.link(text, operand)
+        case _:
+            return update_arrays.unlink(text, operand)
 
 
 class _Node:
@@ -129,15 +187,17 @@ class _Node:
     def add(self, op: str, path: Path, change: Change) -> None:
         node = self
         for depth, name in enumerate(path[:-1], start=1):
-            node.creates |= op != "$unset"
+            node.creates |= op not in _CREATES_NOTHING
             child = node.children.setdefault(name, _Node(path[:depth]))
             if not isinstance(child, _Node):
                 raise _conflict(op, path, path[:depth])
             node = child
         if path[-1] in node.children:
             raise _conflict(op, path, path)
-        node.creates |= op != "$unset"
+        node.creates |= op not in _CREATES_NOTHING
         node.children[path[-1]] = change
+        if _EACH in node.children and len(node.children) > 1:
+            raise _conflict(op, path, path)
 
     def apply(self, value: Any) -> Any:
         kind = type(value)
@@ -147,11 +207,15 @@ class _Node:
             return self._apply_to_list(value)
         if not self.creates:
             return value
-        if value is MISSING:
+        if value is MISSING and _EACH not in self.children:
             return self.apply_to_dict({})
+        if _EACH in self.children:
+            raise self._no_array(value)
         raise self._cannot_create(next(iter(self.children)), type_name(value))
 
     def apply_to_dict(self, value: dict[str, Any]) -> dict[str, Any]:
+        if _EACH in self.children:
+            raise self._no_array(value)
         result = value.copy()
         for name, child in self.children.items():
             old = result.get(name, MISSING)
@@ -163,6 +227,10 @@ class _Node:
         return result
 
     def _apply_to_list(self, value: list[Any]) -> list[Any]:
+        if _EACH in self.children:
+            child = self.children[_EACH]
+            found = [child.apply(old) if isinstance(child, _Node) else child(old) for old in value]
+            return [None if new is MISSING else new for new in found]
         result = value.copy()
         for name, child in self.children.items():
             index = array_index(name)
@@ -193,6 +261,11 @@ class _Node:
             )
         result.extend([None] * missing)
 
+    def _no_array(self, actual: Any) -> InvalidUpdateError:
+        holds = "nothing" if actual is MISSING else type_name(actual)
+        where = _dotted(self.path)
+        return InvalidUpdateError(f"{_EACH} needs an array at {where!r}, which holds {holds}", path=where)
+
     def _cannot_create(self, name: str, actual: str) -> InvalidUpdateError:
         return InvalidUpdateError(
             f"cannot create field {name!r} in {_dotted(self.path)!r}, which holds {actual}",
@@ -200,15 +273,12 @@ class _Node:
         )
 
 
-# Operators: each checks its operand and gives it back normalised, with the change it means.
-
-
-def _set(text: str, path: Path, operand: Any, depth_max: int) -> tuple[Any, Change]:
-    value = normalize_value(operand, text, depth_max=depth_max - len(path))
+def _set(op: str, text: str, path: Path, operand: Any, depth: int) -> tuple[Any, Change]:
+    value = normalize_value(operand, text, depth_max=depth)
     if path[0] in TEXT_FIELDS and (len(path) > 1 or type(value) is not str):
         raise InvalidUpdateError(
-            f"$set {text!r}: {path[0]!r} holds a str, not {'a dict' if len(path) > 1 else type_name(value)}",
-            operator="$set",
+            f"{op} {text!r}: {path[0]!r} holds a str, not {'a dict' if len(path) > 1 else type_name(value)}",
+            operator=op,
             path=text,
         )
     return value, lambda _: value
@@ -218,52 +288,33 @@ def _remove(_: Any) -> Any:
     return MISSING
 
 
-def _unset(text: str, path: Path, operand: Any, depth_max: int) -> tuple[Any, Change]:  # noqa: ARG001 - one shape for all; the operand of $unset means nothing
-    return "", _remove
+def _rename_target(text: str, path: Path, operand: Any, depth_max: int) -> Path:
+    target = _parse_path("$rename", operand, depth_max)
+    if _EACH in (*path, *target):
+        raise InvalidUpdateError(f"$rename {text!r}: {_EACH} is not possible here", operator="$rename", path=text)
+    return target
 
 
-def _inc(text: str, path: Path, operand: Any, depth_max: int) -> tuple[Any, Change]:  # noqa: ARG001 - one shape for all
-    if type(operand) not in NUMBERS:
-        raise InvalidUpdateError(
-            f"$inc {text!r} expects a number, not {type_name(operand)}", operator="$inc", path=text
-        )
-    if path[0] in TEXT_FIELDS:
-        raise InvalidUpdateError(f"$inc {text!r}: {path[0]!r} holds a str, not a number", operator="$inc", path=text)
-    amount = normalize_value(operand, text)
-
-    def increase(old: Any) -> Any:
-        if old is MISSING:
-            return amount
-        if type(old) not in NUMBERS:
-            raise InvalidUpdateError(
-                f"cannot apply $inc to {text!r}, which holds {type_name(old)}, not a number", operator="$inc", path=text
-            )
-        try:
-            return _sum(old, amount)
-        except (Inexact, OverflowError) as error:
-            raise InvalidUpdateError(
-                f"cannot apply $inc to {text!r}: the sum cannot be kept exactly "
-                f"({'an int too large for a float' if isinstance(error, OverflowError) else 'too many digits'})",
-                operator="$inc",
-                path=text,
-            ) from None
-
-    return amount, increase
-
-
-_CHANGES: Final = {"$set": _set, "$unset": _unset, "$inc": _inc}
-
-
-def _sum(a: Any, b: Any) -> Any:
-    """Add two numbers: Decimal with anything gives Decimal, float with int gives float."""
-    if type(a) is Decimal or type(b) is Decimal:
-        return _EXACT.add(_decimal(a), _decimal(b))
-    return a + b
-
-
-def _decimal(value: Any) -> Decimal:
-    # A float enters as the digits that print it: 0.1 is Decimal('0.1'), not the 55 digits of its binary value.
-    return Decimal(repr(value)) if type(value) is float else Decimal(value)
+def _renamed(document: dict[str, Any], source: Path, target: Path) -> dict[str, Any]:
+    """Move a value from one path to another; a missing one is not moved, and leaves what is there."""
+    value: Any = document
+    for depth, name in enumerate(source):
+        if type(value) is list:
+            message = f"$rename: {_dotted(source)!r} goes through the array at {_dotted(source[:depth])!r}"
+            raise InvalidUpdateError(message, operator="$rename", path=_dotted(source))
+        value = value.get(name, MISSING) if type(value) is dict else MISSING
+    if value is MISSING:
+        return document
+    above: Any = document
+    for depth, name in enumerate(target[:-1], start=1):
+        above = above.get(name) if type(above) is dict else None
+        if type(above) is list:
+            message = f"$rename: {_dotted(target)!r} goes through the array at {_dotted(target[:depth])!r}"
+            raise InvalidUpdateError(message, operator="$rename", path=_dotted(target))
+    node = _Node(())
+    node.add("$unset", source, _remove)
+    node.add("$set", target, lambda _: value)
+    return node.apply_to_dict(document)
 
 
 def _check_shape(ops: Any) -> None:
@@ -280,12 +331,12 @@ def _check_shape(ops: Any) -> None:
     if fields:
         raise InvalidUpdateError(f"an update cannot mix operators and fields ({fields[0]!r}); put fields under $set")
     for op in ops:
-        if op not in _CHANGES:
-            problem = "is not supported yet" if op in _PLANNED else "is no update operator"
-            raise InvalidUpdateError(f"{op} {problem}; supported are {', '.join(_SUPPORTED)}", operator=op)
+        if op not in _SUPPORTED:
+            message = f"{op} is no update operator; supported are {', '.join(_SUPPORTED)}"
+            raise InvalidUpdateError(message, operator=op)
 
 
-def _parse_path(op: str, text: Any, depth_max: int) -> Path:
+def _parse_path(op: str, text: Any, depth_max: int = DEPTH_MAX) -> Path:
     shown = text[:80] if type(text) is str else text
 
     def invalid(why: str) -> InvalidUpdateError:
@@ -294,8 +345,8 @@ def _parse_path(op: str, text: Any, depth_max: int) -> Path:
     if type(text) is not str:
         raise invalid(f"a path is a str, not {type_name(text)}")
     for segment in text.split("."):
-        if segment == "$" or segment.startswith("$["):
-            raise invalid(f"the positional operator {segment} is not supported yet; name the index")
+        if segment == "$" or (segment.startswith("$[") and segment != _EACH):
+            raise invalid(f"the positional operator {segment} is not supported; name the index, or use {_EACH} for all")
     try:
         path = split_path(text)
     except PathError as error:

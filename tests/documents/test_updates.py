@@ -136,26 +136,70 @@ def test_what_a_document_does_not_allow_is_refused(ops: Any, document: Any, mess
     assert document == before
 
 
-SUPPORTED = "supported are $set, $unset, $inc"
+OPERATORS = (
+    "$set, $unset, $rename, $setOnInsert, $currentDate, $inc, $mul, $min, $max, $bit, "
+    "$push, $addToSet, $pop, $pull, $pullAll, $link, $unlink"
+)
+SUPPORTED = f"supported are {OPERATORS}"
 
 
 @pytest.mark.parametrize(
     ("ops", "message"),
     [
         ({"$frob": {}}, f"$frob is no update operator; {SUPPORTED}"),
-        ({"$push": {"a": 1}}, f"$push is not supported yet; {SUPPORTED}"),
-        ({}, "an update needs at least one operator: $set, $unset, $inc"),
-        ({"title": "x"}, "an update needs operators such as $set, but this one has only fields ('title', ...); to "
-         "store a whole document use replace()"),
-        ({"$id": "x", "$type": "y"}, "an update needs operators such as $set, but this one has only fields ('$id', "
-         "...); to store a whole document use replace()"),
+        ({"$where": {"a": 1}}, f"$where is no update operator; {SUPPORTED}"),
+        ({}, f"an update needs at least one operator: {OPERATORS}"),
+        (
+            {"title": "x"},
+            "an update needs operators such as $set, but this one has only fields ('title', ...); to "
+            "store a whole document use replace()",
+        ),
+        (
+            {"$id": "x", "$type": "y"},
+            "an update needs operators such as $set, but this one has only fields ('$id', "
+            "...); to store a whole document use replace()",
+        ),
         ({"$set": {"a": 1}, "b": 2}, "an update cannot mix operators and fields ('b'); put fields under $set"),
         ([{"$set": {}}], "an update must be a mapping from operators such as $set, not list"),
         ({"$set": 5}, "$set expects a mapping from paths to values, not int"),
         ({"$set": {5: 1}}, "$set 5: a path is a str, not int"),
         ({"$set": {"a.": 1}}, "$set 'a.': a path needs a name on both sides of every dot, and at least one name"),
-        ({"$set": {"a.$": 1}}, "$set 'a.$': the positional operator $ is not supported yet; name the index"),
-        ({"$inc": {"a.$[].b": 1}}, "$inc 'a.$[].b': the positional operator $[] is not supported yet; name the index"),
+        (
+            {"$set": {"a.$": 1}},
+            "$set 'a.$': the positional operator $ is not supported; name the index, or use $[] for all",
+        ),
+        (
+            {"$inc": {"a.$[x].b": 1}},
+            "$inc 'a.$[x].b': the positional operator $[x] is not supported; name the index, or use $[] for all",
+        ),
+        ({"$set": {"a.$[]": 1, "a.0": 1}}, "updating the path 'a.0' would create a conflict at 'a.0'"),
+        ({"$rename": {"a": "a.b"}}, "updating the path 'a.b' would create a conflict at 'a'"),
+        ({"$rename": {"a": 5}}, "$rename 5: a path is a str, not int"),
+        ({"$rename": {"a": "$id"}}, "$rename '$id': the $id of a document never changes"),
+        ({"$set": {"a": 1}, "$setOnInsert": {"a": 1}}, "updating the path 'a' would create a conflict at 'a'"),
+        ({"$set": {"b": 1}, "$rename": {"a": "b"}}, "updating the path 'b' would create a conflict at 'b'"),
+        ({"$mul": {"a": "2"}}, "$mul 'a' expects a number, not str"),
+        ({"$pop": {"a": 2}}, "$pop 'a' expects 1 (the last element) or -1 (the first), not 2"),
+        ({"$push": {"a": {"$slice": 1}}}, "$push 'a' expects $each with $position, $slice and $sort, not no $each"),
+        ({"$push": {"a": {"$each": 1}}}, "$push 'a' expects a list of values, not int"),
+        (
+            {"$push": {"a": {"$each": [], "$sort": 2}}},
+            "$push 'a' expects 1, -1 or a dict of fields with 1 or -1 as $sort, not 2",
+        ),
+        ({"$push": {"a": {"$each": [], "$position": "x"}}}, "$push 'a' expects an int as $position, not str"),
+        (
+            {"$addToSet": {"a": {"$each": [], "$slice": 1}}},
+            "$addToSet 'a' expects nothing beside $each, not $each, $slice",
+        ),
+        ({"$pullAll": {"a": 1}}, "$pullAll 'a' expects a list of values, not int"),
+        ({"$bit": {"a": {"not": 1}}}, "$bit 'a' expects a dict such as {'and': 5}, {'or': 5} or {'xor': 5}"),
+        ({"$bit": {"a": {"and": 1.5}}}, "$bit 'a' expects ints of at most 65536 bits, not float"),
+        (
+            {"$currentDate": {"a": 1}},
+            "$currentDate 'a' expects True, {'$type': 'date'} or {'$type': 'timestamp'}, not int",
+        ),
+        ({"$link": {"a": "users"}}, "$link 'a' expects '<namespace>/<id>' or a list of such, not 'users'"),
+        ({"$unlink": {"a": 5}}, "$unlink 'a' expects '<namespace>/<id>' or a list of such, not int"),
         ({"$set": {"$foo": 1}}, "$set '$foo': no field of a document starts with '$' ($id and $type aside)"),
         ({"$set": {"$id": "x"}}, "$set '$id': the $id of a document never changes"),
         ({"$unset": {"$id": ""}}, "$unset '$id': the $id of a document never changes"),
@@ -172,7 +216,7 @@ SUPPORTED = "supported are $set, $unset, $inc"
         ({"$set": {str(n): 1 for n in range(10_001)}}, "an update may write at most 10,000 paths"),
     ],
     ids=lambda value: repr(value)[:40],
-)  # fmt: skip
+)
 def test_what_is_not_understood_is_refused(ops: Any, message: str) -> None:
     assert str(refusal(ops)) == message
 
@@ -203,11 +247,10 @@ def test_an_update_cannot_make_a_document_deeper_than_the_limit() -> None:
         compile_update({"$set": {"a.b": {"c": [[]]}}}, depth_max=4)
 
 
-def test_an_update_pickles_and_keeps_its_normalised_operators_and_paths() -> None:
+def test_an_update_pickles_and_keeps_its_normalised_operators() -> None:
     update = pickle.loads(pickle.dumps(compile_update({"$set": {"a.b": (1,)}, "$unset": {"c": 0}, "$inc": {"n": 2}})))
 
     assert update.ops == {"$set": {"a.b": [1]}, "$unset": {"c": ""}, "$inc": {"n": 2}}
-    assert update.paths == (("a", "b"), ("c",), ("n",))
     assert update.apply({"c": 1}) == {"a": {"b": [1]}, "n": 2}
     assert repr(update) == "Update({'$set': {'a.b': [1]}, '$unset': {'c': ''}, '$inc': {'n': 2}})"
 
@@ -218,3 +261,92 @@ def test_changing_the_given_operators_afterwards_changes_nothing() -> None:
     value.append(2)
 
     assert update.apply({}) == {"a": [1]}
+
+
+NOW = datetime(2026, 2, 3, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("ops", "before", "after"),
+    [
+        ({"$set": {"a.$[].n": 1}}, {"a": [{}, {"n": 2}]}, {"a": [{"n": 1}, {"n": 1}]}),
+        ({"$inc": {"a.$[]": 1}}, {"a": [1, 2.5]}, {"a": [2, 3.5]}),
+        ({"$unset": {"a.$[]": ""}}, {"a": [1, 2]}, {"a": [None, None]}),
+        ({"$rename": {"a.b": "c.d"}}, {"a": {"b": 1, "x": 2}}, {"a": {"x": 2}, "c": {"d": 1}}),
+        ({"$rename": {"no": "a"}}, {"a": 1}, {"a": 1}),
+        ({"$rename": {"a": "b"}}, {"a": 1, "b": 2}, {"b": 1}),
+        ({"$setOnInsert": {"a": 1}}, {}, {}),
+        ({"$currentDate": {"at": True, "b.c": {"$type": "timestamp"}}}, {}, {"at": NOW, "b": {"c": NOW}}),
+        ({"$mul": {"a": 3, "b": 2.5, "c": Decimal("1.5")}}, {"a": 2, "c": 2}, {"a": 6, "b": 0.0, "c": Decimal("3.0")}),
+        ({"$mul": {"a": 2**70}}, {"a": 2**70}, {"a": 2**140}),
+        ({"$min": {"a": 1, "b": None, "c": "x"}}, {"a": 2, "b": 3}, {"a": 1, "b": None, "c": "x"}),
+        ({"$max": {"a": "text", "b": 1.0}}, {"a": 5, "b": 1}, {"a": "text", "b": 1}),
+        ({"$bit": {"a": {"and": 12, "or": 1}, "b": {"xor": 5}}}, {"a": 10}, {"a": 9, "b": 5}),
+        ({"$push": {"a": [1], "b": 2}}, {"a": [0]}, {"a": [0, [1]], "b": [2]}),
+        (
+            {"$push": {"a": {"$each": [3, 1], "$position": 1, "$sort": -1, "$slice": 3}}},
+            {"a": [2, 9]},
+            {"a": [9, 3, 2]},
+        ),
+        ({"$push": {"a": {"$each": [], "$slice": -2}}}, {"a": [1, 2, 3]}, {"a": [2, 3]}),
+        (
+            {"$push": {"a": {"$each": [{"n": 1}], "$sort": {"n": 1, "k": -1}}}},
+            {"a": [{"n": 1, "k": 5}, {}]},
+            {"a": [{}, {"n": 1, "k": 5}, {"n": 1}]},
+        ),
+        ({"$addToSet": {"a": {"$each": [1.0, 2, 2]}, "b": {"x": 1}}}, {"a": [1]}, {"a": [1, 2], "b": [{"x": 1}]}),
+        ({"$pop": {"a": 1, "b": -1, "no.where": 1}}, {"a": [1, 2], "b": [1, 2]}, {"a": [1], "b": [2]}),
+        (
+            {"$pull": {"a": 1, "b": {"$gte": 2}, "c": {"n": {"$gt": 1}}, "no.where": 1}},
+            {"a": [1, 1.0, 2], "b": [1, 2, 3], "c": [{"n": 1}, {"n": 2}, 5]},
+            {"a": [2], "b": [1], "c": [{"n": 1}, 5]},
+        ),
+        ({"$pullAll": {"a": [1, [2]]}}, {"a": [1, 2, [2], 3]}, {"a": [2, 3]}),
+        (
+            {"$link": {"one": "users/a", "two": "users/b", "many": ["tags/x", "tags/y", "tags/x"]}},
+            {"two": "users/old", "many": ["tags/y"]},
+            {"one": "users/a", "two": "users/b", "many": ["tags/y", "tags/x"]},
+        ),
+        ({"$link": {"many": "tags/x"}}, {"many": ["tags/y"]}, {"many": ["tags/y", "tags/x"]}),
+        (
+            {"$unlink": {"one": "users/a", "many": ["tags/x"], "all": "$all", "no": "$all"}},
+            {"one": "users/a", "many": ["tags/x", "tags/y"], "all": ["a/b"]},
+            {"many": ["tags/y"], "all": []},
+        ),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_what_each_operator_does(ops: Any, before: Any, after: Any) -> None:
+    given = copy.deepcopy(before)
+    found = compile_update(ops).apply(given, now=NOW)
+    assert found == after
+    assert list(map(type, found.values())) == list(map(type, (found | after).values()))
+    assert given == before
+
+
+def test_what_waits_for_an_insert_comes_with_one() -> None:
+    update = compile_update({"$setOnInsert": {"a.b": 1, "c": 2}, "$inc": {"n": 1}})
+    assert update.apply({}, inserting=True) == {"n": 1, "a": {"b": 1}, "c": 2}
+    assert update.apply({"n": 1}) == {"n": 2}
+
+
+@pytest.mark.parametrize(
+    ("ops", "document", "message"),
+    [
+        ({"$push": {"a": 1}}, {"a": 5}, "cannot apply $push to 'a', which holds int, not an array"),
+        ({"$pop": {"a": 1}}, {"a": None}, "cannot apply $pop to 'a', which holds NoneType, not an array"),
+        ({"$mul": {"a": 2}}, {"a": None}, "cannot apply $mul to 'a', which holds NoneType, not a number"),
+        ({"$bit": {"a": {"or": 1}}}, {"a": 1.0}, "cannot apply $bit to 'a', which holds float, not an int"),
+        ({"$link": {"a": ["t/x"]}}, {"a": "t/y"}, "cannot apply $link to 'a', which holds str, not a list"),
+        ({"$unlink": {"a": "t/x"}}, {"a": 5}, "cannot apply $unlink to 'a', which holds int, not a list or a str"),
+        ({"$set": {"a.$[]": 1}}, {"a": {"b": 1}}, "$[] needs an array at 'a', which holds dict"),
+        ({"$set": {"a.$[].b": 1}}, {}, "$[] needs an array at 'a', which holds nothing"),
+        ({"$rename": {"a.b": "c"}}, {"a": [{"b": 1}]}, "$rename: 'a.b' goes through the array at 'a'"),
+    ],
+)
+def test_what_stands_in_the_way_is_named(ops: Any, document: Any, message: str) -> None:
+    before = copy.deepcopy(document)
+    with pytest.raises(InvalidUpdateError) as caught:
+        compile_update(ops).apply(document)
+    assert str(caught.value) == message
+    assert document == before

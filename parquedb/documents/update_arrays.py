@@ -1,0 +1,219 @@
+"""Update operators on arrays: `$push $addToSet $pop $pull $pullAll`, and on relationships: `$link $unlink`.
+
+`$link` and `$unlink` work on fields that name other documents, `"<namespace>/<id>"`. A single reference goes into a
+field that is missing or holds a str, and takes its place; into a list it is appended. A list of references is appended
+to a list, or makes one. Nothing is linked twice. `$unlink` takes references out, `"$all"` every one; a field with a
+single reference goes away with it, a list stays, perhaps empty.
+
+Source: MongoDB manual, "Array Update Operators".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cmp_to_key
+from typing import Any
+
+from parquedb.documents.comparison import MISSING, compare, equal
+from parquedb.documents.filters import compile_filter
+from parquedb.documents.paths import PathError, split_path
+from parquedb.documents.update_numbers import Change
+from parquedb.documents.values import normalize_value, type_name
+from parquedb.errors import InvalidFilterError, InvalidUpdateError
+
+_MODIFIERS = frozenset({"$each", "$position", "$slice", "$sort"})
+ALL = "$all"
+
+
+def push(text: str, operand: Any, depth: int) -> tuple[Any, Change]:
+    """`$push`: append a value, or `$each` of several at `$position`, then `$sort`, then `$slice`."""
+    if not _has_modifiers(operand):
+        value = normalize_value(operand, text, depth_max=depth)
+        return value, lambda old: [*_array("$push", text, old), value]
+    given = _modifiers(text, operand, depth)
+    values, position, size = given["$each"], given.get("$position"), given.get("$slice")
+    sort = _sorter(text, given["$sort"]) if "$sort" in given else None
+
+    def change(old: Any) -> list[Any]:
+        result = list(_array("$push", text, old))
+        at = len(result) if position is None else position
+        result[at:at] = values
+        if sort is not None:
+            result = sort(result)
+        if size is None:
+            return result
+        return result[:size] if size >= 0 else result[size:]
+
+    return given, change
+
+
+def add_to_set(text: str, operand: Any, depth: int) -> tuple[Any, Change]:
+    """`$addToSet`: append a value, or `$each` of several, unless an equal one is there."""
+    if isinstance(operand, Mapping) and "$each" in operand:
+        if operand.keys() != {"$each"}:
+            raise _wrong("$addToSet", text, "nothing beside $each", ", ".join(map(str, operand)))
+        values = _values("$addToSet", text, operand["$each"], depth)
+        given: Any = {"$each": values}
+    else:
+        values = [normalize_value(operand, text, depth_max=depth)]
+        given = values[0]
+
+    def change(old: Any) -> list[Any]:
+        result = list(_array("$addToSet", text, old))
+        for value in values:
+            if not any(equal(value, there) for there in result):
+                result.append(value)
+        return result
+
+    return given, change
+
+
+def pop(text: str, operand: Any) -> tuple[Any, Change]:
+    """`$pop`: remove the last element (1) or the first (-1)."""
+    if type(operand) not in {int, float} or operand not in {1, -1}:
+        raise _wrong("$pop", text, "1 (the last element) or -1 (the first)", repr(operand)[:40])
+    return operand, _shrinking("$pop", text, lambda items: items[:-1] if operand == 1 else items[1:])
+
+
+def pull(text: str, operand: Any, depth: int) -> tuple[Any, Change]:
+    """`$pull`: remove elements that equal a value, meet an operator condition, or are dicts that match a filter."""
+    if not isinstance(operand, Mapping):
+        value = normalize_value(operand, text, depth_max=depth)
+        return value, _shrinking("$pull", text, lambda items: [item for item in items if not equal(item, value)])
+    operators = any(isinstance(key, str) and key.startswith("$") for key in operand)
+    try:
+        predicate = compile_filter({"element": dict(operand)} if operators else operand)
+    except InvalidFilterError as error:
+        raise InvalidUpdateError(f"$pull {text!r}: {error.message}", operator="$pull", path=text) from error
+    if operators:
+        return dict(operand), _shrinking(
+            "$pull", text, lambda items: [item for item in items if not predicate({"element": item})]
+        )
+    return dict(operand), _shrinking(
+        "$pull", text, lambda items: [item for item in items if type(item) is not dict or not predicate(item)]
+    )
+
+
+def pull_all(text: str, operand: Any, depth: int) -> tuple[Any, Change]:
+    """`$pullAll`: remove elements that equal one of the values."""
+    values = _values("$pullAll", text, operand, depth)
+    return values, _shrinking(
+        "$pullAll", text, lambda items: [item for item in items if not any(equal(item, value) for value in values)]
+    )
+
+
+def link(text: str, operand: Any) -> tuple[Any, Change]:
+    """`$link`: see the module."""
+    references = _references("$link", text, operand)
+    single = isinstance(operand, str)
+
+    def change(old: Any) -> Any:
+        if single and (old is MISSING or type(old) is str):
+            return operand
+        result: list[Any] = []
+        if type(old) is list:
+            result += old
+        elif old is not MISSING:
+            raise _holds("$link", text, old, "a list" if not single else "a list or a str")
+        result.extend(one for one in dict.fromkeys(references) if one not in result)
+        return result
+
+    return operand if single else references, change
+
+
+def unlink(text: str, operand: Any) -> tuple[Any, Change]:
+    """`$unlink`: see the module."""
+    references = None if operand == ALL else frozenset(_references("$unlink", text, operand))
+
+    def change(old: Any) -> Any:
+        if old is MISSING:
+            return MISSING
+        if type(old) is str:
+            return MISSING if references is None or old in references else old
+        if type(old) is not list:
+            raise _holds("$unlink", text, old, "a list or a str")
+        return [] if references is None else [one for one in old if type(one) is not str or one not in references]
+
+    return operand, change
+
+
+def _shrinking(op: str, text: str, keep: Callable[[list[Any]], list[Any]]) -> Change:
+    def change(old: Any) -> Any:
+        return MISSING if old is MISSING else keep(_array(op, text, old))
+
+    return change
+
+
+def _array(op: str, text: str, old: Any) -> list[Any]:
+    if old is MISSING:
+        return []
+    if type(old) is not list:
+        raise _holds(op, text, old, "an array")
+    return old
+
+
+def _has_modifiers(operand: Any) -> bool:
+    return isinstance(operand, Mapping) and any(isinstance(key, str) and key in _MODIFIERS for key in operand)
+
+
+def _modifiers(text: str, operand: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    unknown = [key for key in operand if key not in _MODIFIERS]
+    if unknown or "$each" not in operand:
+        actual = repr(unknown[0]) if unknown else "no $each"
+        raise _wrong("$push", text, "$each with $position, $slice and $sort", actual)
+    given = {**operand, "$each": _values("$push", text, operand["$each"], depth)}
+    for name in ("$position", "$slice"):
+        if name in given and type(given[name]) is not int:
+            raise _wrong("$push", text, f"an int as {name}", type_name(given[name]))
+    return given
+
+
+def _sorter(text: str, spec: Any) -> Callable[[list[Any]], list[Any]]:
+    """Return what sorts an array: by whole elements (1, -1), or by fields of dicts, several in their order."""
+    if type(spec) is int and spec in {1, -1}:
+        return lambda items: sorted(items, key=cmp_to_key(compare), reverse=spec == -1)
+    if not isinstance(spec, Mapping) or not spec or any(way not in {1, -1} for way in spec.values()):
+        raise _wrong("$push", text, "1, -1 or a dict of fields with 1 or -1 as $sort", repr(spec)[:60])
+    try:
+        fields = [(split_path(name), way) for name, way in spec.items()]
+    except PathError as error:
+        raise InvalidUpdateError(f"$push {text!r}: $sort: {error}", operator="$push", path=text) from None
+
+    def order(a: Any, b: Any) -> int:
+        return next((way * result for path, way in fields if (result := compare(_at(a, path), _at(b, path)))), 0)
+
+    return lambda items: sorted(items, key=cmp_to_key(order))
+
+
+def _at(value: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        if type(value) is not dict or name not in value:
+            return None
+        value = value[name]
+    return value
+
+
+def _values(op: str, text: str, operand: Any, depth: int) -> list[Any]:
+    if not isinstance(operand, list | tuple):
+        raise _wrong(op, text, "a list of values", type_name(operand))
+    return [normalize_value(value, text, depth_max=depth) for value in operand]
+
+
+def _references(op: str, text: str, operand: Any) -> list[str]:
+    given = [operand] if isinstance(operand, str) else operand
+    if not isinstance(given, list | tuple):
+        raise _wrong(op, text, "'<namespace>/<id>' or a list of such", type_name(operand))
+    for one in given:
+        namespace, slash, id_ = one.partition("/") if type(one) is str else ("", "", "")
+        if not (namespace and slash and id_):
+            raise _wrong(op, text, "'<namespace>/<id>' or a list of such", repr(one)[:60])
+    return list(given)
+
+
+def _wrong(op: str, text: str, expected: str, actual: str) -> InvalidUpdateError:
+    return InvalidUpdateError(f"{op} {text!r} expects {expected}, not {actual}", operator=op, path=text)
+
+
+def _holds(op: str, text: str, old: Any, expected: str) -> InvalidUpdateError:
+    message = f"cannot apply {op} to {text!r}, which holds {type_name(old)}, not {expected}"
+    return InvalidUpdateError(message, operator=op, path=text)
