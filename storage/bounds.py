@@ -11,15 +11,18 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from parquedb.documents.comparison import NUMBERS, is_nan
+from parquedb.documents.type_names import INT_MAX, INT_MIN
+from parquedb.storage import decimal_bounds
 from parquedb.storage.column_stats import ColumnStats
 from parquedb.storage.columns import EPOCH, TYPE_OF_KIND
+from parquedb.storage.operator_masks import OPERATORS, names_of_kind
 from parquedb.storage.residual import is_text
 
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
@@ -44,6 +47,7 @@ class Wanted:
         low_open: `low` itself does not pass.
         high_open: `high` itself does not pass.
         nan: NaN passes.
+        partial: Only some of these pass.
         unknown: It can't be said in the column's type; ask the documents.
     """
 
@@ -53,6 +57,7 @@ class Wanted:
     low_open: bool = False
     high_open: bool = False
     nan: bool = False
+    partial: bool = False
     unknown: bool = False
 
     def reach(self, stats: ColumnStats) -> tuple[bool, bool]:
@@ -70,6 +75,7 @@ class Wanted:
             (self.low is None or stats.low > self.low or (not self.low_open and stats.low == self.low))
             and (self.high is None or stats.high < self.high or (not self.high_open and stats.high == self.high))
             and stats.kind != "float"  # Statistics do not tell whether there is a NaN.
+            and not self.partial
         )
         return some, every
 
@@ -80,13 +86,21 @@ _UNKNOWN = Wanted(unknown=True)
 
 
 def wanted(kind: str, op: str, operand: Any) -> Wanted:  # noqa: PLR0911 - one return per case
-    """Return which values of a column of `kind` pass `eq in gt gte lt lte` with a normalised operand."""
+    """Return which values of a column of `kind` pass an operator other than `ne nin exists`, with its operand.
+
+    Only statistics ask for other operators than `eq in gt gte lt lte`.
+    """
+    if op in OPERATORS:
+        return _by_operator(kind, op, operand)
     if op == "eq":
         return _one_of(kind, (operand,))
     if op == "in":
         return _one_of(kind, operand)
     if operand is None:
         return NEVER
+    if kind.startswith("decimal"):
+        found = decimal_bounds.interval(kind, op, operand)
+        return NEVER if found.low is None and found.high is None else Wanted(None, *found)
     if kind in {"int", "float"}:
         return _numbers(kind, op, operand) if type(operand) in NUMBERS else NEVER
     if not _has_kind(operand, kind):
@@ -96,6 +110,32 @@ def wanted(kind: str, op: str, operand: Any) -> Wanted:  # noqa: PLR0911 - one r
     if kind in {"bytes", "uuid"} or (kind == "str" and not is_text(operand)):
         return _UNKNOWN
     return _interval(op, _in_domain(kind, operand))
+
+
+def _by_operator(kind: str, op: str, operand: Any) -> Wanted:  # noqa: PLR0911 - one return per case
+    if op == "size":
+        return NEVER
+    if op == "type":
+        names = operand & names_of_kind(kind)
+        if kind == "int" and names == {"int"}:
+            return Wanted(None, low=INT_MIN, high=INT_MAX)
+        return Wanted(None, partial=kind == "int" and names == {"long"}) if names else NEVER
+    if op == "mod":
+        return _UNKNOWN if kind in {"int", "float"} or kind.startswith("decimal") else NEVER
+    if kind != "str":
+        return NEVER
+    if op == "startsWith":
+        return _beginning(operand) if is_text(operand) else NEVER
+    return replace(_beginning(operand.prefix() if op == "regex" else ""), partial=True)
+
+
+def _beginning(prefix: str) -> Wanted:
+    """Return the texts that begin so."""
+    head = prefix.rstrip("\U0010ffff")
+    if not head:
+        return Wanted(None, low=prefix)
+    # Behind all of them; it may end in a surrogate, since it is compared with statistics only.
+    return Wanted(None, low=prefix, high=head[:-1] + chr(ord(head[-1]) + 1), high_open=True)
 
 
 def _one_of(kind: str, operands: Iterable[Any]) -> Wanted:
@@ -111,6 +151,9 @@ def _interval(op: str, bound: Any) -> Wanted:
 
 def _in_domain(kind: str, operand: Any) -> Any:  # noqa: PLR0911 - one return per type
     """Return the operand as the column holds it; `_NOTHING` if no value of the column can equal it."""
+    if kind.startswith("decimal"):
+        value = decimal_bounds.point(kind, operand)
+        return _NOTHING if value is None else value
     if kind in {"int", "float"}:
         if type(operand) not in NUMBERS or is_nan(operand):
             return _NOTHING

@@ -16,6 +16,7 @@ from parquedb.storage import column_stats
 from parquedb.storage.column_stats import ColumnStats, leaves
 from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN, ColumnRegistry
 from parquedb.storage.id_index import Hashes, IdIndex, Positions
+from parquedb.storage.partial_reads import Tail, tail_of
 from parquedb.storage.shred import Row, shred_with_leftovers
 
 FORMAT = "1"
@@ -28,7 +29,7 @@ _DICTIONARY_SHARE = 0.25
 _NO_DICTIONARY = frozenset({ID_COLUMN, SEQ_COLUMN, RESIDUAL_COLUMN})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class DataFile:
     """What the manifest says of one data file.
 
@@ -44,6 +45,7 @@ class DataFile:
         sorted: Rows ascend by `$id`.
         stats: By dotted path of each typed leaf column; a path that is not here has no typed value in the file.
         residual_paths: Top-level fields some row of which has a part in `$residual`.
+        tail: Size and checksum of the object's footer, by which parts of it can be read; None: only the whole.
     """
 
     key: str
@@ -57,6 +59,7 @@ class DataFile:
     sorted: bool
     stats: Mapping[str, ColumnStats]
     residual_paths: frozenset[str]
+    tail: Tail | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """Return plain data; `from_wire` is the inverse."""
@@ -64,6 +67,7 @@ class DataFile:
         return wire | {
             "stats": column_stats.to_wire(self.stats),
             "residual_paths": sorted(self.residual_paths),
+            "tail": self.tail and list(self.tail),
         }
 
     @classmethod
@@ -74,6 +78,7 @@ class DataFile:
                 **wire,
                 "stats": column_stats.from_wire(wire["stats"]),
                 "residual_paths": frozenset(wire["residual_paths"]),
+                "tail": Tail(*wire["tail"]) if wire.get("tail") else None,
             }
         )
 
@@ -140,6 +145,7 @@ def build(key: str, rows: Sequence[Row], registry: ColumnRegistry) -> Built:
         sorted=True,
         stats=column_stats.column_stats(table),
         residual_paths=residual_paths,
+        tail=tail_of(data),
     )
     return Built(data, file, registry, index.hashes, index.positions)
 
@@ -159,8 +165,9 @@ def write_table(table: pa.Table, *, sorted_by_id: bool, row_group_rows: int = RO
         sink,
         row_group_size=row_group_rows,
         compression="zstd",
-        use_dictionary=_low_cardinality(table),
+        use_dictionary=low_cardinality(table),
         write_statistics=True,
+        write_page_checksum=True,
         sorting_columns=sorting,
     )
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]  # pyarrow carries no types.
@@ -170,7 +177,8 @@ def _row_id(row: Row) -> str:
     return row[0][ID_COLUMN]  # type: ignore[no-any-return]  # `$id` of a document is text.
 
 
-def _low_cardinality(table: pa.Table) -> list[str]:
+def low_cardinality(table: pa.Table) -> list[str]:
+    """Return the Parquet paths of the columns that get a dictionary, judged by a sample of the rows."""
     # A dictionary of a unique column fails anew in every row group, which costs a third of the writing time.
     paths = []
     for path, array in leaves(table):

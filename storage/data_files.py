@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import pyarrow as pa
 from pyroaring import BitMap
@@ -16,15 +17,20 @@ from parquedb.errors import InternalError
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.columns import ID_COLUMN
 from parquedb.storage.data_file import Built, DataFile
+from parquedb.storage.deletions import LiveRows
 from parquedb.storage.file_cache import FileCache, Run
 from parquedb.storage.id_index import IdIndex, hash_id, hash_ids
 from parquedb.storage.keys import namespace_prefix
 from parquedb.storage.shred import Columns, unshred_columns
 
+if TYPE_CHECKING:
+    from parquedb.storage.moved import Moved
+
 KNOWN_IDS_MAX = 32_768
 """Rows whose id is remembered after it was read, so that `locate_now` can answer without waiting."""
 
 _INLINE_ROWS = 32
+_GROUPS_AT_ONCE = 4
 
 
 class Location(NamedTuple):
@@ -82,18 +88,20 @@ class DataFiles:
         self._prefix = f"{namespace}/"
         prefix = namespace_prefix(namespace) if prefix is None else prefix
         self.cache = FileCache(storage, prefix, bytes_max=cache_bytes_max, run=run)
+        self.live = LiveRows()
         self._entries: dict[str, _Entry] = {}
         self._known: dict[Location, str] = {}
+        self._leaving: WeakValueDictionary[str, DataFile] = WeakValueDictionary()
 
     @property
     def files(self) -> tuple[DataFile, ...]:
         """All files, in the order they were added."""
-        return tuple(entry.file for entry in self._entries.values())
+        return tuple(entry.file for entry in list(self._entries.values()))
 
     @property
     def live_dead(self) -> dict[str, BitMap]:
         """The dead rows of each file that has some: the bitmaps themselves, which `kill` extends."""
-        return {key: entry.dead for key, entry in self._entries.items() if entry.dead}
+        return {key: entry.dead for key, entry in list(self._entries.items()) if entry.dead}
 
     def frozen_dead(self) -> dict[str, BitMap]:
         """Return copies of the dead rows as of now; files that did not change since the last call share theirs."""
@@ -117,9 +125,43 @@ class DataFiles:
 
     def remove(self, key: str) -> None:
         """Let a file go. Its object is not touched; scans begun before may still read it."""
-        self._entries.pop(key, None)
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._leaving[key] = entry.file
         self.cache.forget(key)
         self._known = {location: id_ for location, id_ in self._known.items() if location.file != key}
+
+    def replace(self, moved: Moved, built: Sequence[Built]) -> None:
+        """Put merged files in the place of those they were made of; rows that died meanwhile are dead in them.
+
+        Args:
+            moved: Where the rows went.
+            built: The new files, as in `moved.keys`; one without its bytes is read again when it is needed.
+        """
+        dead = moved.dead({key: self._entries[key].dead for key in moved.ranks})
+        known = {moved.location(at): id_ for at, id_ in self._known.items() if at.file in moved.ranks}
+        for key in moved.ranks:
+            self.remove(key)
+        for one in built:
+            entry = _Entry(one.file, IdIndex(one.id_hashes, one.positions), dead.get(one.file.key, BitMap()))
+            self._entries[one.file.key] = entry
+            if one.data:
+                self.cache.put_object(one.file, one.data)
+        self._known |= {location: id_ for location, id_ in known.items() if location is not None}
+
+    def in_use(self) -> frozenset[str]:
+        """Return the keys of files let go that something begun before still reads."""
+        return frozenset(self._leaving)
+
+    def index(self, key: str) -> IdIndex | None:
+        """Return the id index of a file if it is in memory."""
+        return self._entries[key].index
+
+    @property
+    def index_bytes(self) -> int:
+        """Memory of the id indexes."""
+        indexes = [entry.index for entry in list(self._entries.values()) if entry.index is not None]
+        return sum(index.hashes.nbytes + index.positions.nbytes for index in indexes)
 
     def kill(self, location: Location) -> None:
         """Mark a row dead.
@@ -236,11 +278,17 @@ class DataFiles:
     ) -> dict[Location, dict[str, Any]]:
         starts = (await self.cache.footer(file)).starts
         documents: dict[Location, dict[str, Any]] = {}
-        for group, (start, stop) in enumerate(pairwise(starts)):
-            inside = [row for row in rows if start <= row < stop]
-            if inside:
-                columns = await self.cache.columns(file, group, names)
-                found = await self.rows(file, columns, stop - start, [row - start for row in inside])
+        groups = [
+            (group, start, stop - start, inside)
+            for group, (start, stop) in enumerate(pairwise(starts))
+            if (inside := [row for row in rows if start <= row < stop])
+        ]
+        # Few at once: a decoded group is large, and more threads than processors gain nothing.
+        for first in range(0, len(groups), _GROUPS_AT_ONCE):
+            some = groups[first : first + _GROUPS_AT_ONCE]
+            decoded = await asyncio.gather(*[self.cache.columns(file, group, names) for group, *_ in some])
+            for columns, (_, start, length, inside) in zip(decoded, some, strict=True):
+                found = await self.rows(file, columns, length, [row - start for row in inside])
                 documents |= {Location(file.key, row): one for row, one in zip(inside, found, strict=True)}
         return documents
 
@@ -278,7 +326,7 @@ class DataFiles:
         ids: list[str] = []
         for group in range(footer.groups):
             columns = await self.cache.columns(file, group, [ID_COLUMN])
-            ids += await self.run(partial(_bare, columns[ID_COLUMN], self._prefix))
+            ids += await self.run(partial(bare_ids, columns[ID_COLUMN], self._prefix))
         if len(ids) != file.rows:
             raise self.cache.corruption(file.key, f"$id of a row is not of namespace {self.namespace!r}")
         index, low, high = await self.run(lambda: (IdIndex.of(ids), min(ids), max(ids)))
@@ -295,6 +343,6 @@ class DataFiles:
         return found[0] if found else None
 
 
-def _bare(column: pa.Array, prefix: str) -> list[str]:
+def bare_ids(column: pa.Array, prefix: str) -> list[str]:
     """Return the ids without the prefix; those that lack it are left out."""
     return [id_[len(prefix) :] for id_ in column.to_pylist() if id_ is not None and id_.startswith(prefix)]

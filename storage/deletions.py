@@ -7,9 +7,12 @@ Source: Roaring bitmap format specification, "32-bit".
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from pyroaring import BitMap
 
 from parquedb.errors import CorruptionError
+
+_LIVE_MASKS_MAX = 1024
 
 
 def encode(dead: BitMap) -> bytes:
@@ -42,3 +45,26 @@ def live_mask(dead: BitMap | None, start: int, stop: int) -> npt.NDArray[np.bool
         first, last = np.searchsorted(positions, (start, stop))
         mask[positions[first:last] - start] = False
     return mask
+
+
+class LiveRows:
+    """Live rows as Arrow masks, kept for deletion vectors that are asked about again and again.
+
+    Safe to share between threads.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, int, int], tuple[BitMap, pa.BooleanArray]] = {}
+
+    def bits(self, dead: BitMap, start: int, stop: int) -> pa.BooleanArray:
+        """Return True for each live row of `start` (inclusive) to `stop` (exclusive); `dead` never changes again."""
+        key = (id(dead), start, stop)
+        kept = self._kept.get(key)
+        # The bitmap is kept with its mask: while it lives nobody else has its id.
+        if kept is not None and kept[0] is dead:
+            return kept[1]
+        made = pa.array(live_mask(dead, start, stop))
+        if len(self._kept) >= _LIVE_MASKS_MAX:
+            self._kept.clear()
+        self._kept[key] = dead, made
+        return made

@@ -2,7 +2,7 @@
 
 Every node of a filter gives two masks, `may` (no passing row is outside) and `must` (every row inside passes); negation
 swaps them. Rows between the two are for the exact predicate. They arise where a field of the row has a part in
-`$residual`, and where a path meets an array.
+`$residual`, where a path goes on below an array, and where an operator asks what a column can't tell.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import reduce
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +19,18 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parquedb.documents.filters import And, Compare, Filter, Nor, Not, Or
-from parquedb.storage.bounds import Wanted, wanted
+from parquedb.documents.filters import And, Compare, ElemMatch, Filter, Leaf, Nor, Not, Or
+from parquedb.storage.bounds import NEVER, Wanted, wanted
 from parquedb.storage.column_stats import ColumnStats
 from parquedb.storage.columns import RESIDUAL_COLUMN, kind_of_type
+from parquedb.storage.operator_masks import OPERATORS, operator_bits
 from parquedb.storage.shred import Columns
 
 Mask = npt.NDArray[np.bool_]
+Bits: TypeAlias = pa.BooleanArray
+"""A mask as Arrow keeps it, a bit a row, without nulls: an eighth of the bytes, and no conversion before counting."""
 
+_ELEMENTS = ""
 _POINTS_ONE_BY_ONE = 4
 _NEGATIONS = {"ne": "eq", "nin": "in"}
 
@@ -60,30 +65,35 @@ class Rows:
     columns: Columns
     length: int
     residual_paths: frozenset[str]
-    _flags: dict[str, Mask | None] = field(default_factory=dict)
+    _flags: dict[str, Bits | None] = field(default_factory=dict)
 
-    def flagged(self, name: str) -> Mask | None:
+    def flagged_bits(self, name: str) -> Bits | None:
         """Return the rows where a top-level field may have a part in `$residual`; None for none."""
         if name not in self.residual_paths:
             return None
         if name not in self._flags:
             # The field is a key of the JSON object, so its quoted name must occur in the text.
             quoted = orjson.dumps(name).decode()
-            self._flags[name] = _true(pc.match_substring(self.columns[RESIDUAL_COLUMN], quoted))
+            self._flags[name] = _no_nulls(pc.match_substring(self.columns[RESIDUAL_COLUMN], quoted))
         return self._flags[name]
+
+    def flagged(self, name: str) -> Mask | None:
+        """Return the same as a numpy mask."""
+        bits = self.flagged_bits(name)
+        return None if bits is None else to_mask(bits)
 
 
 def fields_of(tree: Filter) -> frozenset[str]:
     """Return the top-level fields that a filter looks at."""
-    if isinstance(tree, Compare):
+    if isinstance(tree, Leaf):
         return frozenset(tree.path[:1])
     return frozenset().union(*map(fields_of, _parts(tree)))
 
 
 def verdict(tree: Filter, facts: Facts) -> Verdict:
     """Return how many rows can pass, by statistics alone."""
-    if isinstance(tree, Compare):
-        if tree.op in _NEGATIONS:
+    if isinstance(tree, Leaf):
+        if isinstance(tree, Compare) and tree.op in _NEGATIONS:
             return _opposite(verdict(_positive(tree), facts))
         return _leaf_verdict(tree, facts)
     found = {verdict(part, facts) for part in _parts(tree)}
@@ -96,21 +106,44 @@ def verdict(tree: Filter, facts: Facts) -> Verdict:
 
 
 def masks(tree: Filter, rows: Rows) -> tuple[Mask, Mask]:
-    """Return (may, must) of the rows."""
-    if isinstance(tree, Compare):
-        if tree.op not in _NEGATIONS:
-            return _leaf_masks(tree, rows)
-        may, must = _leaf_masks(_positive(tree), rows)
-        return ~must, ~may
-    found = [masks(part, rows) for part in _parts(tree)]
+    """Return (may, must) of the rows; the same array twice where the columns tell all."""
+    may, must = bit_masks(tree, rows)
+    mask = to_mask(may)
+    return mask, mask if must is may else to_mask(must)
+
+
+def bit_masks(tree: Filter, rows: Rows) -> tuple[Bits, Bits]:
+    """Return (may, must) of the rows; the same array twice where the columns tell all."""
+    if isinstance(tree, Leaf):
+        if isinstance(tree, Compare) and tree.op in _NEGATIONS:
+            return _negated(*_leaf_masks(_positive(tree), rows))
+        return _leaf_masks(tree, rows)
+    found = [bit_masks(part, rows) for part in _parts(tree)]
     if isinstance(tree, Not):
-        ((may, must),) = found
-        return ~must, ~may
-    start = np.full(rows.length, isinstance(tree, And))
-    combine = np.logical_and if isinstance(tree, And) else np.logical_or
-    may = reduce(combine, [one for one, _ in found], start)
-    must = reduce(combine, [one for _, one in found], start)
-    return (~must, ~may) if isinstance(tree, Nor) else (may, must)
+        return _negated(*found[0])
+    if not found:
+        everything = constant(isinstance(tree, And), rows.length)
+        return everything, everything
+    combine = pc.and_ if isinstance(tree, And) else pc.or_
+    may = reduce(combine, [one for one, _ in found])
+    must = may if all(one is other for one, other in found) else reduce(combine, [one for _, one in found])
+    return _negated(may, must) if isinstance(tree, Nor) else (may, must)
+
+
+def constant(value: bool, length: int) -> Bits:
+    """Return a mask of one value."""
+    data = pa.py_buffer((b"\xff" if value else b"\x00") * -(-length // 8))
+    return pa.BooleanArray.from_buffers(pa.bool_(), length, [None, data])
+
+
+def to_mask(bits: Bits) -> Mask:
+    """Return a mask without nulls as numpy knows it."""
+    return bits.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]  # pyarrow carries no types.
+
+
+def _negated(may: Bits, must: Bits) -> tuple[Bits, Bits]:
+    inverse = pc.invert(must)
+    return inverse, inverse if may is must else pc.invert(may)
 
 
 def _parts(tree: And | Or | Nor | Not) -> Iterable[Filter]:
@@ -125,8 +158,10 @@ def _opposite(outcome: Verdict) -> Verdict:
     return {Verdict.NONE: Verdict.ALL, Verdict.ALL: Verdict.NONE}.get(outcome, Verdict.SOME)
 
 
-def _passes_missing(leaf: Compare) -> bool:
+def _passes_missing(leaf: Leaf) -> bool:
     """Whether a document without a value at the path passes."""
+    if isinstance(leaf, ElemMatch):
+        return False
     if leaf.op == "exists":
         return not leaf.value
     if leaf.op == "in":
@@ -134,7 +169,7 @@ def _passes_missing(leaf: Compare) -> bool:
     return leaf.value is None and leaf.op in {"eq", "gte", "lte"}
 
 
-def _leaf_verdict(leaf: Compare, facts: Facts) -> Verdict:  # noqa: PLR0911 - one return per state of the column
+def _leaf_verdict(leaf: Leaf, facts: Facts) -> Verdict:  # noqa: PLR0911 - one return per state of the column
     if leaf.path[0] in facts.residual_paths:
         return Verdict.SOME
     key = ".".join(leaf.path)
@@ -152,89 +187,158 @@ def _leaf_verdict(leaf: Compare, facts: Facts) -> Verdict:  # noqa: PLR0911 - on
         return Verdict.ALL if missing else Verdict.NONE
     if not stats.kind or stats.nulls < 0:
         return Verdict.SOME
-    if leaf.op == "exists":
+    if isinstance(leaf, Compare) and leaf.op == "exists":
         some = every = bool(leaf.value)
     else:
-        some, every = wanted(stats.kind, leaf.op, leaf.value).reach(stats)
+        # No element is in a scalar.
+        test = NEVER if isinstance(leaf, ElemMatch) else wanted(stats.kind, leaf.op, leaf.value)
+        some, every = test.reach(stats)
     if not some and not (missing and stats.nulls):
         return Verdict.NONE
     return Verdict.ALL if every and (missing or not stats.nulls) else Verdict.SOME
 
 
-def _leaf_masks(leaf: Compare, rows: Rows) -> tuple[Mask, Mask]:
+def _leaf_masks(leaf: Leaf, rows: Rows) -> tuple[Bits, Bits]:
     passing, doubtful = _typed_masks(leaf, rows)
-    flagged = rows.flagged(leaf.path[0])
-    for doubt in (doubtful, flagged):
-        if doubt is not None:
-            passing = passing & ~doubt
-    if doubtful is None and flagged is None:
+    flagged = rows.flagged_bits(_column(leaf))
+    doubts = [doubt for doubt in (doubtful, flagged) if doubt is not None]
+    if not doubts:
         return passing, passing
-    may = passing.copy()
-    for doubt in (doubtful, flagged):
-        if doubt is not None:
-            may |= doubt
-    return may, passing
+    doubt = reduce(pc.or_, doubts)
+    must = pc.and_not(passing, doubt)
+    return pc.or_(must, doubt), must
 
 
-def _typed_masks(leaf: Compare, rows: Rows) -> tuple[Mask, Mask | None]:
+def _column(leaf: Leaf) -> str:
+    """Return the name of the column that a path begins in; elements are a column without a name."""
+    return leaf.path[0] if leaf.path else _ELEMENTS
+
+
+def _typed_masks(leaf: Leaf, rows: Rows) -> tuple[Bits, Bits | None]:
     """Return which rows pass by their typed values, and those of which the types do not tell."""
-    array: pa.Array | None = rows.columns.get(leaf.path[0])
+    array: pa.Array | None = rows.columns.get(_column(leaf))
     rest = leaf.path[1:]
     while array is not None and rest and pa.types.is_struct(array.type):
         at = array.type.get_field_index(rest[0])
         array, rest = (None if at < 0 else pc.struct_field(array, [at])), rest[1:]
     missing = _passes_missing(leaf)
     if array is None:
-        return np.full(rows.length, missing), None
+        return constant(missing, rows.length), None
     listed = pa.types.is_list(array.type)
     if rest and not listed:
         # Nothing lies below a scalar: missing there, whether the scalar is or not.
-        return np.full(rows.length, missing), None
-    valid = _true(array.is_valid())
-    absent = ~valid if missing else np.zeros(rows.length, np.bool_)
-    if leaf.op == "exists" and not rest:
-        return (valid if leaf.value else absent), None
-    if listed or pa.types.is_struct(array.type):
-        return absent, valid
-    test = wanted(kind_of_type(array.type), leaf.op, leaf.value)
-    if test.unknown:
-        return absent, valid
-    return absent | _passing(test, array), None
+        return constant(missing, rows.length), None
+    absent = array.is_null() if missing else None
+    if isinstance(leaf, Compare) and leaf.op == "exists" and not rest:
+        return absent if absent is not None else array.is_valid(), None
+    absent_or_none = absent if absent is not None else constant(value=False, length=rows.length)
+    if rest:
+        return absent_or_none, array.is_valid()
+    if listed:
+        passing, doubtful = _list_masks(leaf, array)
+    else:
+        passing = _struct_bits(leaf, array) if pa.types.is_struct(array.type) else _scalar_bits(leaf, array)
+        doubtful = None
+    if passing is None:
+        return absent_or_none, array.is_valid()
+    return passing if absent is None else pc.or_(absent, passing), doubtful
 
 
-def _passing(test: Wanted, array: pa.Array) -> Mask:
+def _struct_bits(leaf: Leaf, array: pa.Array) -> Bits | None:
+    """Return which documents pass; None if their types don't tell."""
+    if isinstance(leaf, Compare):
+        if leaf.op == "type" and "object" in leaf.value:
+            return array.is_valid()
+        if leaf.op not in OPERATORS:
+            return None
+    return constant(value=False, length=len(array))
+
+
+def _scalar_bits(leaf: Leaf, array: pa.Array) -> Bits | None:
+    """Return which values of a scalar column pass; None if their type doesn't tell."""
+    if isinstance(leaf, ElemMatch):
+        return constant(value=False, length=len(array))
+    if pa.types.is_dictionary(array.type):
+        entries = _scalar_bits(leaf, array.dictionary)
+        return None if entries is None else _by_dictionary(entries, array.indices)
+    kind = kind_of_type(array.type)
+    if leaf.op in OPERATORS:
+        found = operator_bits(leaf.op, leaf.value, kind, array)
+        return None if found is None else _no_nulls(found)
+    test = wanted(kind, leaf.op, leaf.value)
+    return None if test.unknown else _passing(test, array)
+
+
+def _list_masks(leaf: Leaf, array: pa.Array) -> tuple[Bits | None, Bits | None]:
+    """Return which lists of scalars pass, None if their type doesn't tell; and those in doubt, if not all tell."""
+    if isinstance(leaf, ElemMatch):
+        if leaf.documents:
+            return constant(value=False, length=len(array)), None
+        elements = array.flatten()
+        may, must = bit_masks(leaf.part, Rows({_ELEMENTS: elements}, len(elements), frozenset()))
+        found = _any_of(must, array)
+        return found, None if must is may else pc.and_not(_any_of(may, array), found)
+    if leaf.op == "size":
+        return _no_nulls(pc.equal(pc.list_value_length(array), leaf.value)), None
+    if leaf.op == "type" and "array" in leaf.value:
+        return array.is_valid(), None
+    operands = leaf.value if leaf.op == "in" else (leaf.value,)
+    if any(type(operand) is list for operand in operands):
+        return None, None
+    # Nothing else is equal to, or ordered with, the list as a whole.
+    elements = _scalar_bits(leaf, array.flatten())
+    return None if elements is None else _any_of(elements, array), None
+
+
+def _any_of(elements: Bits, array: pa.Array) -> Bits:
+    """Return the lists of which an element is marked."""
+    found = np.zeros(len(array), np.bool_)
+    found[pc.list_parent_indices(array).filter(elements).to_numpy()] = True
+    return pa.array(found)
+
+
+def _passing(test: Wanted, array: pa.Array) -> Bits:
     values = array
     if pa.types.is_timestamp(array.type):
         values = array.view(pa.int64())
     elif pa.types.is_date32(array.type):
         values = array.view(pa.int32())
-    found = np.zeros(len(array), np.bool_)
     if test.points is None:
         found = _within(test, values)
+    elif not test.points:
+        found = constant(value=False, length=len(array))
     elif len(test.points) <= _POINTS_ONE_BY_ONE:
-        for point in test.points:
-            found |= _true(pc.equal(values, pa.scalar(point, values.type)))
-    elif test.points:
+        found = reduce(pc.or_, [pc.equal(values, pa.scalar(point, values.type)) for point in test.points])
+    else:
         # `is_in` compares bits: 0.0 would not find -0.0.
         zeros = [-point for point in test.points if pa.types.is_floating(values.type) and point == 0]
-        found = _true(pc.is_in(values, value_set=pa.array([*test.points, *zeros], values.type)))
-    return found | _true(pc.is_nan(values)) if test.nan else found
+        found = pc.is_in(values, value_set=pa.array([*test.points, *zeros], values.type))
+    return _no_nulls(pc.or_(found, pc.is_nan(values)) if test.nan else found)
 
 
-def _within(test: Wanted, values: pa.Array) -> Mask:
+def _by_dictionary(entries: Bits, indices: pa.Array) -> Bits:
+    """Return the rows whose dictionary entry is among those marked."""
+    marked = np.flatnonzero(to_mask(entries))
+    if not len(marked):
+        return constant(value=False, length=len(indices))
+    if len(marked) == 1:
+        return _no_nulls(pc.equal(indices, pa.scalar(int(marked[0]), indices.type)))
+    return _no_nulls(entries.take(indices))
+
+
+def _within(test: Wanted, values: pa.Array) -> Bits:
     above = below = None
     if test.low is not None:
         compare = pc.greater if test.low_open else pc.greater_equal
-        above = _true(compare(values, pa.scalar(test.low, values.type)))
+        above = compare(values, pa.scalar(test.low, values.type))
     if test.high is not None:
         compare = pc.less if test.high_open else pc.less_equal
-        below = _true(compare(values, pa.scalar(test.high, values.type)))
+        below = compare(values, pa.scalar(test.high, values.type))
     if above is None or below is None:
-        return below if above is None else above  # type: ignore[return-value]  # an interval has one end at least.
-    return above & below
+        return below if above is None else above  # an interval has one end at least.
+    return pc.and_(above, below)
 
 
-def _true(mask: pa.Array) -> Mask:
-    """Return a boolean array as a numpy mask, null as False."""
-    filled = mask.fill_null(False) if mask.null_count else mask
-    return filled.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]  # pyarrow carries no types.
+def _no_nulls(bits: pa.Array) -> Bits:
+    """Return a mask with null as False."""
+    return bits.fill_null(False) if bits.null_count else bits

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,20 +22,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyroaring import BitMap
 
+from parquedb.documents.budget import Budget
 from parquedb.documents.filters import Predicate
-from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN
-from parquedb.storage.data_file import DataFile
-from parquedb.storage.pushdown import Verdict, fields_of
-from parquedb.storage.scan_plan import Group, ScanSnapshot, file_verdict, filter_columns, groups, id_stats, live_masks
-from parquedb.storage.select import Selection, select_fields
-from parquedb.storage.shred import Columns
+from parquedb.storage.columns import ID_COLUMN
+from parquedb.storage.pushdown import Verdict
+from parquedb.storage.scan_plan import (
+    Group,
+    ScanSnapshot,
+    count_live,
+    file_verdict,
+    filter_columns,
+    filter_columns_now,
+    groups,
+    id_stats,
+    live_masks,
+)
+from parquedb.storage.scan_rows import columns_for, passing, passing_in_memory, rows_of, steps
+from parquedb.storage.shred import Columns, plain
 
-STEP_ROWS = 1_000
-"""Rows made into documents, or documents asked one by one, per step."""
-
-_FILES_AT_ONCE = 4
+_GROUPS_AT_ONCE = 32
+"""Row groups whose columns a count holds at the same time."""
 _FIRST_ROUND_ROWS = 256
 
+T = TypeVar("T")
 Mask = npt.NDArray[np.bool_]
 
 
@@ -47,34 +58,106 @@ class _Hits:
     sure: Mask
 
 
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Makes hits into documents."""
+
+    snapshot: ScanSnapshot
+    predicate: Predicate
+    fields: Iterable[str] | None
+    budget: Budget
+
+    async def passing(self, hits: _Hits, where: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+        """Return those at some positions of the hits that pass."""
+        columns = await columns_for(self.snapshot, self.predicate, hits.group, self.fields)
+        found: list[dict[str, Any]] = []
+        for step in steps(where):
+            documents = await rows_of(self.snapshot, hits.group, columns, hits.rows[step].tolist())
+            kept = await passing(self.snapshot, self.predicate, documents, hits.sure[step])
+            await self.hold(kept)
+            found += kept
+        return found
+
+    async def hold(self, documents: Sequence[dict[str, Any]]) -> None:
+        """Take note of documents that are kept for the answer."""
+        for step in steps(documents):
+            await self.snapshot.source.run(partial(self.budget.hold, step))
+
+
 async def count(snapshot: ScanSnapshot, predicate: Predicate) -> int:
     """Return how many documents pass.
 
     Raises:
         CorruptionError: an object is missing, altered or not what the manifest says.
     """
-    total = len(await _matching(snapshot, predicate, snapshot.memory))
-    gate = asyncio.Semaphore(_FILES_AT_ONCE)
+    total = len(await passing_in_memory(snapshot, predicate, snapshot.memory))
+    undecided = []
+    for file in snapshot.files:
+        whole = file_verdict(snapshot, predicate, file)
+        if whole is Verdict.ALL:
+            total += file.rows - len(snapshot.dead.get(file.key, ()))
+        elif whole is Verdict.SOME:
+            undecided.append(file)
+    batch: list[Group] = []
+    for file in undecided:
+        batch += await groups(snapshot, predicate, file)
+        while len(batch) >= _GROUPS_AT_ONCE:
+            total += await _count_groups(snapshot, predicate, batch[:_GROUPS_AT_ONCE])
+            batch = batch[_GROUPS_AT_ONCE:]
+    return total + await _count_groups(snapshot, predicate, batch)
 
-    async def one(file: DataFile) -> int:
-        async with gate:
-            return await _count_file(snapshot, predicate, file)
 
-    tasks = [asyncio.ensure_future(one(file)) for file in snapshot.files]
+async def _count_groups(snapshot: ScanSnapshot, predicate: Predicate, wanted: Sequence[Group]) -> int:
+    """Count in row groups: their columns come in together, and two threads look at them."""
+    if not wanted:
+        return 0
+    at_hand = [filter_columns_now(snapshot, predicate, group) for group in wanted]
+    absent = [group for group, columns in zip(wanted, at_hand, strict=True) if columns is None]
+    read = iter(await _together([filter_columns(snapshot, predicate, group) for group in absent]) if absent else ())
+    work = [
+        (group, next(read)[0] if columns is None else columns) for group, columns in zip(wanted, at_hand, strict=True)
+    ]
+    half = -(-len(work) // 2)
+    parts = [work[:half], work[half:]] if half < len(work) else [work]
+    run = snapshot.source.run
+    counted = await _together([run(partial(_counted, snapshot, predicate, part)) for part in parts])
+    total = 0
+    for group, own, (sure, doubt) in (
+        (*pair, one) for pair, one in zip(work, chain.from_iterable(counted), strict=True)
+    ):
+        total += sure
+        # Only the columns that the filter looks at: the predicate asks for nothing else.
+        if len(doubt):
+            asked = {name: plain(array) for name, array in own.items()}
+            for step in steps(doubt.tolist()):
+                total += len(await passing(snapshot, predicate, await rows_of(snapshot, group, asked, step)))
+    return total
+
+
+def _counted(
+    snapshot: ScanSnapshot, predicate: Predicate, work: Sequence[tuple[Group, Columns]]
+) -> list[tuple[int, npt.NDArray[np.int64]]]:
+    return [count_live(snapshot, predicate, columns, group) for group, columns in work]
+
+
+async def _together(work: Sequence[Awaitable[T]]) -> list[T]:
+    """Await all; after the first error, or when the caller gives up, nobody wants the others."""
+    tasks = [asyncio.ensure_future(one) for one in work]
     try:
-        return total + sum(await asyncio.gather(*tasks))
+        return await asyncio.gather(*tasks)
     finally:
         for task in tasks:
-            task.cancel()  # After the first error, or when the caller gives up, nobody wants the others.
+            task.cancel()
 
 
-async def find(
+async def find(  # noqa: PLR0913 - a query has this many parts
     snapshot: ScanSnapshot,
     predicate: Predicate,
     *,
     limit: int | None,
     after_id: str | None = None,
-    fields: Sequence[str] | None = None,
+    fields: Iterable[str] | None = None,
+    budget: Budget | None = None,
 ) -> list[dict[str, Any]]:
     """Return passing documents in ascending order of `$id`.
 
@@ -83,57 +166,23 @@ async def find(
         predicate: The filter.
         limit: At most so many; None for all.
         after_id: Only documents whose full `$id` is greater.
-        fields: Names or dotted paths to include, `$id` and `version` always; None for whole documents.
+        fields: Top-level fields that the caller looks at; documents may come with more. None for all.
+        budget: Bounds the documents returned; None for no bound.
 
     Raises:
         CorruptionError: an object is missing, altered or not what the manifest says.
+        QueryMemoryError: the documents take more memory than allowed.
     """
     if limit is not None and limit <= 0:
         return []
-    selection = None if fields is None else select_fields(fields)
     later = [one for one in snapshot.memory if after_id is None or one[ID_COLUMN] > after_id]
-    memory = sorted(await _matching(snapshot, predicate, later), key=_id_of)[:limit]
+    memory = sorted(await passing_in_memory(snapshot, predicate, later), key=_id_of)[:limit]
     hits = await _hits(snapshot, predicate, limit, after_id, [_id_of(document) for document in memory])
-    stored = await _documents(snapshot, predicate, hits, limit, selection)
-    if selection is not None:
-        memory = [selection(document) for document in memory]
+    names = None if fields is None else (*fields, ID_COLUMN)
+    reader = _Reader(snapshot, predicate, names, budget or Budget(sys.maxsize))
+    await reader.hold(memory)
+    stored = await _documents(reader, hits, limit)
     return list(heapq.merge(memory, stored, key=_id_of))[:limit]
-
-
-async def _matching(
-    snapshot: ScanSnapshot, predicate: Predicate, documents: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for step in _steps(documents):
-        found += await snapshot.source.run(partial(_filtered, predicate, step))
-    return found
-
-
-def _filtered(predicate: Predicate, documents: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return list(filter(predicate.matches, documents))
-
-
-async def _count_file(snapshot: ScanSnapshot, predicate: Predicate, file: DataFile) -> int:
-    whole = file_verdict(snapshot, predicate, file)
-    dead = snapshot.dead.get(file.key)
-    if whole is Verdict.NONE:
-        return 0
-    if whole is Verdict.ALL:
-        return file.rows - (len(dead) if dead else 0)
-    total, source = 0, snapshot.source
-    for group in await groups(snapshot, predicate, file):
-        columns, names = await filter_columns(snapshot, predicate, group)
-        may, must = await source.run(partial(live_masks, predicate, columns, group, dead))
-        total += int(np.count_nonzero(must))
-        # Only the columns that the filter looks at: the predicate asks for nothing else.
-        for step in _steps(np.flatnonzero(may & ~must).tolist()):
-            documents = await _rows(snapshot, group, {name: columns[name] for name in names if name in columns}, step)
-            total += len(await source.run(partial(_filtered, predicate, documents)))
-    return total
-
-
-async def _rows(snapshot: ScanSnapshot, group: Group, columns: Columns, rows: Sequence[int]) -> list[dict[str, Any]]:
-    return await snapshot.source.rows(group.file, columns, group.stop - group.start, rows)
 
 
 async def _hits(
@@ -201,24 +250,20 @@ def _group_hits(  # noqa: PLR0913, PLR0917 - one unit of work for the executor
     return _Hits(group, rows, ids.take(pa.array(rows)), sure)
 
 
-async def _documents(
-    snapshot: ScanSnapshot,
-    predicate: Predicate,
-    hits: Sequence[_Hits],
-    limit: int | None,
-    selection: Selection | None,
-) -> list[dict[str, Any]]:
+async def _documents(reader: _Reader, hits: Sequence[_Hits], limit: int | None) -> list[dict[str, Any]]:
     """Return the passing documents of the hits, the first `limit` in order of `$id`."""
     if not hits:
         return []
-    owner, at = await snapshot.source.run(partial(_in_id_order, hits))
+    owner, at = await reader.snapshot.source.run(partial(_in_id_order, hits))
     found: list[dict[str, Any]] = []
+    if limit is None or all(one.sure.all() for one in hits):
+        owner, at = owner[:limit], at[:limit]
     begin, size = 0, len(owner) if limit is None else max(2 * limit, _FIRST_ROUND_ROWS)
     while begin < len(owner) and (limit is None or len(found) < limit):
         batch: list[dict[str, Any]] = []
         mine, where = owner[begin : begin + size], at[begin : begin + size]
         for number in np.unique(mine).tolist():
-            batch += await _passing(snapshot, predicate, hits[number], where[mine == number], selection)
+            batch += await reader.passing(hits[number], where[mine == number])
         found += sorted(batch, key=_id_of)
         # Each round decodes every file again if the cache is small, so there must not be many.
         begin, size = begin + size, size * 2
@@ -231,40 +276,6 @@ def _in_id_order(hits: Sequence[_Hits]) -> tuple[npt.NDArray[np.int64], npt.NDAr
     at = np.concatenate([np.arange(len(one.rows)) for one in hits])
     order = pc.sort_indices(pa.chunked_array([one.ids for one in hits])).to_numpy()
     return owner[order], at[order]
-
-
-async def _passing(
-    snapshot: ScanSnapshot,
-    predicate: Predicate,
-    hits: _Hits,
-    where: npt.NDArray[np.int64],
-    selection: Selection | None,
-) -> list[dict[str, Any]]:
-    names = None
-    if selection is not None:
-        names = dict.fromkeys([*selection.columns, *fields_of(predicate.filter), RESIDUAL_COLUMN])
-    columns = await snapshot.source.cache.columns(hits.group.file, hits.group.number, names)
-    found: list[dict[str, Any]] = []
-    for step in _steps(where):
-        documents = await _rows(snapshot, hits.group, columns, hits.rows[step].tolist())
-        sure = hits.sure[step]
-        if not sure.all():
-            documents = await snapshot.source.run(partial(_checked, predicate, documents, sure.tolist()))
-        found += documents if selection is None else await snapshot.source.run(partial(_selected, selection, documents))
-    return found
-
-
-def _checked(predicate: Predicate, documents: Sequence[dict[str, Any]], sure: Sequence[bool]) -> list[dict[str, Any]]:
-    return [one for one, known in zip(documents, sure, strict=True) if known or predicate.matches(one)]
-
-
-def _selected(selection: Selection, documents: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return list(map(selection, documents))
-
-
-def _steps(items: Any) -> Iterator[Any]:
-    for start in range(0, len(items), STEP_ROWS):
-        yield items[start : start + STEP_ROWS]
 
 
 def _id_of(document: Mapping[str, Any]) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyroaring import BitMap
 
 from parquedb.documents.filters import Predicate
@@ -15,8 +18,10 @@ from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN
 from parquedb.storage.data_file import DataFile
 from parquedb.storage.data_files import DataFiles
 from parquedb.storage.deletions import live_mask
-from parquedb.storage.pushdown import Facts, Mask, Rows, Verdict, fields_of, masks, verdict
+from parquedb.storage.pushdown import Facts, Mask, Rows, Verdict, bit_masks, fields_of, masks, to_mask, verdict
 from parquedb.storage.shred import Columns
+
+_NO_ROWS: Final = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +86,47 @@ def file_verdict(snapshot: ScanSnapshot, predicate: Predicate, file: DataFile) -
 async def filter_columns(
     snapshot: ScanSnapshot, predicate: Predicate, group: Group, *more: str
 ) -> tuple[dict[str, pa.Array], list[str]]:
-    """Return the columns that the filter needs and `more`, and the names of those it needs."""
+    """Return the columns that the filter needs and `more`, and the names of those it needs.
+
+    Text of few values may come as dictionary arrays, but for `more`; `shred.plain` makes them plain.
+    """
+    names, cache = _filter_names(predicate, group), snapshot.source.cache
+    columns = await cache.columns(group.file, group.number, names, dictionaries=True)
+    if more:
+        columns |= await cache.columns(group.file, group.number, dict.fromkeys(more))
+    return columns, names
+
+
+def filter_columns_now(snapshot: ScanSnapshot, predicate: Predicate, group: Group) -> dict[str, pa.Array] | None:
+    """Return the columns that the filter needs if all of them are in memory, else None."""
+    return snapshot.source.cache.columns_now(group.file, group.number, _filter_names(predicate, group))
+
+
+def _filter_names(predicate: Predicate, group: Group) -> list[str]:
     names = sorted(fields_of(predicate.filter))
-    if not group.file.residual_paths.isdisjoint(names):
-        names.append(RESIDUAL_COLUMN)
-    return await snapshot.source.cache.columns(group.file, group.number, dict.fromkeys([*names, *more])), names
+    return names if group.file.residual_paths.isdisjoint(names) else [*names, RESIDUAL_COLUMN]
 
 
 def live_masks(predicate: Predicate, columns: Columns, group: Group, dead: BitMap | None) -> tuple[Mask, Mask]:
-    """Return (may, must) of the live rows of a group."""
+    """Return (may, must) of the live rows of a group; the same array twice where the columns tell all."""
     rows = Rows(columns, group.stop - group.start, group.file.residual_paths)
     may, must = masks(predicate.filter, rows)
     if not dead:
         return may, must
     live = live_mask(dead, group.start, group.stop)
-    return may & live, must & live
+    both = may & live
+    return both, both if must is may else must & live
+
+
+def count_live(
+    snapshot: ScanSnapshot, predicate: Predicate, columns: Columns, group: Group
+) -> tuple[int, npt.NDArray[np.int64]]:
+    """Return how many live rows of a group surely pass, and the rows that the columns leave in doubt."""
+    rows = Rows(columns, group.stop - group.start, group.file.residual_paths)
+    may, must = bit_masks(predicate.filter, rows)
+    dead = snapshot.dead.get(group.file.key)
+    doubt = None if must is may else pc.and_not(may, must)
+    if dead:
+        live = snapshot.source.live.bits(dead, group.start, group.stop)
+        must, doubt = pc.and_(must, live), None if doubt is None else pc.and_(doubt, live)
+    return must.true_count, _NO_ROWS if doubt is None else np.flatnonzero(to_mask(doubt))
