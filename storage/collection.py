@@ -3,21 +3,30 @@
 What goes is decided by a pure function from a listing and the checkpoints known to have landed; grace counts from when
 something was *superseded*, by the store's clock (rules 19 to 21). Deleting late, twice or by a stale owner is harmless:
 nothing below a landed checkpoint comes back, and names are never used again.
+
+An owner knows what itself made and superseded. Of what its predecessors left it knows what the manifest it started from
+tells (`Manifest.past`): some of their checkpoints, each of which superseded everything older.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from parquedb.errors import CorruptionError
+from parquedb.errors import CorruptionError, ParqueDBError
+from parquedb.observability.logs import get_logger
 from parquedb.storage.backend import ObjectInfo, StorageBackend
 from parquedb.storage.log import entry_key, position_of
 from parquedb.storage.manifest import object_epoch
+from parquedb.storage.predecessors import Inherited, Predecessors
 
-FOLDERS: Final = ("log", "manifest", "data", "tail", "dedupe")
+FOLDERS: Final = ("log", "manifest", "data", "tail", "history", "dedupe")
 _PAGE: Final = 1000
 _DELETES_AT_ONCE: Final = 16
+UPLOAD_GRACE_S: Final = 3600.0
+"""Seconds a multipart upload may take at least, for whoever copies a large file."""
+
+_logger = get_logger(__name__)
 
 
 class LandedCheckpoint(Protocol):
@@ -87,11 +96,15 @@ class Known:
         checkpoints: Those known to have landed, oldest first, the newest included.
         fences: Positions of the `open` entries of the chain.
         epoch: The owner's.
+        past: Manifests of checkpoints that landed before the first of `checkpoints`, oldest first.
+        pins: Keys of objects that stay, whatever superseded them: somebody here still reads them.
     """
 
     checkpoints: tuple[LandedCheckpoint, ...]
     fences: frozenset[int]
     epoch: int
+    past: tuple[str, ...] = ()
+    pins: frozenset[str] = frozenset()
 
 
 class Collector:
@@ -108,8 +121,13 @@ class Collector:
         self._prefix = prefix
         self._graces = graces
         self._landed_s: dict[int, float] = {}
+        self._predecessors = Predecessors(storage, prefix)
+        self._pinned: set[str] = set()
+        self._uploads_looked_at_s = float("-inf")
         self.base = 0
         """Position of the oldest checkpoint that still matters: what older ones alone referred to is deleted."""
+        self.deleted = 0
+        """Objects deleted so far."""
 
     async def collect(self, known: Callable[[], Known]) -> int:
         """Delete what may go; return how many objects that were.
@@ -118,17 +136,43 @@ class Collector:
             known: Asked after the listing, so that nothing listed can have become needed unnoticed.
         """
         listing = await list_namespace(self._storage, self._prefix)
+        self._note(listing, known().checkpoints)
+        old_s = listing.server_s - self._graces.snapshot_s
+        inherited: list[tuple[Inherited, float]] = []
+        if _superseding(known().checkpoints, self._landed_s, old_s) is None:
+            inherited = await self._predecessors.checkpoints(listing, known(), self._graces)
+        # From here to the plan nothing awaits: what is doomed and what is needed are of one moment.
         now = known()
         self._note(listing, now.checkpoints)
-        doomed = plan(listing, now, self._landed_s, self._graces)
+        landed_s = {**{checkpoint.position: at_s for checkpoint, at_s in inherited}, **self._landed_s}
+        everyone = replace(now, checkpoints=(*(checkpoint for checkpoint, _ in inherited), *now.checkpoints))
+        # What was pinned the last time may have been forgotten as superseded meanwhile, or have come to be needed.
+        referred = {key for one in everyone.checkpoints for key in (one.manifest, *one.objects)}
+        doomed = sorted({*plan(listing, everyone, landed_s, self._graces), *(self._pinned - referred)})
+        self._pinned = {key for key in doomed if key in now.pins}
+        doomed = [key for key in doomed if key not in now.pins]
         for start in range(0, len(doomed), _DELETES_AT_ONCE):
             keys = doomed[start : start + _DELETES_AT_ONCE]
             await asyncio.gather(*(self._storage.delete(self._prefix + key) for key in keys))
-        base = _superseding(now.checkpoints, self._landed_s, listing.server_s - self._graces.snapshot_s)
+            self.deleted += len(keys)
+        base = _superseding(now.checkpoints, self._landed_s, old_s)
         if base is not None:
             self.base = base.position
             self._landed_s = {position: at_s for position, at_s in self._landed_s.items() if position >= self.base}
+        await self._abort_uploads(listing.server_s)
         return len(doomed)
+
+    async def _abort_uploads(self, server_s: float) -> None:
+        """Give up old multipart uploads, at the pace at which they can become old."""
+        grace_s = max(self._graces.snapshot_s, UPLOAD_GRACE_S)
+        if server_s - self._uploads_looked_at_s < grace_s / 2:
+            return
+        self._uploads_looked_at_s = server_s
+        try:
+            self.deleted += await self._storage.abort_uploads(self._prefix, grace_s)
+        except ParqueDBError as error:
+            # Credentials may well lack the right to list uploads; everything else is collected all the same.
+            _logger.warning("old uploads below %s could not be given up: %s", self._prefix, error)
 
     def _note(self, listing: Listing, checkpoints: Sequence[LandedCheckpoint]) -> None:
         """Remember when each checkpoint landed: its entry may be collected long before the snapshot grace ends."""
@@ -142,6 +186,11 @@ class Collector:
                 seen_s = listing.server_s
             if seen_s is not None:
                 self._landed_s.setdefault(checkpoint.position, seen_s)
+
+
+def least_needed(times_us: Sequence[int]) -> int:
+    """Return which of at least three ascending times can best be done without: not the first and not the last."""
+    return min(range(1, len(times_us) - 1), key=lambda at: times_us[at + 1] - times_us[at - 1])
 
 
 def plan(listing: Listing, known: Known, landed_s: Mapping[int, float], graces: Graces) -> list[str]:

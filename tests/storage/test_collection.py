@@ -96,6 +96,29 @@ async def test_what_landed_during_the_listing_is_judged_at_the_next_one() -> Non
     assert await collector.collect(lambda: known(unseen)) == 1
 
 
+async def test_what_was_pinned_and_then_came_to_be_needed_has_its_grace() -> None:
+    clock = ManualClock()
+    store = MemoryBackend(clock=clock)
+    await store.create("p/data/1-x", b"x")
+    for position in range(1, 20):
+        await store.create(f"p/{entry_key(position)}", b"x")
+    collector = Collector(store, "p/", GRACES)
+    first = Landed(5, 4, "manifest/9-2-a")
+    second = Landed(9, 7, "manifest/8-2-b", frozenset({"data/1-x"}))
+    third = Landed(12, 11, "manifest/7-2-c")
+    clock.advance(1000)
+
+    def now(*checkpoints: Landed, pins: tuple[str, ...] = ()) -> Known:
+        return Known(checkpoints, frozenset(range(20)), 2, pins=frozenset(pins))
+
+    assert await collector.collect(lambda: now(first, pins=("data/1-x",))) == 0
+    collector._landed_s |= {12: clock.now().timestamp()}
+    assert await collector.collect(lambda: now(first, second, third)) == 0
+    clock.advance(101)
+    assert await collector.collect(lambda: now(first, second, third)) == 1
+    assert not await store.exists("p/data/1-x")
+
+
 def test_an_owner_collects_what_it_superseded_and_its_successor_opens_from_the_rest() -> None:
     async def main() -> None:
         clock = SimClock(Process("test"))
