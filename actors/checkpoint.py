@@ -7,26 +7,29 @@ manifest, and becomes real by a checkpoint entry in the log (rule 5). One runs a
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from pyroaring import BitMap
 
 from parquedb.actors.commit_group import CheckpointRequest
-from parquedb.actors.state import Checkpoint, Frozen, NamespaceState, encode_tail
+from parquedb.actors.history_fold import HistoryFold
+from parquedb.actors.state import Checkpoint, Frozen, NamespaceState
 from parquedb.actors.writer import Writer
 from parquedb.clock import Clock
-from parquedb.errors import FencedError, ParqueDBError, StorageWriteError
+from parquedb.errors import FencedError, ParqueDBError, StorageFailedError
 from parquedb.observability.contexts import FlushContext
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
 from parquedb.settings import EngineSettings
 from parquedb.storage import data_file, deletions
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.commit import Committer, Settled
+from parquedb.storage.commit import Committer
 from parquedb.storage.data_file import Built
 from parquedb.storage.data_files import Location
+from parquedb.storage.history_source import HistorySource
 from parquedb.storage.log import Kind
 from parquedb.storage.manifest import (
     Manifest,
@@ -36,6 +39,7 @@ from parquedb.storage.manifest import (
     manifest_key,
     object_key,
 )
+from parquedb.storage.moved import LEFT_OUT, Moved
 
 T = TypeVar("T")
 Run = Callable[[Callable[[], T]], Awaitable[T]]
@@ -46,6 +50,15 @@ _TAILS_MAX: Final = 64
 """Segments in a manifest; more of them make opening slow, so the next checkpoint becomes a flush."""
 
 _logger = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Files that merged ones shall replace, and who waits for it."""
+
+    moved: Moved
+    built: Sequence[Built]
+    landed: "asyncio.Future[None]"
 
 
 class Checkpointer:
@@ -82,17 +95,26 @@ class Checkpointer:
         self._hooks = hooks
         self._run = run
         self._committer = Committer(storage, clock, rng)
+        self._history = HistoryFold(
+            state, HistorySource(storage, state.prefix, state.files), name=self._name, create=self._create, run=run
+        )
         self._due = asyncio.Event()
         self._asked: list[asyncio.Future[None]] = []
         self._served: list[asyncio.Future[None]] = []
+        self._swap: Swap | None = None
         self._dirty_since_s: float | None = None
         self.checkpoints = 0
         self.flushes = 0
         self.last_error: ParqueDBError | None = None
 
+    @property
+    def unflushed_s(self) -> float:
+        """Age of the oldest write that no flush has taken up yet, in seconds; 0 when there is none."""
+        return 0.0 if self._dirty_since_s is None else self._clock.boot_s() - self._dirty_since_s
+
     def progressed(self) -> None:
         """Look whether something is due; called after every landed entry."""
-        if self._dirty_since_s is None and len(self._state.active):
+        if self._dirty_since_s is None and self._dirty():
             self._dirty_since_s = self._clock.boot_s()
         if self._reason() is not None:
             self._due.set()
@@ -103,12 +125,27 @@ class Checkpointer:
         Raises:
             ParqueDBError: it failed; the flush is tried again in the background, the documents stay in the log.
         """
-        if not len(self._state.active) and self._state.frozen is None:
+        if not self._dirty() and self._state.frozen is None:
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asked.append(done)
         self._due.set()
         await done
+
+    async def swap(self, moved: Moved, built: Sequence[Built]) -> None:
+        """Put merged files in the place of their sources; one at a time.
+
+        Args:
+            moved: Where the rows went. Rows it leaves out were dead, or superseded in the log, before this call.
+            built: The new files, stored already.
+
+        Raises:
+            ParqueDBError: the engine is over; whether the swap landed is for the next owner to see.
+        """
+        landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._swap = Swap(moved, built, landed)
+        self._due.set()
+        await landed
 
     async def run(self) -> None:
         """Work until cancelled; a failure is logged and tried again with backoff."""
@@ -120,14 +157,15 @@ class Checkpointer:
                 if reason is None:
                     await self._wait()
                     continue
-                if reason != "log":
+                flush = reason not in {"log", "swap"}
+                if flush:
                     self._served, self._asked = self._asked, []
-                frame = self._state.freeze(flush=reason != "log")
-                if reason != "log":
+                frame = self._state.freeze(flush=flush)
+                if flush:
                     self._dirty_since_s = None
             try:
                 await self._fold(frame, reason or "log")
-            except FencedError as error:
+            except (FencedError, StorageFailedError) as error:
                 self.stop(error)
                 raise
             except ParqueDBError as error:
@@ -139,12 +177,16 @@ class Checkpointer:
                 delay_s = min(2 * delay_s, _RETRY_MAX_S)
                 continue
             frame, delay_s, self.last_error = None, _RETRY_FIRST_S, None
+            if not self._dirty():
+                self._dirty_since_s = None
             self._serve(None)
 
     def stop(self, error: ParqueDBError) -> None:
         """Tell whoever waits for a flush that none will come."""
         self._served, self._asked = self._served + self._asked, []
         self._serve(error)
+        if self._swap is not None and not self._swap.landed.done():
+            self._swap.landed.set_exception(error)
 
     def _serve(self, error: ParqueDBError | None) -> None:
         """Answer those who asked for the flush under way."""
@@ -165,9 +207,9 @@ class Checkpointer:
             return
 
     def _reason(self) -> str | None:
-        """Why a flush is due (`request`, `rows`, `bytes`, `age`, `segments`), or `log` for a mere checkpoint."""
+        """Why a flush is due (`request`, `rows`, `bytes`, `age`, `segments`); `swap` or `log` for a mere checkpoint."""
         state, settings = self._state, self._settings
-        if not len(state.active) and self._asked:
+        if self._asked and not self._dirty():
             asked, self._asked = self._asked, []
             _settle(asked, None)
         since_s = self._dirty_since_s
@@ -175,36 +217,46 @@ class Checkpointer:
         folded = state.base.through if state.base is not None else 0
         long = state.tail - folded >= settings.checkpoint_entries_max
         due = {
+            "swap": self._swap is not None,
             "request": bool(self._asked),
             "rows": len(state.active) >= settings.flush_rows,
             "bytes": state.active.bytes >= settings.flush_bytes,
-            "age": aged and bool(len(state.active)),
+            "age": aged and self._dirty(),
             "segments": len(state.tails) >= _TAILS_MAX and bool(len(state.active)),
             "log": long or state.recent_bytes >= settings.checkpoint_bytes_max,
         }
         return next((reason for reason, is_due in due.items() if is_due), None)
 
+    def _dirty(self) -> bool:
+        """Whether a flush would do anything: documents in memory, or files that no manifest lists yet."""
+        return bool(len(self._state.active)) or any(entry.kind == Kind.BULK for entry in self._state.recent)
+
     async def _fold(self, frame: Frozen, reason: str) -> None:
         started_s = perf_counter()
         state = self._state
-        registry, dead, files = state.registry, state.dead, [file.to_wire() for file in state.files.files]
-        tails = state.tails
+        registry, dead = state.registry, state.dead
+        # Files that were loaded in bulk since the freeze belong to the next manifest.
+        files = [file.to_wire() for file in state.files.files if file.seq_first < frame.next_seq]
+        swap = self._swap if reason == "swap" else None
+        if swap is not None:
+            files = [wire for wire in files if wire["key"] not in swap.moved.ranks]
+            files += [one.file.to_wire() for one in swap.built]
+            dead = swap.moved.dead(dead)
         built: Built | None = None
         ids: list[str] = []
         if frame.memtable is not None:
             await state.resolve(frame.memtable)
             dead = _displaced(frame, dead)
-            rows = [(row.document, row.seq) for row in frame.memtable.rows.values() if row.document is not None]
-            if rows:
+            memtable = frame.memtable
+            ids = sorted(id_ for id_, row in memtable.rows.items() if row.exists)
+            if ids:
                 key = self._name("data", ".parquet")
-                built = await self._run(lambda: data_file.build(key, rows, registry))
+                built = await self._run(lambda: data_file.build(key, memtable.versions(), registry))
                 registry = built.registry
-                ids = sorted(id_ for id_, row in frame.memtable.rows.items() if row.document is not None)
                 await self._create(key, built.data)
                 files.append(built.file.to_wire())
-            tails = ()
-        else:
-            tails = await self._tail(frame, tails)
+        merged = {} if swap is None else {key: (ranks == LEFT_OUT).any() for key, ranks in swap.moved.ranks.items()}
+        tails, history = await self._history.fold(frame, merged)
         id_segments = await self._request_ids(frame)
         manifest = Manifest(
             namespace=state.namespace,
@@ -221,6 +273,9 @@ class Checkpointer:
             tails=tails,
             sessions=frame.sessions,
             request_ids=id_segments,
+            past=state.past,
+            schemas=frame.schemas,
+            history=history,
             leases={"read_lease_s": self._settings.read_lease_s, "log_grace_s": self._settings.log_grace_s},
         )
         name = manifest_key(frame.through, state.epoch, self._token())
@@ -235,21 +290,16 @@ class Checkpointer:
                 state.files.add(built.file, built)
             locations = {id_: Location(built.file.key, row) for row, id_ in enumerate(ids)} if built else {}
             state.flushed(locations, dead, registry)
-        objects = {segment.key for segment in (*tails, *id_segments)} | {wire["key"] for wire in files}
-        state.id_segments = id_segments
-        state.folded(frame, Checkpoint(position, frame.through, name, frozenset(objects)), tails)
+        if swap is not None:
+            state.replaced(swap.moved, swap.built, dead)
+            self._swap = None
+            if not swap.landed.done():
+                swap.landed.set_result(None)
+        state.id_segments, state.history = id_segments, history
+        checkpoint = Checkpoint(position, frame.through, name, manifest.objects, frame.log_time_us)
+        state.folded(frame, checkpoint, tails)
         self._writer.wake()  # It holds writes back while too much is unfolded.
         self._announce(frame, built, reason, perf_counter() - started_s)
-
-    async def _tail(self, frame: Frozen, tails: tuple[Segment, ...]) -> tuple[Segment, ...]:
-        """Store the writes that the manifest folds; return the segments with them."""
-        writes = [entry for entry in frame.recent if entry.kind == Kind.WRITE]
-        if not writes:
-            return tails
-        data = encode_tail(writes)
-        key = self._name("tail")
-        await self._create(key, data)
-        return (*tails, Segment(key, checksum(data), frame.log_time_us, len(writes)))
 
     async def _request_ids(self, frame: Frozen) -> tuple[Segment, ...]:
         """Store callers' ids recorded since the last manifest; return the segments that still matter."""
@@ -263,14 +313,7 @@ class Checkpointer:
         return (*kept, Segment(key, checksum(data), newest_us, count))
 
     async def _create(self, key: str, data: bytes) -> None:
-        """Store an object under a name that nobody else uses.
-
-        Raises:
-            ParqueDBError: it is certain that it was not stored.
-        """
-        settlement = await self._committer.settle(self._state.prefix + key, data)
-        if settlement.how is not Settled.LANDED:
-            raise StorageWriteError(f"somebody else's object is at the fresh name {key}", key=key)
+        await self._committer.store(self._state.prefix + key, data)
 
     def _announce(self, frame: Frozen, built: Built | None, reason: str, duration_s: float) -> None:
         self.checkpoints += 1

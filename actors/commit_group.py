@@ -1,13 +1,17 @@
-"""What the writer commits in one entry: a group of writes decided together, or a checkpoint."""
+"""What the writer commits in one entry: a group of writes decided together, a bulk load, or a checkpoint."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from parquedb.actors.calls import Write
-from parquedb.actors.evaluate import Draft
+from parquedb.actors.draft import Draft
 from parquedb.actors.operations import Outcome
 from parquedb.actors.sessions import Receipt
-from parquedb.storage.events import RequestRecord, Run
+from parquedb.errors import ParqueDBError
+from parquedb.storage.bulk import Bulk
+from parquedb.storage.events import RequestRecord
+from parquedb.storage.log import LogEntry
 
 
 class NotLoaded(Exception):  # noqa: N818 - control flow between the draft and the writer
@@ -22,7 +26,6 @@ class Group:
     writes: list[Write] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     records: list[tuple[RequestRecord, Receipt]] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
     size: int = 0
 
 
@@ -34,3 +37,24 @@ class CheckpointRequest:
     checksum: int
     through: int
     landed: "asyncio.Future[int]"
+
+
+@dataclass(slots=True)
+class BulkRequest:
+    """Files that wait to be made part of the namespace.
+
+    Attributes:
+        decide: Called when nothing else is being decided; returns what to commit, None to be asked again later, or
+            raises the refusal. Never waits.
+        landed: Gets the entry; None when `decide` returned None.
+        committing: Whether the entry is on its way.
+    """
+
+    decide: Callable[[], Bulk | None]
+    landed: "asyncio.Future[LogEntry | None]"
+    committing: bool = False
+
+    def fail(self, error: ParqueDBError) -> None:
+        """Say that there will be no entry, or that nobody knows."""
+        if not self.landed.done():
+            self.landed.set_exception(error)

@@ -14,16 +14,24 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from time import perf_counter
 from typing import Any, Final, Literal
 
+from parquedb.actors import examination
+from parquedb.actors.bulk import BulkLoads
 from parquedb.actors.calls import Call, Write
 from parquedb.actors.checkpoint import Checkpointer
+from parquedb.actors.compaction import Compactor
+from parquedb.actors.document_cache import DocumentCache
 from parquedb.actors.evaluate import Rules
 from parquedb.actors.intake import Intake
 from parquedb.actors.lease import Lease
+from parquedb.actors.loading import load_for
+from parquedb.actors.many import Many
 from parquedb.actors.operations import Operation, Outcome
+from parquedb.actors.past_reads import PastReader
 from parquedb.actors.reads import Reader
 from parquedb.actors.request_ids import RequestIds
 from parquedb.actors.sessions import Sessions
 from parquedb.actors.state import NamespaceState
+from parquedb.actors.statistics import statistics
 from parquedb.actors.write_queue import WriteQueue
 from parquedb.actors.writer import Writer
 from parquedb.clock import Clock
@@ -97,6 +105,7 @@ class NamespaceEngine:
             files,
             Sessions(settings.session_window, settings.sessions_max, int(settings.session_idle_s * _US)),
             RequestIds(settings.request_ids_max, int(settings.request_id_window_s * _US)),
+            DocumentCache(settings.document_cache_bytes_max),
         )
         settled = asyncio.Event()
         settled.set()
@@ -127,9 +136,24 @@ class NamespaceEngine:
         self._checkpointer = Checkpointer(
             self._data, self._writer, storage, settings, clock=clock, rng=rng, hooks=hooks, run=self._run
         )
+        self._compactor = Compactor(
+            self._data, self._checkpointer, storage, settings, clock=clock, rng=rng, hooks=hooks
+        )
         rules = Rules(namespace, settings.document_bytes_max, settings.depth_max)
         self._intake = Intake(rules, self._writer, self._queue, self._data.sessions, settings.request_timeout_s)
-        self._reader = Reader(self._data, self._lease, self._run)
+        self._past = PastReader(
+            self._data, storage, settings, lease=self._lease, settled=settled, clock=clock, rng=rng, run=self._run
+        )
+        self._reader = Reader(self._data, self._lease, settings.query_memory_max, self._past)
+        self._many = Many(
+            rules, self._data, self._reader, settings, writer=self._writer, queue=self._queue, lease=self._lease
+        )
+        self._loads = BulkLoads(
+            *(self._data, self._writer, self._checkpointer, self._lease, storage, settings),
+            clock=clock,
+            rng=rng,
+            spawn=self._spawn,
+        )
         self._collector = Collector(storage, prefix, Graces(settings.log_grace_s, settings.snapshot_grace_s))
 
     @property
@@ -141,6 +165,11 @@ class NamespaceEngine:
     def tail(self) -> int:
         """Position of the last committed log entry."""
         return self._data.tail
+
+    @property
+    def fills_in(self) -> bool:
+        """Whether a schema may have put more into documents than their callers gave."""
+        return self._data.schemas.fills_in
 
     @property
     def put_s(self) -> float:
@@ -176,6 +205,7 @@ class NamespaceEngine:
         self.state = "open"
         self._spawn(self._writer.run())
         self._spawn(self._checkpointer.run())
+        self._spawn(self._compactor.run())
         self._spawn(self._collect())
         self._checkpointer.progressed()
         if self._hooks.active:
@@ -223,6 +253,8 @@ class NamespaceEngine:
         over = self._over or FencedError(namespace=self.namespace, epoch=self._data.epoch)
         self._lease.revoke(over)
         self._checkpointer.stop(over)
+        self._compactor.stop(over)
+        self._past.stop()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         # An empty context: otherwise everything these tasks ever store would hang under the span that opened us.
@@ -243,6 +275,7 @@ class NamespaceEngine:
 
     def _progressed(self) -> None:
         self._checkpointer.progressed()
+        self._past.history.progressed()
 
     # -- operations
 
@@ -257,27 +290,33 @@ class NamespaceEngine:
         if not self._hooks.active:
             return await self._execute(operations)
         parents = tuple(op.traceparent for op in operations if op.traceparent is not None)
+        count = sum(operation.count for operation in operations)
         context = MutationContext(
             operation="execute",
             namespace=self.namespace,
-            batch_size=len(operations),
+            batch_size=count,
             side="actor",
             traceparent=parents[0] if parents else None,
             traceparents=parents,
         )
         watched = self._hooks.start("mutation", context)
         outcomes = await self._execute(operations, current_traceparent())
-        refused = sum(outcome.error is not None for outcome in outcomes)
-        watched.end(MutationResult(duration_s=watched.elapsed_s(), rows=len(outcomes) - refused, errors=refused))
+        refused = sum(op.count for op, outcome in zip(operations, outcomes, strict=True) if outcome.error is not None)
+        watched.end(MutationResult(duration_s=watched.elapsed_s(), rows=count - refused, errors=refused))
         return outcomes
 
     async def _execute(self, operations: Sequence[Operation], traceparent: str | None = None) -> list[Outcome]:
+        if any(map(examination.is_due, operations)):
+            operations = await examination.examined(operations, self._reader, self._settings.request_timeout_s)
         call = Call(len(operations))
-        reads = self._intake.take(call, operations, traceparent)
+        reads = self._reader.at_once(call, self._intake.take(call, operations, traceparent))
         if reads:
             # Together, so that a slow read does not keep a write from its deadline.
-            outcomes, _ = await asyncio.gather(
-                call.wait(self._overdue), self._reader.answer(call, reads, self._settings.request_timeout_s)
+            outcomes, *_ = await asyncio.gather(
+                call.wait(self._overdue),
+                self._reader.answer(call, reads, self._settings.request_timeout_s),
+                self._many.answer(call, reads, self._overdue, traceparent),
+                self._loads.answer(call, reads),
             )
         else:
             # No tasks: they would cost a lone write three turns of the loop.
@@ -291,27 +330,11 @@ class NamespaceEngine:
         late = DeadlineError("the write was still waiting at its deadline; it was taken back and is not applied")
         return self._queue.overdue(write, Outcome(error=late))
 
-    async def _fetch(self, writes: Sequence[Write]) -> None:
-        """Load the documents that writes look at; a write whose documents can't be loaded is refused."""
-        ids = list({id_ for write in writes for id_ in write.prepared.ids if not self._data.in_memory(id_)[0]})
-        try:
-            loaded = await self._data.files.fetch(ids)
-        except ParqueDBError as error:
-            if len(writes) > 1:
-                # One damaged file must not refuse writes that have nothing to do with it.
-                for write in writes:
-                    await self._fetch([write])
-                return
-            self._queue.finish(writes[0], Outcome(error=await self._lease.explain(error)))
-            return
-        for write in writes:
-            write.loaded = {id_: loaded[id_] for id_ in write.prepared.ids if id_ in loaded}
-
     def _load(self, writes: list[Write]) -> None:
         """Fetch for writes that the writer could not decide yet, then have them decided."""
 
         async def work() -> None:
-            await self._fetch(writes)
+            await load_for(writes, self._data, self._queue, self._lease)
             self._writer.loaded()
 
         self._spawn(work())
@@ -325,21 +348,35 @@ class NamespaceEngine:
         self._must_be_open()
         await self._checkpointer.flush()
 
+    async def compact(self) -> dict[str, int]:
+        """Flush, then merge data files until there is nothing left worth it; return what was done as counts.
+
+        Raises:
+            ParqueDBError: it failed; nothing is lost and nothing half done.
+        """
+        self._must_be_open()
+        return (await self._compactor.compact()).to_wire()
+
     async def collect(self) -> int:
         """Delete objects that nothing needs any more; return how many."""
         self._must_be_open()
         data = self._data
-        deleted = await self._collector.collect(
-            lambda: Known(tuple(data.checkpoints), frozenset(data.fences), data.epoch)
-        )
-        data.checkpoints = [
-            checkpoint for checkpoint in data.checkpoints if checkpoint.position >= self._collector.base
-        ]
+
+        def known() -> Known:
+            needed = {file.key for file in data.files.files} | data.files.in_use() | self._past.pins.keys()
+            return Known(tuple(data.checkpoints), frozenset(data.fences), data.epoch, data.inherited, frozenset(needed))
+
+        deleted = await self._collector.collect(known)
+        data.checkpoints = [one for one in data.checkpoints if one.position >= self._collector.base]
         return deleted
 
     async def _collect(self) -> None:
+        # At some time in the first interval: where all owners are short-lived, some of them collect nevertheless.
+        # Not before those who hold snapshots had the time to say so to the new owner.
+        delay_s = self._past.pins.lease_s + self._rng.uniform(0, self._settings.collect_interval_s)
         while True:
-            await self._clock.sleep(self._settings.collect_interval_s)
+            await self._clock.sleep(delay_s)
+            delay_s = self._settings.collect_interval_s
             try:
                 await self.collect()
             except ParqueDBError as error:
@@ -351,28 +388,12 @@ class NamespaceEngine:
 
     def stats(self) -> dict[str, Any]:
         """Return counts and positions as plain data, without I/O."""
-        data, writer = self._data, self._writer
         return {
             "namespace": self.namespace,
             "state": self.state,
-            "epoch": data.epoch,
-            "tail": data.tail,
-            "seq": data.next_seq - 1,
-            "checkpoint_through": data.base.through if data.base else 0,
-            "unfolded_entries": len(data.recent),
-            "unfolded_bytes": data.recent_bytes,
-            "memtable_rows": len(data.active) + (len(data.frozen) if data.frozen else 0),
-            "memtable_bytes": data.active.bytes + (data.frozen.bytes if data.frozen else 0),
-            "files": len(data.files.files),
-            "file_rows": sum(file.rows for file in data.files.files),
-            "file_bytes": sum(file.bytes for file in data.files.files),
-            "dead_rows": sum(len(dead) for dead in data.files.live_dead.values()),
+            **statistics(self._data, self._checkpointer, self._compactor, self._collector),
             "queued_ops": self._queue.ops,
             "queued_bytes": self._queue.bytes,
-            "unresolved": writer.unresolved,
-            "commits": writer.commits,
-            "checkpoints": self._checkpointer.checkpoints,
-            "flushes": self._checkpointer.flushes,
-            "sessions": len(data.sessions),
-            "last_error": str(self._checkpointer.last_error) if self._checkpointer.last_error else None,
+            "unresolved": self._writer.unresolved,
+            "commits": self._writer.commits,
         }

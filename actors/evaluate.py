@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from parquedb.actors.operations import WRITES, Operation
+from parquedb.actors.draft import Document, Draft
+from parquedb.actors.operations import MANAGED, Operation
+from parquedb.actors.schemas import REGISTER_BYTES, prepared_register
 from parquedb.documents.updates import compile_update
-from parquedb.documents.values import MANAGED_FIELDS, normalize_sized
+from parquedb.documents.values import normalize_sized
 from parquedb.errors import (
     AlreadyExistsError,
     EntityNotFoundError,
@@ -24,11 +26,9 @@ from parquedb.errors import (
     ValidationError,
     VersionConflictError,
 )
-from parquedb.storage.events import Action, Event
+from parquedb.storage.events import Action
 from parquedb.storage.keys import check_id, split_id
 
-Document = dict[str, Any]
-MANAGED: Final = frozenset(MANAGED_FIELDS)
 BASE_BYTES: Final = 100
 """What an operation costs in the queue beside its document."""
 
@@ -48,44 +48,6 @@ class Rules:
     namespace: str
     document_bytes_max: int
     depth_max: int
-
-
-class Draft:
-    """The state that a group of writes is building: committed documents below, the group's changes above.
-
-    Args:
-        committed: Returns the committed document of a bare id, None if there is none; may raise to say that it must be
-            loaded first.
-        now: The log time of the group.
-        new_id: Makes ids for documents that come without one.
-    """
-
-    def __init__(self, committed: Callable[[str], Document | None], now: datetime, new_id: Callable[[], str]) -> None:
-        self._committed = committed
-        self._overlay: dict[str, Document | None] = {}
-        self.now = now
-        self.new_id = new_id
-        self.events: list[Event] = []
-
-    def current(self, id_: str) -> Document | None:
-        """Return the newest state of a document."""
-        if id_ in self._overlay:
-            return self._overlay[id_]
-        return self._committed(id_)
-
-    def add(self, action: Action, id_: str, document: Document | None) -> None:
-        """Make one change."""
-        self.events.append(Event(action.value, id_, document))
-        self._overlay[id_] = document
-
-    def branch(self) -> "Draft":
-        """Return a draft on top of this one, to be merged whole or thrown away."""
-        return Draft(self.current, self.now, self.new_id)
-
-    def merge(self, branch: "Draft") -> None:
-        """Take over everything a branch changed."""
-        self.events.extend(branch.events)
-        self._overlay.update(branch._overlay)
 
 
 @dataclass(slots=True)
@@ -113,8 +75,8 @@ def prepare(operation: Operation, rules: Rules) -> Prepared:
         InvalidUpdateError: the update operators are not understood.
         InvalidInputError: not a write.
     """
-    if operation.kind not in WRITES:
-        raise InvalidInputError(f"{operation.kind!r} is not a write; expected one of {', '.join(sorted(WRITES))}")
+    if operation.kind not in _PREPARE:
+        raise InvalidInputError(f"{operation.kind!r} is not a write; expected one of {', '.join(sorted(_PREPARE))}")
     return _PREPARE[operation.kind](operation, rules)
 
 
@@ -131,7 +93,7 @@ def _create(operation: Operation, rules: Rules) -> Prepared:
 
     def run(draft: Draft) -> Document:
         # A fresh id is nobody's. It must not be looked up: no load would ever bring in an id that each try makes anew.
-        chosen = id_ or draft.new_id()
+        chosen = id_ or draft.new_ids(1)[0]
         if id_ is not None and draft.current(id_) is not None:
             raise AlreadyExistsError(id=chosen, namespace=rules.namespace)
         document = _born(chosen, data, rules, draft.now, by)
@@ -189,15 +151,12 @@ def _update(operation: Operation, rules: Rules) -> Prepared:
         if found is None and upsert and options.get("expected_version") is None:
             if draft.current(id_) is not None:
                 raise AlreadyExistsError(f"{rules.namespace}/{id_} is deleted; restore it first", id=id_)
-            made, _ = _document(update.apply({}), rules)
+            made, _ = _document(update.apply({}, now=draft.now, inserting=True), rules)
             document = _born(id_, made, rules, draft.now, by)
             draft.add(Action.CREATE, id_, document)
             return None if before else document
         found = _present(found, id_, options, rules)
-        changed = update.apply(found)
-        _document({name: value for name, value in changed.items() if name not in MANAGED}, rules)
-        document = _stepped(changed, found, draft.now, by)
-        draft.add(Action.UPDATE, id_, document)
+        document = step(draft, id_, found, update.apply(found, now=draft.now), rules, by)
         return found if before else document
 
     return Prepared("update", (id_,), len(repr(operation.body)) + BASE_BYTES, run)
@@ -237,17 +196,7 @@ def _delete(operation: Operation, rules: Rules) -> Prepared:
         found = draft.current(id_)
         seen = found if hard or found is None or "deletedAt" not in found else None
         _check_version(seen, id_, options, rules)
-        if seen is None:
-            return 0
-        if hard:
-            draft.add(Action.REMOVE, id_, None)
-        else:
-            document = _stepped(dict(seen), seen, draft.now, by)
-            document["deletedAt"] = draft.now
-            if by is not None:
-                document["deletedBy"] = by
-            draft.add(Action.DELETE, id_, document)
-        return 1
+        return delete(draft, id_, seen, hard=hard, by=by)
 
     return Prepared("delete", (id_,), BASE_BYTES, run)
 
@@ -291,6 +240,10 @@ def _batch(operation: Operation, rules: Rules) -> Prepared:
     return Prepared("batch", ids, sum(step.size for step in steps) + BASE_BYTES, run)
 
 
+def _register(operation: Operation, _rules: Rules) -> Prepared:
+    return Prepared("register", (), REGISTER_BYTES, prepared_register(operation))
+
+
 _PREPARE: Final[Mapping[str, Callable[[Operation, Rules], Prepared]]] = {
     "create": _create,
     "create_many": _create_many,
@@ -299,7 +252,37 @@ _PREPARE: Final[Mapping[str, Callable[[Operation, Rules], Prepared]]] = {
     "delete": _delete,
     "restore": _restore,
     "batch": _batch,
+    "register": _register,
 }
+
+
+def step(  # noqa: PLR0913, PLR0917 - a change is all of this
+    draft: Draft, id_: str, found: Document, changed: Document, rules: Rules, by: str | None
+) -> Document:
+    """Make an update's result the next version of a document, and return that.
+
+    Raises:
+        ValidationError: it is larger or deeper than allowed, or not what the schema asks for.
+    """
+    _document({name: value for name, value in changed.items() if name not in MANAGED}, rules)
+    document = _stepped(changed, found, draft.now, by)
+    draft.add(Action.UPDATE, id_, document)
+    return document
+
+
+def delete(draft: Draft, id_: str, seen: Document | None, *, hard: bool, by: str | None) -> int:
+    """Delete a document as it was seen; return how many that were."""
+    if seen is None:
+        return 0
+    if hard:
+        draft.add(Action.REMOVE, id_, None)
+    else:
+        document = _stepped(dict(seen), seen, draft.now, by)
+        document["deletedAt"] = draft.now
+        if by is not None:
+            document["deletedBy"] = by
+        draft.add(Action.DELETE, id_, document)
+    return 1
 
 
 def _document(data: Any, rules: Rules, size: int = 0) -> tuple[Document, int]:

@@ -21,8 +21,10 @@ import ray
 from ray import cloudpickle
 
 from parquedb.actors import arguments
+from parquedb.actors.document_methods import DocumentMethods
 from parquedb.actors.engine import NamespaceEngine
-from parquedb.actors.operations import Operation, Outcome, decode_operations, encode_outcomes
+from parquedb.actors.operations import MANY, Operation, Outcome
+from parquedb.actors.packing import decode_operations, encode_outcomes
 from parquedb.clock import SystemClock
 from parquedb.errors import (
     ParqueDBError,
@@ -32,7 +34,7 @@ from parquedb.observability.export import process_telemetry
 from parquedb.observability.hooks import HookRegistry, load_hooks
 from parquedb.settings import Settings
 from parquedb.storage.data_file import warm_up
-from parquedb.storage.layers import wrap_backend
+from parquedb.storage.layers import ObservedBackend, wrap_backend
 from parquedb.storage.open import open_backend
 
 CONCURRENT_CALLS_MAX = 10_000
@@ -47,7 +49,7 @@ _IDLE_CHECK_S = 1.0
 _OPENING, _CLOSING = "opening", "closing"
 
 
-class NamespaceActor:
+class NamespaceActor(DocumentMethods):
     """Serve one namespace. Every method is one message; writes answer when they are durable.
 
     The methods named like the client's take the same arguments and raise the same errors, so that any Ray code may
@@ -86,9 +88,7 @@ class NamespaceActor:
         telemetry = process_telemetry()
         if telemetry is not None:
             self._hooks.register_hook(telemetry.hook)
-        self._storage = wrap_backend(
-            open_backend(settings), settings.storage, clock=self._clock, hooks=self._hooks, rng=self._random
-        )
+        self._storage = self._open_storage()
         self._engine: NamespaceEngine | None = None
         self._change: asyncio.Task[None] | None = None
         self._idle_watch: asyncio.Task[None] | None = None
@@ -100,7 +100,10 @@ class NamespaceActor:
         """Execute the encoded operations of a client and return their encoded outcomes, in the same order."""
         operations = decode_operations(payload)
         outcomes = await self._execute(operations)
-        return encode_outcomes(operations, outcomes, self._engine.put_s if self._engine is not None else 0.0)
+        engine = self._engine
+        if engine is None:
+            return encode_outcomes(operations, outcomes, 0.0)
+        return encode_outcomes(operations, outcomes, engine.put_s, echoes=not engine.fills_in)
 
     async def execute(self, operations: Sequence[Mapping[str, Any] | Operation]) -> list[dict[str, Any]]:
         """Execute several operations in dict form, each for itself; a read sees the writes in front of it.
@@ -118,54 +121,14 @@ class NamespaceActor:
             arguments.parse(self._namespace, item, at=f"operations[{index}]") for index, item in enumerate(operations)
         ]
         outcomes: list[Outcome] = []
-        for _, alike in itertools.groupby(parsed, key=lambda operation: operation.is_write):
-            outcomes += await self._execute(list(alike))
+        for _, alike in itertools.groupby(enumerate(parsed), key=_together):
+            outcomes += await self._execute([operation for _, operation in alike])
         return [
             {"ok": False, "error": each.error.to_json()}
             if each.error is not None
             else {"ok": True, "value": each.value, "seq": each.seq}
             for each in outcomes
         ]
-
-    async def create(self, data: Mapping[str, Any], **options: Any) -> Any:
-        """Create a document; see `Collection.create`."""
-        return await self._one(arguments.create(self._namespace, data, **options))
-
-    async def create_many(self, docs: Sequence[Mapping[str, Any]], **options: Any) -> Any:
-        """Create many documents in one commit group; see `Collection.create_many`."""
-        return await self._one(arguments.create_many(self._namespace, docs, **options))
-
-    async def get(self, id: str, **options: Any) -> Any:  # noqa: A002 - the public name of the argument
-        """Return a document or None; see `Collection.get`."""
-        return await self._one(arguments.get(self._namespace, id, **options))
-
-    async def find(self, filter: Mapping[str, Any] | None = None, **options: Any) -> Any:  # noqa: A002 - public name
-        """Return `{"items": [...], "next_cursor": ...}`; see `Collection.find`."""
-        return await self._one(arguments.find(self._namespace, filter, **options))
-
-    async def count(self, filter: Mapping[str, Any] | None = None, **options: Any) -> Any:  # noqa: A002 - public name
-        """Count documents; see `Collection.count`."""
-        return await self._one(arguments.count(self._namespace, filter, **options))
-
-    async def update(self, id: str, ops: Mapping[str, Any], **options: Any) -> Any:  # noqa: A002 - public name
-        """Update a document; see `Collection.update`."""
-        return await self._one(arguments.update(self._namespace, id, ops, **options))
-
-    async def replace(self, id: str, data: Mapping[str, Any], **options: Any) -> Any:  # noqa: A002 - public name
-        """Replace a document; see `Collection.replace`."""
-        return await self._one(arguments.replace(self._namespace, id, data, **options))
-
-    async def delete(self, id: str, **options: Any) -> Any:  # noqa: A002 - the public name of the argument
-        """Delete a document; see `Collection.delete`."""
-        return await self._one(arguments.delete(self._namespace, id, **options))
-
-    async def restore(self, id: str, **options: Any) -> Any:  # noqa: A002 - the public name of the argument
-        """Bring a soft-deleted document back; see `Collection.restore`."""
-        return await self._one(arguments.restore(self._namespace, id, **options))
-
-    async def batch(self, operations: Sequence[Mapping[str, Any]], **options: Any) -> Any:
-        """Execute several writes, all or nothing; see `Collection.batch`."""
-        return await self._one(arguments.batch(self._namespace, operations, **options))
 
     async def activate(self) -> dict[str, Any]:
         """Become the owner of the namespace, also after having been fenced.
@@ -187,6 +150,14 @@ class NamespaceActor:
         self._calls += 1
         try:
             await (await self._ready()).flush()
+        finally:
+            self._done()
+
+    async def compact(self) -> dict[str, int]:
+        """Merge data files; see `Collection.compact`."""
+        self._calls += 1
+        try:
+            return await (await self._ready()).compact()
         finally:
             self._done()
 
@@ -224,6 +195,12 @@ class NamespaceActor:
             # Whatever goes wrong: the process ends, and the next owner copes with one that vanished.
             with contextlib.suppress(Exception):
                 asyncio.run_coroutine_threadsafe(self.close(), loop).result(SHUTDOWN_S)
+
+    def _open_storage(self) -> ObservedBackend:
+        settings = self._settings
+        return wrap_backend(
+            open_backend(settings), settings.storage, clock=self._clock, hooks=self._hooks, rng=self._random
+        )
 
     def _circuits(self) -> list[Any]:
         return [self._storage.read_circuit, self._storage.write_circuit]
@@ -290,6 +267,9 @@ class NamespaceActor:
         self._loop = asyncio.get_running_loop()
         if self._engine is not None:
             self._engine.abandon()
+            # It did not end well: a disk that lost a write takes no more from the handle that met it.
+            old, self._storage = self._storage, self._open_storage()
+            await old.close()
         self._engine = engine = NamespaceEngine(
             self._namespace,
             self._storage,
@@ -325,6 +305,12 @@ class NamespaceActor:
                 await self._changing(self._close_engine(), _CLOSING)
                 return
             await self._clock.sleep(left_s if left_s > 0 else _IDLE_CHECK_S)
+
+
+def _together(numbered: tuple[int, Operation]) -> tuple[bool, int | None]:
+    """Return what is the same for operations that go to the engine at once; a write by filter goes alone."""
+    number, operation = numbered
+    return operation.is_write, number if operation.kind in MANY else None
 
 
 # Ray's type hints for `remote` know the options of tasks only.

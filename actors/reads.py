@@ -5,25 +5,33 @@ fetch are of immutable files, so fetching them later changes nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from parquedb.actors.calls import Call
 from parquedb.actors.lease import Lease
-from parquedb.actors.operations import Operation, Outcome
+from parquedb.actors.operations import GETS, PAST, PREPARED_APART, Operation, Outcome
+from parquedb.actors.past_reads import PastReader
+from parquedb.actors.queries import prepare
 from parquedb.actors.state import NamespaceState
-from parquedb.documents.filters import compile_filter
-from parquedb.errors import CorruptionError, ParqueDBError, ValidationError
+from parquedb.documents.codec import encode
+from parquedb.documents.projection import parse_projection
+from parquedb.errors import CorruptionError, ParqueDBError, QueryTimeoutError
 from parquedb.errors import TimeoutError as DeadlineError
-from parquedb.storage import scan
+from parquedb.schemas import registered
 from parquedb.storage.data_files import IndexNotLoaded
+from parquedb.storage.keys import check_id
 from parquedb.storage.scan_plan import ScanSnapshot
-from parquedb.storage.select import select_fields
 
 T = TypeVar("T")
 Document = dict[str, Any]
-LIMIT_DEFAULT: Final = 100
-LIMIT_MAX: Final = 10_000
+
+_BY_ID = frozenset({"get", "exists"})
+_ANSWER_SHARE = 0.05
+"""Part of a query's time that is left for its answer's way: a caller who waits no longer would not see why."""
+_INLINE_ROWS: Final = 256
 
 
 class Reader:
@@ -32,13 +40,15 @@ class Reader:
     Args:
         state: The committed state.
         lease: Confirmed before each answer.
-        run: Runs CPU work off the event loop.
+        memory_max: Bytes that one query may hold, estimated.
+        past: Answers reads that look beyond the present.
     """
 
-    def __init__(self, state: NamespaceState, lease: Lease, run: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
+    def __init__(self, state: NamespaceState, lease: Lease, memory_max: int, past: PastReader) -> None:
         self._state = state
         self._lease = lease
-        self._run = run
+        self._past = past
+        self._memory_max = memory_max
 
     async def answer(self, call: Call, reads: Sequence[tuple[int, Operation]], timeout_s: float) -> None:
         """Settle the reads of a call; gets of one call share their look-ups.
@@ -48,10 +58,54 @@ class Reader:
             reads: Place of each read in the call, and the read.
             timeout_s: For reads that bring no deadline of their own.
         """
-        gets = [(place, operation) for place, operation in reads if operation.kind == "get"]
-        scans = [(place, operation) for place, operation in reads if operation.kind != "get"]
+        gets = [(place, operation) for place, operation in reads if _is_get(operation)]
         work = [self._gets(call, gets, timeout_s)] if gets else []
-        await asyncio.gather(*work, *(self._scan(call, place, op, timeout_s) for place, op in scans))
+        for place, operation in reads:
+            if operation.kind == GETS:
+                work.append(self._many(call, place, operation, timeout_s))
+            elif not _is_get(operation) and operation.kind not in PREPARED_APART:
+                work.append(self._query(call, place, operation, timeout_s))
+        await asyncio.gather(*work)
+
+    def at_once(self, call: Call, reads: Sequence[tuple[int, Operation]]) -> list[tuple[int, Operation]]:
+        """Settle the reads of a call that need not wait for anything; return the others."""
+        if not self._lease.holds():
+            return list(reads)
+        left, seq = [], self._state.next_seq - 1
+        for place, operation in reads:
+            found = list(map(self._state.cache.get, operation.body)) if operation.kind == GETS else [None]
+            if None in found:
+                left.append((place, operation))
+            else:
+                call.settle(place, Outcome([msgspec.Raw(each) for each in found if each is not None], seq=seq))
+        return left
+
+    async def _many(self, call: Call, place: int, operation: Operation, timeout_s: float) -> None:
+        """Answer gets of whole documents."""
+        timeout_s = operation.timeout_s or timeout_s
+        try:
+            ids = [check_id(id_) for id_ in operation.body]
+            async with asyncio.timeout(timeout_s):
+                found = await self._explained(self._encoded(ids))
+        except (ParqueDBError, TimeoutError) as error:
+            call.settle(place, Outcome(error=error if isinstance(error, ParqueDBError) else _late(timeout_s)))
+            return
+        call.settle(place, Outcome(found, seq=self._state.next_seq - 1))
+
+    async def _encoded(self, ids: Sequence[str]) -> list[msgspec.Raw | None]:
+        """Return visible documents as they travel, and keep them for the next who asks."""
+        cache = self._state.cache
+        found = {id_: encoded for id_ in ids if (encoded := cache.get(id_)) is not None}
+        # Asked even for none: the lease has to be confirmed.
+        documents = await self.documents({id_ for id_ in ids if id_ not in found})
+        if any(cache.get(id_) is not encoded for id_, encoded in found.items()):
+            # Something changed while this waited, and all of an answer is of one moment.
+            found, documents = {}, await self.documents(set(ids))
+        for id_, document in documents.items():
+            if document is not None and "deletedAt" not in document:
+                found[id_] = encoded = encode(document)
+                cache.put(id_, encoded)
+        return [msgspec.Raw(found[id_]) if id_ in found else None for id_ in ids]
 
     async def _gets(self, call: Call, gets: Sequence[tuple[int, Operation]], timeout_s: float) -> None:
         longest_s = max(operation.timeout_s or timeout_s for _, operation in gets)
@@ -66,7 +120,8 @@ class Reader:
         seq = self._state.next_seq - 1
         for place, operation in gets:
             try:
-                call.settle(place, Outcome(_shown(found[operation.id or ""], operation.options), seq=seq))
+                shown = _shown(found[operation.id or ""], operation.options)
+                call.settle(place, Outcome(shown is not None if operation.kind == "exists" else shown, seq=seq))
             except ParqueDBError as error:
                 call.settle(place, Outcome(error=error))
 
@@ -110,16 +165,41 @@ class Reader:
             return outcome
         return Outcome(document, seq=outcome.seq, duplicate=True)
 
-    async def _scan(self, call: Call, place: int, operation: Operation, timeout_s: float) -> None:
+    async def _query(self, call: Call, place: int, operation: Operation, timeout_s: float) -> None:
         timeout_s = operation.timeout_s or timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
-                work = self._find if operation.kind == "find" else self._count
-                call.settle(place, await self._explained(work(operation.options)))
+            async with asyncio.timeout(timeout_s * (1 - _ANSWER_SHARE)):
+                call.settle(place, await self._explained(self._answer(operation)))
         except ParqueDBError as error:
             call.settle(place, Outcome(error=error))
         except TimeoutError:
-            call.settle(place, Outcome(error=_late(timeout_s)))
+            call.settle(place, Outcome(error=QueryTimeoutError(timeout_s=timeout_s)))
+
+    async def _answer(self, operation: Operation) -> Outcome:
+        if operation.kind == "schema":
+            return await self._schema()
+        if operation.kind in PAST:
+            value = await self._past.answer(operation, self._snapshot)
+            return Outcome(value, seq=self._state.next_seq - 1)
+        namespace, options = self._state.namespace, operation.options
+        as_of = options.get("as_of")
+        if operation.kind in _BY_ID:
+            found, seq = await self._past.document(operation.id or "", as_of, self.documents)
+            shown = _shown(found, options)
+            return Outcome(shown is not None if operation.kind == "exists" else shown, seq=seq)
+        ask = prepare(operation.kind, options, namespace=namespace, memory_max=self._memory_max)
+        snapshot, seq = await (self.snapshot() if as_of is None else self._past.view(as_of, self._snapshot))
+        return Outcome(await ask(snapshot), seq=seq)
+
+    async def _schema(self) -> Outcome:
+        if not self._lease.holds():
+            await self._lease.confirm()
+        return Outcome(registered.answer(self._state.schemas.registered), seq=self._state.next_seq - 1)
+
+    async def snapshot(self) -> tuple[ScanSnapshot, int]:
+        """Return what a query sees now, and the seq of the last change in it."""
+        snapshot = await self._snapshot()
+        return snapshot, self._state.next_seq - 1
 
     async def _explained(self, reading: Awaitable[T]) -> T:
         """Read; an object that is missing because a successor collected it is reported as what it means."""
@@ -128,50 +208,37 @@ class Reader:
         except CorruptionError as error:
             raise await self._lease.explain(error) from error
 
-    async def _find(self, options: Mapping[str, Any]) -> Outcome:
-        limit = options.get("limit", LIMIT_DEFAULT)
-        if not isinstance(limit, int) or not 1 <= limit <= LIMIT_MAX:
-            raise ValidationError(field="limit", expected=f"an int from 1 to {LIMIT_MAX}", actual=repr(limit))
-        cursor = options.get("cursor")
-        if cursor is not None and not isinstance(cursor, str):
-            raise ValidationError(field="cursor", expected="the next_cursor of a page", actual=repr(cursor))
-        after_id = None if cursor is None else f"{self._state.namespace}/{cursor}"
-        predicate = compile_filter(_with_deleted(options))
-        snapshot = await self._snapshot()
-        seq = self._state.next_seq - 1
-        items = await scan.find(snapshot, predicate, limit=limit + 1, after_id=after_id, fields=options.get("fields"))
-        more = len(items) > limit
-        items = items[:limit]
-        cursor = items[-1]["$id"].partition("/")[2] if more else None
-        return Outcome({"items": items, "next_cursor": cursor}, seq=seq)
+    async def _snapshot(self, until: int | None = None) -> ScanSnapshot:
+        """Take what a query sees, in one section without awaiting after the lease was confirmed.
 
-    async def _count(self, options: Mapping[str, Any]) -> Outcome:
-        predicate = compile_filter(_with_deleted(options))
-        snapshot = await self._snapshot()
-        seq = self._state.next_seq - 1
-        return Outcome(await scan.count(snapshot, predicate), seq=seq)
-
-    async def _snapshot(self) -> ScanSnapshot:
-        """Take what a query sees, in one section without awaiting after the lease was confirmed."""
+        Args:
+            until: Leave out what is in memory of documents that changed after this seq.
+        """
         state = self._state
         while True:
+            await self._decode()
             await state.resolve(state.active)
             if state.frozen is not None:
                 await state.resolve(state.frozen)
             if not self._lease.holds():
                 await self._lease.confirm()
             if not state.active.unresolved and not (state.frozen is not None and state.frozen.unresolved):
-                return self._taken()
+                return self._taken(until)
 
-    def _taken(self) -> ScanSnapshot:
+    async def _decode(self) -> None:
+        """Decode documents that nobody has read yet off the loop: of many, that takes long."""
+        packed = self._state.active.packed()
+        if len(packed) > _INLINE_ROWS:
+            await self._state.files.run(lambda: [row.document for row in packed])
+
+    def _taken(self, until: int | None) -> ScanSnapshot:
         state = self._state
-        memory = list(state.active.documents())
-        if state.frozen is not None:
-            active = state.active.rows
-            memory.extend(
-                row.document for id_, row in state.frozen.rows.items() if row.document is not None and id_ not in active
-            )
+        memory = [document for document, seq in state.rows_in_memory() if until is None or seq <= until]
         return ScanSnapshot.of(state.files, memory)
+
+
+def _is_get(operation: Operation) -> bool:
+    return operation.kind in _BY_ID and operation.options.get("as_of") is None
 
 
 def _shown(document: Document | None, options: Mapping[str, Any]) -> Document | None:
@@ -182,17 +249,8 @@ def _shown(document: Document | None, options: Mapping[str, Any]) -> Document | 
     """
     if document is None or ("deletedAt" in document and not options.get("include_deleted")):
         return None
-    fields = options.get("fields")
-    return document if fields is None else select_fields(fields)(document)
-
-
-def _with_deleted(options: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the filter of a query; unless asked otherwise it hides soft-deleted documents."""
-    given = options.get("filter")
-    if options.get("include_deleted"):
-        return given
-    hidden = {"deletedAt": {"$exists": False}}
-    return {"$and": [given, hidden]} if given else hidden
+    projection = parse_projection(options.get("fields"))
+    return document if projection is None else projection(document)
 
 
 def _late(timeout_s: float) -> DeadlineError:

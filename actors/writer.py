@@ -9,17 +9,20 @@ entry it depends on has landed (the output gate), and that holds for refusals to
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
 from parquedb.actors.calls import Stage, Write
-from parquedb.actors.commit_group import CheckpointRequest, Group, NotLoaded
+from parquedb.actors.commit_group import BulkRequest, CheckpointRequest, Group, NotLoaded
 from parquedb.actors.commit_watch import CommitWatch
 from parquedb.actors.create_run import CreateRun
-from parquedb.actors.evaluate import Draft
+from parquedb.actors.draft import Draft
 from parquedb.actors.lease import Lease
 from parquedb.actors.operations import Outcome
+from parquedb.actors.receipts import recalled
+from parquedb.actors.schemas import DraftSchemas, decide_run
 from parquedb.actors.sessions import Receipt
 from parquedb.actors.state import NamespaceState, log_datetime
 from parquedb.actors.write_queue import WriteQueue, unknown
@@ -29,9 +32,10 @@ from parquedb.ids import UlidSource
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
+from parquedb.storage.bulk import encode_bulk
 from parquedb.storage.commit import Committer
 from parquedb.storage.data_files import IndexNotLoaded
-from parquedb.storage.events import UNANSWERED, RequestRecord, encode_body
+from parquedb.storage.events import UNANSWERED, Event, RequestRecord, encode_body
 from parquedb.storage.log import BackPointer, Header, Kind, LogEntry, encode_entry
 
 _HARD_BOUND: Final = 4
@@ -91,18 +95,24 @@ class Writer:
         self._step_down = step_down
         self._committer = Committer(storage, clock, rng)
         self._checkpoint: CheckpointRequest | None = None
+        self._bulk: deque[BulkRequest] = deque()
         self._stopped = False
         self._over: ParqueDBError | None = None
         self._loading: list[Write] = []
         self._parked: list[Write] = []
-        self.commits = 0
-        self.put_s = 0.0
-        self.unresolved = False
+        self.commits, self.put_s, self.unresolved = 0, 0.0, False
 
     def submit_checkpoint(self, request: CheckpointRequest) -> None:
         """Commit a checkpoint entry next; its future gets the entry's position."""
         self._checkpoint = request
         self.wake()
+
+    def submit_bulk(self, request: BulkRequest) -> None:
+        """Commit a bulk load between two groups."""
+        if self._over is not None:
+            return request.fail(self._over)
+        self._bulk.append(request)
+        return self.wake()
 
     def wake(self) -> None:
         """Look for work again: something that held it up may be gone."""
@@ -110,21 +120,22 @@ class Writer:
 
     def recall(self, write: Write) -> Outcome | None:
         """Return what a retry was answered before, or why that can't be known; None when it is new."""
-        try:
-            receipt = self._receipt(write)
-        except ParqueDBError as error:
-            return Outcome(error=error)
-        return None if receipt is None else Outcome(receipt.value, seq=receipt.seq, duplicate=True)
+        return recalled(write, self._state, self._clock.now())
 
     async def run(self) -> None:
         """Commit until stopped."""
         while not self._stopped:
             await self._queue.arrived.wait()
             self._queue.arrived.clear()
-            while not self._stopped and (self._checkpoint is not None or (len(self._queue) and not self._full())):
+            while not self._stopped:
+                if self._checkpoint is None and (self._full() or not (self._bulk or len(self._queue))):
+                    break
                 if self._checkpoint is not None:
                     await self._commit_checkpoint(self._checkpoint)
-                else:
+                    continue
+                if self._bulk:
+                    await self._commit_bulk(self._bulk.popleft())
+                if len(self._queue) and not self._stopped:
                     await self._commit_group(self._form())
 
     def _full(self) -> bool:
@@ -143,11 +154,12 @@ class Writer:
         def committed(id_: str) -> dict[str, object] | None:
             return self._committed(write, id_)
 
-        group = Group(Draft(committed, now, self._ids.next))
+        schemas = DraftSchemas(self._state.schemas.registered)
+        group = Group(Draft(committed, now, self._ids.take, schemas, self._state.next_seq))
         # What touches a document of a write that waits to be loaded must not overtake it.
         held = {id_ for waiting in (*self._loading, *self._parked) for id_ in waiting.prepared.ids}
         ops_max, bytes_max = self._settings.group_ops_max, self._settings.group_bytes_max
-        while len(group.draft.events) < ops_max and group.size < bytes_max:
+        while group.draft.count < ops_max and group.size < bytes_max:
             taken = self._queue.take()
             if taken is None:
                 break
@@ -176,32 +188,26 @@ class Writer:
 
     def _decide(self, write: Write, group: Group) -> Outcome:
         # No second look for a receipt: it was new when it was admitted, and since then any retry of it joins it.
-        first = len(group.draft.events)
+        first = group.draft.count
+        if isinstance(write, CreateRun):
+            created, settled = decide_run(write, self._state.namespace, group.draft)
+            group.records.extend(settled)
+            return Outcome(created, seq=self._state.next_seq + first)
         try:
             value = write.prepared.run(group.draft)
         except ParqueDBError as error:
             return Outcome(error=error)
-        if isinstance(write, CreateRun):
-            group.runs.extend(write.runs(first))
-            return Outcome(value, seq=self._state.next_seq + first)
-        count = len(group.draft.events) - first
-        seq = self._state.next_seq + len(group.draft.events) - 1
+        count = group.draft.count - first
+        seq = self._state.next_seq + group.draft.count - 1
         if write.request is not None and count:
             request = list(write.request) if isinstance(write.request, tuple) else write.request
             kind = write.prepared.kind
-            derivable = kind in _DERIVABLE and value is group.draft.events[-1].document
+            last = group.draft.events[-1]
+            derivable = kind in _DERIVABLE and isinstance(last, Event) and value is last.document
             known_as = kind if derivable or value is not None else UNANSWERED
             record = RequestRecord(request, known_as, first, count, None if derivable else value)
             group.records.append((record, Receipt(kind, seq, value)))
         return Outcome(value, seq=seq)
-
-    def _receipt(self, write: Write) -> Receipt | None:
-        request, state = write.request, self._state
-        if request is None:
-            return None
-        if isinstance(request, str):
-            return state.request_ids.lookup(request, write.age_us, state.now_us(self._clock.now()))
-        return state.sessions.lookup(request)
 
     def _committed(self, write: Write, id_: str) -> dict[str, object] | None:
         """Return a committed document.
@@ -246,20 +252,18 @@ class Writer:
             self._answer(group.writes, outcomes)
             return
         records = [record for record, _ in group.records]
-        body = encode_body(group.draft.events, records, group.runs)
-        first_seq = self._state.next_seq
-        landed = await self._commit(Kind.WRITE, body, len(group.draft.events), self._state.base, group.writes)
+        body = encode_body(group.draft.events, records)
+        landed = await self._commit(Kind.WRITE, body, group.draft.count, self._state.base, group.writes)
         if isinstance(landed, ParqueDBError):
             self._answer(group.writes, [Outcome(error=landed)] * len(group.writes))
             return
         if landed is None:
             self._answer(group.writes, [Outcome(error=unknown(w, "ownership was lost")) for w in group.writes])
             return
-        self._state.apply(first_seq, group.draft.events, len(body))
+        self._state.apply(group.draft.events, landed)
+        self._state.schemas.warn(self._state.namespace, group.draft.schemas.warned)
         for record, receipt in group.records:
             self._state.settle(record, receipt)
-        for run in group.runs:
-            self._state.settle_run(run, group.draft.events, first_seq)
         self._answer(group.writes, group.outcomes)
         self._on_progress()
 
@@ -284,6 +288,25 @@ class Writer:
             request.landed.set_exception(FencedError(namespace=self._state.namespace, epoch=self._state.epoch))
         else:
             request.landed.set_result(position)
+
+    async def _commit_bulk(self, request: BulkRequest) -> None:
+        try:
+            bulk = request.decide()
+        except ParqueDBError as error:
+            request.fail(error)
+            return
+        if bulk is None:
+            request.landed.set_result(None)
+            return
+        request.committing = True
+        landed = await self._commit(Kind.BULK, encode_bulk(bulk), bulk.rows, self._state.base, [])
+        if isinstance(landed, LogEntry):
+            self._state.load(bulk, landed)
+            request.landed.set_result(landed)
+            self._on_progress()
+        elif landed is not None:
+            request.fail(landed)
+        # Otherwise ownership was lost, which ends the task that waits as well.
 
     async def close(self) -> None:
         """Write the `close` entry: the last one of this owner, who has stopped answering.
@@ -369,6 +392,8 @@ class Writer:
         self.loaded()
         if self._checkpoint is not None and not self._checkpoint.landed.done():
             self._checkpoint.landed.set_exception(error)
+        while self._bulk:
+            self._bulk.popleft().fail(error)
 
     async def drained(self) -> None:
         """Return once no commit is in flight; the caller has stopped the writer."""

@@ -2,21 +2,30 @@
 
 # ruff: noqa: PLR0913 - the arguments of these methods are the public ones
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from parquedb.actors import arguments
-from parquedb.actors.operations import Operation, Outcome, Request
+from parquedb.actors.operations import Request
 from parquedb.cluster.bulk import Created, chunks
-from parquedb.cluster.pages import AsyncFind, AsyncPage, Document
-from parquedb.errors import EntityNotFoundError, ParqueDBError
-from parquedb.storage.keys import check_namespace
+from parquedb.cluster.bulk_loading import AsyncBulkMethods
+from parquedb.cluster.history import AsyncHistoryMethods
+from parquedb.cluster.many_writes import AsyncManyMethods
+from parquedb.cluster.pages import Document
+from parquedb.cluster.queries import AsyncQueryMethods
+from parquedb.cluster.schemas import AsyncSchemaMethods
+from parquedb.cluster.upkeep import AsyncUpkeepMethods
+from parquedb.errors import ParqueDBError
 
-if TYPE_CHECKING:
-    from parquedb.cluster.async_client import AsyncDatabase
 
-
-class AsyncCollection:
+class AsyncCollection(
+    AsyncQueryMethods,
+    AsyncManyMethods,
+    AsyncBulkMethods,
+    AsyncSchemaMethods,
+    AsyncUpkeepMethods,
+    AsyncHistoryMethods,
+):
     """One namespace of a database. Pickles; opens nothing until it is used.
 
     Every method takes `timeout_s`, seconds for the call with all its repeats (default: `settings.client.timeout_s`).
@@ -24,17 +33,7 @@ class AsyncCollection:
     whether it was applied when the time is over raises `OutcomeUnknownError` with its `request_id`.
     """
 
-    __slots__ = ("_database", "namespace")
-
-    def __init__(self, database: "AsyncDatabase", namespace: str) -> None:
-        """Name a namespace; use `AsyncDatabase.collection`."""
-        self.namespace = check_namespace(namespace)
-        self._database = database
-
-    @property
-    def actor(self) -> Any:
-        """The Ray actor handle: `await posts.actor.create.remote({...})`; starts the actor if there is none."""
-        return self._database._link(self.namespace).calls.handle()
+    __slots__ = ()
 
     async def create(
         self,
@@ -51,8 +50,7 @@ class AsyncCollection:
             AlreadyExistsError: the id is taken.
         """
         operation = arguments.create(self.namespace, data, id=id, actor=actor, request_id=request_id)
-        document: Document = (await self._run(operation, timeout_s)).value
-        return document
+        return await self._document(operation, timeout_s)
 
     async def create_many(
         self,
@@ -74,103 +72,6 @@ class AsyncCollection:
             if not created.add((await self._run(operation, timeout_s)).value, len(operation.body)):
                 break
         return created.finish(len(docs))
-
-    async def get(
-        self,
-        id: str,  # noqa: A002 - the public name of the argument
-        *,
-        include_deleted: bool = False,
-        fields: Sequence[str] | None = None,
-        timeout_s: float | None = None,
-    ) -> Document | None:
-        """Return a document, or None."""
-        operation = arguments.get(self.namespace, id, include_deleted=include_deleted, fields=fields)
-        document: Document | None = (await self._run(operation, timeout_s)).value
-        return document
-
-    async def get_or_raise(
-        self,
-        id: str,  # noqa: A002 - the public name of the argument
-        *,
-        include_deleted: bool = False,
-        fields: Sequence[str] | None = None,
-        timeout_s: float | None = None,
-    ) -> Document:
-        """Return a document.
-
-        Raises:
-            EntityNotFoundError: there is none.
-        """
-        document = await self.get(id, include_deleted=include_deleted, fields=fields, timeout_s=timeout_s)
-        if document is None:
-            raise EntityNotFoundError(id=id, namespace=self.namespace)
-        return document
-
-    async def exists(self, id: str, *, timeout_s: float | None = None) -> bool:  # noqa: A002 - public name
-        """Whether there is such a document."""
-        return await self.get(id, fields=("$id",), timeout_s=timeout_s) is not None
-
-    def find(
-        self,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the public name of the argument
-        *,
-        limit: int = arguments.FIND_LIMIT,
-        cursor: str | None = None,
-        fields: Sequence[str] | None = None,
-        include_deleted: bool = False,
-        total: bool = False,
-        timeout_s: float | None = None,
-    ) -> AsyncFind:
-        """Find the documents that match: `await` gives a page, `async for` all of them.
-
-        Args:
-            filter: MongoDB-style; None matches all.
-            limit: Documents per page, 1 to 10 000.
-            cursor: `next_cursor` of the page before.
-            fields: Top-level fields to return; None for whole documents.
-            include_deleted: Whether soft-deleted documents are seen.
-            total: Whether to count all matches as well.
-            timeout_s: Seconds for each page.
-
-        Raises:
-            InvalidFilterError: (when awaited) the filter is not understood.
-        """
-        options: dict[str, Any] = {"limit": limit, "fields": fields, "include_deleted": include_deleted}
-        first = arguments.find(self.namespace, filter, cursor=cursor, **options)
-
-        async def page(operation: Operation, *, counted: bool) -> AsyncPage:
-            answer = (await self._run(operation, timeout_s)).value
-            matches = None
-            if counted:
-                matches = await self.count(filter, include_deleted=include_deleted, timeout_s=timeout_s)
-            return AsyncPage(answer["items"], answer["next_cursor"], matches, following)
-
-        def following(cursor: str) -> Awaitable[AsyncPage]:
-            return page(arguments.find(self.namespace, filter, cursor=cursor, **options), counted=False)
-
-        return AsyncFind(lambda: page(first, counted=total))
-
-    async def find_one(
-        self,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the public name of the argument
-        *,
-        fields: Sequence[str] | None = None,
-        include_deleted: bool = False,
-        timeout_s: float | None = None,
-    ) -> Document | None:
-        """Return the first document that matches, by `$id`, or None."""
-        page = await self.find(filter, limit=1, fields=fields, include_deleted=include_deleted, timeout_s=timeout_s)
-        return page.items[0] if page.items else None
-
-    async def count(
-        self,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the public name of the argument
-        *,
-        include_deleted: bool = False,
-        timeout_s: float | None = None,
-    ) -> int:
-        """Count the documents that match."""
-        return await self._number(arguments.count(self.namespace, filter, include_deleted=include_deleted), timeout_s)
 
     async def update(
         self,
@@ -218,8 +119,7 @@ class AsyncCollection:
         operation = arguments.replace(
             self.namespace, id, data, expected_version=expected_version, actor=actor, request_id=request_id
         )
-        document: Document = (await self._run(operation, timeout_s)).value
-        return document
+        return await self._document(operation, timeout_s)
 
     async def delete(
         self,
@@ -255,8 +155,7 @@ class AsyncCollection:
             EntityNotFoundError: there is none, deleted or not.
         """
         operation = arguments.restore(self.namespace, id, actor=actor, request_id=request_id)
-        document: Document = (await self._run(operation, timeout_s)).value
-        return document
+        return await self._document(operation, timeout_s)
 
     async def batch(
         self,
@@ -286,16 +185,3 @@ class AsyncCollection:
         """Return the owner's counters and sizes."""
         stats: dict[str, Any] = await self._database._ask(self.namespace, "stats", timeout_s)
         return stats
-
-    def _run(self, operation: Operation, timeout_s: float | None) -> Awaitable[Outcome]:
-        return self._database._run(self.namespace, operation, timeout_s)
-
-    async def _number(self, operation: Operation, timeout_s: float | None) -> int:
-        number: int = (await self._run(operation, timeout_s)).value
-        return number
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return AsyncCollection, (self._database, self.namespace)
-
-    def __repr__(self) -> str:
-        return f"AsyncCollection({self.namespace!r} of {self._database.url!r})"

@@ -3,20 +3,22 @@
 # ruff: noqa: PLR0913 - the arguments of these methods are the public ones
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from parquedb.actors import arguments
-from parquedb.actors.operations import Operation, Outcome, Request
+from parquedb.actors.operations import Request
 from parquedb.cluster.bulk import Created, chunks
-from parquedb.cluster.pages import Document, Page
-from parquedb.errors import EntityNotFoundError, ParqueDBError
-from parquedb.storage.keys import check_namespace
+from parquedb.cluster.bulk_loading import BulkMethods
+from parquedb.cluster.history import HistoryMethods
+from parquedb.cluster.many_writes import ManyMethods
+from parquedb.cluster.pages import Document
+from parquedb.cluster.queries import QueryMethods
+from parquedb.cluster.schemas import SchemaMethods
+from parquedb.cluster.upkeep import UpkeepMethods
+from parquedb.errors import ParqueDBError
 
-if TYPE_CHECKING:
-    from parquedb.cluster.client import Database
 
-
-class Collection:
+class Collection(QueryMethods, ManyMethods, BulkMethods, SchemaMethods, UpkeepMethods, HistoryMethods):
     """One namespace of a database. Pickles; opens nothing until it is used.
 
     Every method takes `timeout_s`, seconds for the call with all its repeats (default: `settings.client.timeout_s`).
@@ -24,17 +26,7 @@ class Collection:
     whether it was applied when the time is over raises `OutcomeUnknownError` with its `request_id`.
     """
 
-    __slots__ = ("_database", "namespace")
-
-    def __init__(self, database: "Database", namespace: str) -> None:
-        """Name a namespace; use `Database.collection`."""
-        self.namespace = check_namespace(namespace)
-        self._database = database
-
-    @property
-    def actor(self) -> Any:
-        """The Ray actor handle: `ray.get(posts.actor.create.remote({...}))`; starts the actor if there is none."""
-        return self._database._link(self.namespace).calls.handle()
+    __slots__ = ()
 
     def create(
         self,
@@ -73,106 +65,6 @@ class Collection:
             if not created.add(self._run(operation, timeout_s).value, len(operation.body)):
                 break
         return created.finish(len(docs))
-
-    def get(
-        self,
-        id: str,  # noqa: A002 - the public name of the argument
-        *,
-        include_deleted: bool = False,
-        fields: Sequence[str] | None = None,
-        timeout_s: float | None = None,
-    ) -> Document | None:
-        """Return a document, or None."""
-        operation = arguments.get(self.namespace, id, include_deleted=include_deleted, fields=fields)
-        document: Document | None = self._run(operation, timeout_s).value
-        return document
-
-    def get_or_raise(
-        self,
-        id: str,  # noqa: A002 - the public name of the argument
-        *,
-        include_deleted: bool = False,
-        fields: Sequence[str] | None = None,
-        timeout_s: float | None = None,
-    ) -> Document:
-        """Return a document.
-
-        Raises:
-            EntityNotFoundError: there is none.
-        """
-        document = self.get(id, include_deleted=include_deleted, fields=fields, timeout_s=timeout_s)
-        if document is None:
-            raise EntityNotFoundError(id=id, namespace=self.namespace)
-        return document
-
-    def exists(self, id: str, *, timeout_s: float | None = None) -> bool:  # noqa: A002 - public name
-        """Whether there is such a document."""
-        return self.get(id, fields=("$id",), timeout_s=timeout_s) is not None
-
-    def find(
-        self,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the public name of the argument
-        *,
-        limit: int = arguments.FIND_LIMIT,
-        cursor: str | None = None,
-        fields: Sequence[str] | None = None,
-        include_deleted: bool = False,
-        total: bool = False,
-        timeout_s: float | None = None,
-    ) -> Page:
-        """Return a page of the documents that match; iterating it follows the cursor.
-
-        Args:
-            filter: MongoDB-style; None matches all.
-            limit: Documents per page, 1 to 10 000.
-            cursor: `next_cursor` of the page before.
-            fields: Top-level fields to return; None for whole documents.
-            include_deleted: Whether soft-deleted documents are seen.
-            total: Whether to count all matches as well.
-            timeout_s: Seconds for each page.
-
-        Raises:
-            InvalidFilterError: the filter is not understood.
-        """
-        operation = arguments.find(
-            self.namespace, filter, limit=limit, cursor=cursor, fields=fields, include_deleted=include_deleted
-        )
-        answer = self._run(operation, timeout_s).value
-        counted = self.count(filter, include_deleted=include_deleted, timeout_s=timeout_s) if total else None
-
-        def following(cursor: str) -> Page:
-            return self.find(
-                filter,
-                limit=limit,
-                cursor=cursor,
-                fields=fields,
-                include_deleted=include_deleted,
-                timeout_s=timeout_s,
-            )
-
-        return Page(answer["items"], answer["next_cursor"], counted, following)
-
-    def find_one(
-        self,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the public name of the argument
-        *,
-        fields: Sequence[str] | None = None,
-        include_deleted: bool = False,
-        timeout_s: float | None = None,
-    ) -> Document | None:
-        """Return the first document that matches, by `$id`, or None."""
-        page = self.find(filter, limit=1, fields=fields, include_deleted=include_deleted, timeout_s=timeout_s)
-        return page.items[0] if page.items else None
-
-    def count(
-        self,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the public name of the argument
-        *,
-        include_deleted: bool = False,
-        timeout_s: float | None = None,
-    ) -> int:
-        """Count the documents that match."""
-        return self._number(arguments.count(self.namespace, filter, include_deleted=include_deleted), timeout_s)
 
     def update(
         self,
@@ -286,20 +178,3 @@ class Collection:
         """Return the owner's counters and sizes."""
         stats: dict[str, Any] = self._database._ask(self.namespace, "stats", timeout_s)
         return stats
-
-    def _run(self, operation: Operation, timeout_s: float | None) -> Outcome:
-        return self._database._run(self.namespace, operation, timeout_s)
-
-    def _document(self, operation: Operation, timeout_s: float | None) -> Document:
-        document: Document = self._run(operation, timeout_s).value
-        return document
-
-    def _number(self, operation: Operation, timeout_s: float | None) -> int:
-        number: int = self._run(operation, timeout_s).value
-        return number
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Collection, (self._database, self.namespace)
-
-    def __repr__(self) -> str:
-        return f"Collection({self.namespace!r} of {self._database.url!r})"

@@ -12,7 +12,7 @@ class Page:
     """One page of a query's documents; iterating gives these and all that follow.
 
     Attributes:
-        items: The documents of this page, ascending by `$id`.
+        items: The documents of this page, in the order asked for.
         next_cursor: Give it as `cursor=` to get what follows; None on the last page.
         total: How many documents the whole query matches; None unless asked for.
         following: Fetches the page at a cursor.
@@ -42,7 +42,7 @@ class AsyncPage:
     """One page of a query's documents; `async for` gives these and all that follow.
 
     Attributes:
-        items: The documents of this page, ascending by `$id`.
+        items: The documents of this page, in the order asked for.
         next_cursor: Give it as `cursor=` to get what follows; None on the last page.
         total: How many documents the whole query matches; None unless asked for.
         following: Fetches the page at a cursor.

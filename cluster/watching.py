@@ -51,4 +51,8 @@ class Watch:
     def _read(self, value: Any) -> int:
         if self._operation.kind == "find":
             return len(value["items"])
+        if self._operation.kind in {"history", "changes"}:
+            return len(value["changes"])
+        if isinstance(value, list):
+            return len(value)
         return value if isinstance(value, int) else int(value is not None)

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from parquedb.cluster.collection import Collection as Collection
     from parquedb.cluster.connect import connect as connect
     from parquedb.cluster.connect import connect_async as connect_async
+    from parquedb.cluster.history_results import Change as Change
+    from parquedb.cluster.many_writes import UpdateResult as UpdateResult
     from parquedb.cluster.pages import AsyncPage as AsyncPage
     from parquedb.cluster.pages import Page as Page
+    from parquedb.cluster.snapshot import Snapshot as Snapshot
     from parquedb.errors import ParqueDBError as ParqueDBError
     from parquedb.observability.hooks import HookRegistry as HookRegistry
     from parquedb.observability.hooks import global_hook_registry as global_hook_registry
@@ -31,12 +34,15 @@ _HOMES = {
     "AsyncCollection": "parquedb.cluster.async_collection",
     "AsyncDatabase": "parquedb.cluster.async_client",
     "AsyncPage": "parquedb.cluster.pages",
+    "Change": "parquedb.cluster.history_results",
     "Collection": "parquedb.cluster.collection",
     "Database": "parquedb.cluster.client",
     "HookRegistry": "parquedb.observability.hooks",
     "Page": "parquedb.cluster.pages",
     "ParqueDBError": "parquedb.errors",
     "Settings": "parquedb.settings",
+    "Snapshot": "parquedb.cluster.snapshot",
+    "UpdateResult": "parquedb.cluster.many_writes",
     "connect": "parquedb.cluster.connect",
     "connect_async": "parquedb.cluster.connect",
     "global_hook_registry": "parquedb.observability.hooks",
@@ -48,12 +54,15 @@ __all__ = [
     "AsyncCollection",
     "AsyncDatabase",
     "AsyncPage",
+    "Change",
     "Collection",
     "Database",
     "HookRegistry",
     "Page",
     "ParqueDBError",
     "Settings",
+    "Snapshot",
+    "UpdateResult",
     "__version__",
     "connect",
     "connect_async",

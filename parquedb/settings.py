@@ -58,6 +58,19 @@ class EngineSettings(_Group):
     flush_interval_s: float = Field(
         default=60, ge=0.01, le=86_400, description="Seconds a change waits for a flush at most."
     )
+    compaction_interval_s: float = Field(
+        default=5, ge=0.01, le=86_400, description="Seconds between looks for files worth merging."
+    )
+    compaction_files: int = Field(default=4, ge=2, le=64, description="Files of about one size that are merged.")
+    compaction_dead_share: float = Field(
+        default=0.3, gt=0, le=1, description="Share of dead rows above which a file is rewritten."
+    )
+    compaction_file_bytes: int = Field(
+        default=128 * MIB, ge=KIB, le=512 * MIB, description="Wanted size of merged files."
+    )
+    compaction_bytes_max: int = Field(
+        default=256 * MIB, ge=KIB, le=64 * GIB, description="Bytes of files merged at once."
+    )
     checkpoint_entries_max: int = Field(
         default=128, ge=1, le=200, description="Log entries after which they are folded; writes wait at four times it."
     )
@@ -73,6 +86,15 @@ class EngineSettings(_Group):
         ge=1,
         le=2_592_000,
         description="Seconds the files of a superseded state are kept for its readers.",
+    )
+    history_window_s: float = Field(
+        default=7 * 86_400,
+        ge=0,
+        le=10 * 365 * 86_400,
+        description="Seconds that superseded changes are kept for history, change feeds and as_of.",
+    )
+    history_bytes_max: int = Field(
+        default=8 * GIB, ge=0, le=64 * GIB, description="The same in bytes stored; the oldest leave first."
     )
     collect_interval_s: float = Field(
         default=60, ge=0.01, le=86_400, description="Seconds between removals of what is superseded."
@@ -100,6 +122,15 @@ class EngineSettings(_Group):
     cache_bytes_max: int = Field(
         default=256 * MIB, ge=0, le=1024 * GIB, description="Stored files kept in memory; 0 keeps none."
     )
+    document_cache_bytes_max: int = Field(
+        default=64 * MIB, ge=0, le=1024 * GIB, description="Documents kept ready to be answered; 0 keeps none."
+    )
+    many_documents_max: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="Documents that one write by filter may change."
+    )
+    query_memory_max: int = Field(
+        default=100 * MIB, ge=64 * KIB, le=64 * GIB, description="Bytes one query may hold: sorts, groups, its answer."
+    )
     request_timeout_s: float = Field(
         default=30, ge=0.001, le=3600, description="Seconds a call may take that sets no limit itself."
     )
@@ -110,6 +141,7 @@ class EngineSettings(_Group):
         # Otherwise a legal document could never be admitted.
         _at_most(self, "document_bytes_max", "queue_bytes_max")
         _at_most(self, "log_grace_s", "snapshot_grace_s")
+        _at_most(self, "compaction_file_bytes", "compaction_bytes_max")
         return self
 
 

@@ -10,6 +10,7 @@ What a write can come to (see `docs/architecture.md`, "Three outcomes"):
     conflict   `ConflictError` with code CONCURRENT_MODIFICATION (HTTP 409): not applied, send the same bytes again
     unknown    `OutcomeUnknownError`: the request may have been applied, or may yet be
 """
+# ruff: noqa: ARG002 - what a method does where a store has nothing to do needs none of its arguments
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -107,6 +108,14 @@ class StorageBackend(ABC):
     @abstractmethod
     async def stat(self, key: str, *, timeout_s: float | None = None) -> ObjectInfo:
         """Describe an object without reading it."""
+
+    async def abort_uploads(self, prefix: str, older_than_s: float, *, timeout_s: float | None = None) -> int:
+        """Give up multipart uploads below `prefix` (ends in `/`) begun more than `older_than_s` ago; return how many.
+
+        Ages are by the store's clock. Such uploads are never listed as objects, yet cost what they hold. We make none;
+        tools that copy or restore a database do, and die.
+        """
+        return 0
 
     async def exists(self, key: str, *, timeout_s: float | None = None) -> bool:
         """Whether the key holds an object now."""

@@ -1,7 +1,8 @@
 """Which typed column each field path of a namespace has: the registry, and the column types it can name.
 
-A path gets its type once, from the first batch that shows one, and keeps it in all later files; the registry only
-grows. A value that does not fit its path's type goes to the `$residual` column instead (see `shred`).
+A path gets its type once, from the schema or from the first batch that shows one, and keeps it in all later files; the
+registry only grows. Only a schema may change the type of a path: files before and after differ then, and each is read
+by its own types. A value that does not fit its path's type goes to the `$residual` column instead (see `shred`).
 
     kind          Python type         Arrow type
     int           int (64 bit)        int64
@@ -12,12 +13,14 @@ grows. A value that does not fit its path's type goes to the `$residual` column 
     date          date                date32
     bytes         bytes               binary
     uuid          UUID                fixed_size_binary[16]
+    decimal(p,s)  Decimal, declared   decimal128(p, s)
     list<kind>    list, one kind      list<that>
     (a mapping)   dict                struct
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,6 +79,8 @@ _ARROW: dict[str, pa.DataType] = {
     "uuid": pa.binary(16),
 }
 _KIND_OF_ARROW = {arrow: kind for kind, arrow in _ARROW.items()}
+_DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
+DECIMAL_DIGITS_MAX = 38
 _ARROW |= {f"list<{kind}>": pa.list_(arrow) for kind, arrow in _ARROW.items()}
 
 _RESERVED = frozenset({SEQ_COLUMN, RESIDUAL_COLUMN})
@@ -151,13 +156,66 @@ class RegistryGrowth:
 def column_type(column: Column) -> pa.DataType:
     """Return the Arrow type of a column."""
     if isinstance(column, str):
-        return _ARROW[column]
+        return _ARROW[column] if column in _ARROW else pa.decimal128(*decimal_digits(column))
     return pa.struct([pa.field(name, column_type(child)) for name, child in column.items()])
 
 
 def kind_of_type(arrow: pa.DataType) -> str:
     """Return the kind of a scalar column's Arrow type."""
+    if pa.types.is_decimal(arrow):
+        return decimal_kind(arrow.precision, arrow.scale)
     return _KIND_OF_ARROW[arrow]
+
+
+def decimal_kind(precision: int, scale: int) -> str:
+    """Return the kind of a decimal column with so many digits, so many of them behind the point."""
+    return f"decimal({precision},{scale})"
+
+
+def decimal_digits(kind: str) -> tuple[int, int]:
+    """Return precision and scale of a decimal column's kind.
+
+    Raises:
+        ValueError: a kind of another type.
+    """
+    found = _DECIMAL.fullmatch(kind)
+    if found is None:
+        raise ValueError(f"{kind!r} is not the kind of a decimal column")
+    return int(found[1]), int(found[2])
+
+
+def with_declared(registry: ColumnRegistry, columns: Mapping[str, Column]) -> ColumnRegistry:
+    """Return the registry with declared columns in it, in the place of what their paths had before.
+
+    Paths whose names Parquet cannot hold, and those beyond `PATHS_MAX` and `DEPTH_MAX`, get no column.
+    """
+    growth = RegistryGrowth(registry)
+    for name, column in columns.items():
+        before = growth.columns.get(name)
+        after = None if name in SYSTEM_COLUMNS else _declared(name, before, column, growth.columns, growth.room, 0)
+        if after is not None and after != before:
+            (growth.add if before is None else growth.replace)(name, after)
+    return growth.finish()
+
+
+def _declared(  # noqa: PLR0913, PLR0917 - the state of one recursion step
+    name: str, before: Column | None, column: Column, siblings: Iterable[str], room: int, depth: int
+) -> Column | None:
+    if before is None and (room <= 0 or not _may_name_a_column(name, siblings, depth)):
+        return None
+    if isinstance(column, str):
+        return column
+    if depth + 1 >= DEPTH_MAX:
+        return before
+    children = {} if before is None or isinstance(before, str) else dict(before)
+    room -= not children
+    for child, below in column.items():
+        had = children.get(child)
+        after = _declared(child, had, below, children, room, depth + 1)
+        if after is not None:
+            room -= _paths(after) - (0 if had is None else _paths(had))
+            children[child] = after
+    return children or before
 
 
 def grown(

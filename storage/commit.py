@@ -19,6 +19,8 @@ from parquedb.errors import (
     ObjectNotFoundError,
     OutcomeUnknownError,
     ParqueDBError,
+    StorageFailedError,
+    StorageWriteError,
 )
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.log import LogEntry, decode_entry, entry_key, position_of
@@ -36,6 +38,8 @@ class Settled(Enum):
     """Somebody else's object holds the key."""
     VANISHED = "vanished"
     """The key was taken and is now gone: it was collected, and whose it was can't be told."""
+    UNKNOWABLE = "unknowable"
+    """An attempt is in doubt and the store takes no other from this process (rule 28)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +110,27 @@ class Committer:
             except ParqueDBError as error:
                 if not in_doubt:
                     raise
+                if isinstance(error, StorageFailedError):
+                    return Settlement(Settled.UNKNOWABLE, attempts, first_attempt_s)
                 doubt = error
             else:
                 return Settlement(Settled.LANDED, attempts, first_attempt_s)
             if on_doubt is not None:
                 on_doubt(doubt)
             delay_s = await self._pause(delay_s, doubt)
+
+    async def store(self, key: str, data: bytes) -> None:
+        """Store an object under a name that nobody else uses.
+
+        Raises:
+            StorageFailedError: it may be stored or not, and nobody can find out.
+            ParqueDBError: it is certain that it was not stored.
+        """
+        settlement = await self.settle(key, data)
+        if settlement.how is Settled.UNKNOWABLE:
+            raise StorageFailedError(f"the store lost {key}", key=key)
+        if settlement.how is not Settled.LANDED:
+            raise StorageWriteError(f"somebody else's object is at the fresh name {key}", key=key)
 
     async def _whose(
         self, key: str, data: bytes, is_ours: Callable[[bytes], bool] | None
@@ -154,8 +173,8 @@ class Committer:
         settlement = await self.settle(key, data, is_ours=is_ours, on_doubt=on_doubt)
         if settlement.how is Settled.LANDED:
             return settlement, True
-        if settlement.how is Settled.VANISHED or settlement.found is None:
-            return settlement, None
+        if settlement.found is None:
+            return settlement, None  # Vanished, or unknowable.
         foreign_id = _commit_id(key, settlement.found)
         if foreign_id is None:
             return settlement, None  # Damaged in the store, or on its way here: it may be our own.

@@ -10,7 +10,7 @@ from parquedb.storage.backend import ListPage, ObjectInfo, StorageBackend
 T = TypeVar("T")
 
 READ_OPERATIONS = frozenset({"read", "read_range", "list", "list_folders", "stat", "exists"})
-WRITE_OPERATIONS = frozenset({"create", "write", "delete"})
+WRITE_OPERATIONS = frozenset({"create", "write", "delete", "abort_uploads"})
 
 
 class DelegatingBackend(StorageBackend):
@@ -56,6 +56,10 @@ class DelegatingBackend(StorageBackend):
     async def delete(self, key: str, *, timeout_s: float | None = None) -> None:
         """Forward."""
         await self.inner.delete(key, timeout_s=timeout_s)
+
+    async def abort_uploads(self, prefix: str, older_than_s: float, *, timeout_s: float | None = None) -> int:
+        """Forward."""
+        return await self.inner.abort_uploads(prefix, older_than_s, timeout_s=timeout_s)
 
     async def list(
         self, prefix: str, *, after: str | None = None, limit: int = 1000, timeout_s: float | None = None
@@ -144,6 +148,17 @@ class FunnelBackend(DelegatingBackend):
     async def delete(self, key: str, *, timeout_s: float | None = None) -> None:
         """Pass."""
         await self._pass(Call("delete", key, lambda to, limit_s: to.delete(key, timeout_s=limit_s), timeout_s))
+
+    async def abort_uploads(self, prefix: str, older_than_s: float, *, timeout_s: float | None = None) -> int:
+        """Pass."""
+        return await self._pass(
+            Call(
+                "abort_uploads",
+                prefix,
+                lambda to, limit_s: to.abort_uploads(prefix, older_than_s, timeout_s=limit_s),
+                timeout_s,
+            )
+        )
 
     async def list(
         self, prefix: str, *, after: str | None = None, limit: int = 1000, timeout_s: float | None = None

@@ -20,6 +20,7 @@ from parquedb.errors import (
     ETagMismatchError,
     OutcomeUnknownError,
     QuotaExceededError,
+    StorageFailedError,
     StorageWriteError,
 )
 from parquedb.storage.backend import ObjectInfo
@@ -146,7 +147,8 @@ class Disk(Directory):
         """Open a folder, made if need be, after making sure that the way to it is on the disk."""
         self._check_root()
         if folder in self._broken:
-            raise OSError(errno.EIO, "an earlier fsync of this folder failed; reopen the database")
+            message = f"{'/'.join(folder)!r} takes no more: an earlier fsync of this folder failed; reopen the database"
+            raise StorageFailedError(message)
         if folder not in self._synced:
             for depth in range(len(folder)):
                 with self._open_folder(folder[:depth]) as parent:

@@ -46,6 +46,12 @@ class IdIndex:
         order = np.argsort(hashes, kind="stable")
         return cls(hashes[order], order.astype(np.uint32))
 
+    def by_row(self) -> Hashes:
+        """Return the hash of each row's id, in row order."""
+        hashes = np.empty(len(self.hashes), np.uint64)
+        hashes[self.positions] = self.hashes
+        return hashes
+
     def rows(self, wanted: int) -> list[int]:
         """Return the candidate rows of one hash, ascending; usually none or one."""
         key = np.uint64(wanted)

@@ -155,6 +155,13 @@ class ObservedBackend(DelegatingBackend):
             return await call
         return await self._announced(self._context("delete", key), call)
 
+    async def abort_uploads(self, prefix: str, older_than_s: float, *, timeout_s: float | None = None) -> int:
+        """Give up multipart uploads, announced."""
+        call = self.inner.abort_uploads(prefix, older_than_s, timeout_s=timeout_s)
+        if not self._hooks.active:
+            return await call
+        return await self._announced(self._context("abort_uploads", prefix), call)
+
     async def list(
         self, prefix: str, *, after: str | None = None, limit: int = 1000, timeout_s: float | None = None
     ) -> ListPage:

@@ -79,6 +79,7 @@ class LocalBackend(StorageBackend):
         Raises:
             AlreadyExistsError: the key is taken; perhaps by an earlier attempt of this very write.
             QuotaExceededError, StorageWriteError: definitely not stored.
+            StorageFailedError: nor will anything else be, until the directory is opened anew.
             OutcomeUnknownError: the disk failed or went silent when the name was already being given.
             ConfigurationError: the file system has no hard links.
         """

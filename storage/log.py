@@ -30,6 +30,8 @@ class Kind(StrEnum):
 
     OPEN = "open"
     WRITE = "write"
+    BULK = "bulk"
+    """Names data files full of new documents, instead of holding them (`parquedb.storage.bulk`)."""
     CHECKPOINT = "checkpoint"
     CLOSE = "close"
     DROP = "drop"

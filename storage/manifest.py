@@ -4,6 +4,7 @@ Written once under a name of its own, it becomes real when a checkpoint entry na
 Format, version 1: `PQM1`, msgpack map (`parquedb.documents.codec`), XXH3-128 of all bytes before it.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import xxhash
 
 from parquedb.documents.codec import decode, encode
 from parquedb.errors import CorruptionError
-from parquedb.storage.log import descending
+from parquedb.storage.log import descending, position_of
 
 MAGIC: Final = b"PQM1"
 _CHECKSUM_BYTES: Final = 16
@@ -35,6 +36,72 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class HistorySegment(Segment):
+    """A segment of write entries that can be read in parts (`parquedb.storage.history_segment`).
+
+    Attributes:
+        first_seq: Of its first event.
+        next_seq: One more than the seq of its last event.
+        first_us: Log time of its oldest entry, Unix microseconds.
+        bytes: Size of the object.
+        index_at: Where in it the index begins.
+        index_checksum: XXH3-64 of the index.
+        begins: Whether the kept history may begin here: what came before it lies in data files.
+        files: Keys of data files that its entries name instead of holding documents.
+    """
+
+    first_seq: int
+    next_seq: int
+    first_us: int
+    bytes: int
+    index_at: int
+    index_checksum: int
+    begins: bool = False
+    files: tuple[str, ...] = ()
+
+
+def _segment(wire: Mapping[str, Any]) -> HistorySegment:
+    return HistorySegment(**{**wire, "files": tuple(wire["files"])})
+
+
+@dataclass(frozen=True, slots=True)
+class PastFile:
+    """A data file that a merge replaced, kept for superseded rows that the merge left out, or for entries that name it.
+
+    Attributes:
+        file: Wire form of `parquedb.storage.data_file.DataFile`.
+        until: Those rows were superseded by, and those entries hold, events below this seq.
+    """
+
+    file: Any
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is kept of the past.
+
+    Attributes:
+        segments: Without gaps, up to where `tails` begin; oldest first.
+        files: Data files of the past, oldest first.
+    """
+
+    segments: tuple[HistorySegment, ...] = ()
+    files: tuple[PastFile, ...] = ()
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys of the objects, relative to the namespace."""
+        return [*(segment.key for segment in self.segments), *(past.file["key"] for past in self.files)]
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> "History":
+        """Rebuild what `dataclasses.asdict` gave."""
+        segments = tuple(_segment(segment) for segment in wire["segments"])
+        return cls(segments, tuple(PastFile(**past) for past in wire["files"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The state of a namespace as of `through`.
 
@@ -54,6 +121,10 @@ class Manifest:
         sessions: Wire form of the session table (`parquedb.actors.sessions`).
         request_ids: Segments of callers' own request ids, oldest first.
         leases: `read_lease_s` and `log_grace_s` of the epoch that wrote this; they bind its successor.
+        past: Some checkpoints that landed before this was written, the last one included, oldest first: key of the
+            manifest and log time. They tell an owner that has just opened what has been superseded for how long.
+        schemas: Wire form of the schemas (`parquedb.schemas.registered`); None for none.
+        history: Folded entries from before `tails`, for whoever asks about the past.
     """
 
     namespace: str
@@ -71,11 +142,25 @@ class Manifest:
     sessions: Any = None
     request_ids: tuple[Segment, ...] = ()
     leases: dict[str, float] = field(default_factory=dict)
+    past: tuple[tuple[str, int], ...] = ()
+    schemas: Any = None
+    history: History = History()
+
+    @property
+    def objects(self) -> frozenset[str]:
+        """Keys of everything that this refers to, relative to the namespace."""
+        segments = (segment.key for segment in (*self.tails, *self.request_ids))
+        return frozenset([*segments, *self.history.keys, *(wire["key"] for wire in self.files)])
 
 
 def manifest_key(through: int, epoch: int, token: str) -> str:
     """Return the key of a manifest, relative to its namespace; later ones sort first (rule 1)."""
     return f"manifest/{descending(through)}-{epoch}-{token}"
+
+
+def through_of(key: str) -> int:
+    """Return the last position that a manifest folds, from its key; relative or not."""
+    return position_of(key.rpartition("/")[2].split("-")[0])
 
 
 def object_epoch(key: str) -> int:
@@ -120,8 +205,11 @@ def decode_manifest(key: str, data: bytes) -> Manifest:
         fields = decode(content[4:])
         for name in ("fences", "files"):
             fields[name] = tuple(fields[name])
-        for name in ("tails", "request_ids"):
-            fields[name] = tuple(Segment(**segment) for segment in fields[name])
+        fields["request_ids"] = tuple(Segment(**segment) for segment in fields["request_ids"])
+        # Segments from before there was a history lack what it asks of them.
+        fields["tails"] = tuple(_segment(wire) if "begins" in wire else Segment(**wire) for wire in fields["tails"])
+        fields["history"] = History.from_wire(fields.get("history", {"segments": (), "files": ()}))
+        fields["past"] = tuple((key, log_time_us) for key, log_time_us in fields.get("past", ()))
         return Manifest(**fields)
     except (CorruptionError, TypeError, KeyError, ValueError) as error:
         raise CorruptionError(key=key, reason=f"manifest unreadable: {error}", cause=error) from error

@@ -29,7 +29,7 @@ from parquedb.storage.log import (
     is_successor,
     position_of,
 )
-from parquedb.storage.manifest import Manifest, Segment, decode_manifest, verify_object
+from parquedb.storage.manifest import Manifest, Segment, decode_manifest, through_of, verify_object
 
 LEASE_MARGIN: Final = 1.25
 """How much longer than the previous owner's lease a new owner waits: clocks may differ in rate (rule 16)."""
@@ -222,7 +222,7 @@ class Opener:
         tail = position_of(log_page.objects[0].key)
         manifest_keys = [info.key for info in manifest_page.objects]
         # Which of the newest manifests counts is only known from the tail entry, so what either needs is fetched now.
-        floor = min((_through(key) for key in manifest_keys), default=0)
+        floor = min((through_of(key) for key in manifest_keys), default=0)
         positions = {position_of(info.key) for info in log_page.objects}
         wanted = [self._prefix + entry_key(p) for p in sorted(positions) if p > floor or p == tail]
         fetched = dict(
@@ -393,8 +393,3 @@ class Opener:
             return segment.key, verify_object(key, data, segment.checksum)
 
         return dict(await asyncio.gather(*(load(segment) for segment in wanted)))
-
-
-def _through(manifest_key: str) -> int:
-    """Return the position in a manifest's name."""
-    return position_of(manifest_key.rpartition("/")[2].split("-")[0])

@@ -163,6 +163,29 @@ class S3Backend(StorageBackend):
         gone = self._call("delete_object", Key=self._root + check_key(key))
         await self._writing(key, gone, lambda _: None, timeout_s, absent_is_fine=True)
 
+    async def abort_uploads(self, prefix: str, older_than_s: float, *, timeout_s: float | None = None) -> int:
+        """Give up multipart uploads below `prefix` begun more than `older_than_s` ago; return how many."""
+        check_folder(prefix)
+        old: list[dict[str, str]] = []
+        page: dict[str, str] = {}
+        async with self._reading(prefix, timeout_s, bucket_only=True):
+            while True:
+                answer = await self._call("list_multipart_uploads", Prefix=self._root + prefix, **page)
+                latest_s = _server_s(answer, prefix) - older_than_s
+                # Some stores know no prefix here and tell of every upload.
+                old += [
+                    {"Key": item["Key"], "UploadId": item["UploadId"]}
+                    for item in answer.get("Uploads", [])
+                    if item["Key"].startswith(self._root + prefix) and item["Initiated"].timestamp() <= latest_s
+                ]
+                if not answer.get("IsTruncated"):
+                    break
+                page = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+        for upload in old:
+            gone = self._call("abort_multipart_upload", **upload)
+            await self._writing(upload["Key"], gone, lambda _: None, timeout_s, absent_is_fine=True)
+        return len(old)
+
     async def list(
         self, prefix: str, *, after: str | None = None, limit: int = 1000, timeout_s: float | None = None
     ) -> ListPage:

@@ -1,8 +1,9 @@
 """Documents to typed columns and back, exactly.
 
 Rules: a null in a column means *missing*; an explicit null, and every value whose type is not its column's, goes to
-`$residual`; a dict becomes a struct whose validity tells `{}` from missing; a list becomes a list column when all its
-items have one type. The order of keys is not kept.
+`$residual`; a number of another type than its numeric column's goes to both (see `nearest`); a dict becomes a struct
+whose validity tells `{}` from missing; a list becomes a list column when all its items have one type. The order of keys
+is not kept.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from parquedb.storage.columns import (
     column_type,
     settle,
 )
+from parquedb.storage.nearest import as_held, is_numeric
 
 Row = tuple[dict[str, Any], int]
 """A complete document, `$id` and system fields included, and the seq of its last change."""
@@ -131,6 +133,11 @@ def one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
+def plain(array: pa.Array) -> pa.Array:
+    """Return an array without a dictionary."""
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
 class _Shredder:
     """One path of one batch: fits values into its column, the rest into the leftovers."""
 
@@ -162,11 +169,27 @@ class _Shredder:
             values, at = self._sift(values, at, fits)
             array, values, at = self._leaf(column, values, at)
         else:
-            wanted = TYPE_OF_KIND[column]
+            wanted = TYPE_OF_KIND.get(column)
             if set(map(type, values)) != {wanted}:
-                values, at = self._sift(values, at, [type(value) is wanted for value in values])
+                if is_numeric(column):
+                    values, at = self._held(column, values, at)
+                else:
+                    values, at = self._sift(values, at, [type(value) is wanted for value in values])
             array, values, at = self._leaf(column, values, at)
         return None if array is None else _scattered(array, at, length)
+
+    def _held(
+        self, column: str, values: Sequence[Any], at: Sequence[int] | None
+    ) -> tuple[Sequence[Any], Sequence[int] | None]:
+        """Return the values as a numeric column holds them; what it holds nearly, or not, is set aside."""
+        held = as_held(column, values)
+        inexact = [one is None or one is not value for one, value in zip(held, values, strict=True)]
+        if not any(inexact):
+            return values, at
+        positions = range(len(values)) if at is None else at
+        self._set_aside(list(compress(values, inexact)), list(compress(positions, inexact)))
+        fits = [one is not None for one in held]
+        return list(compress(held, fits)), list(compress(positions, fits))
 
     def _leaf(self, column: str, values: Sequence[Any], at: Sequence[int] | None) -> tuple[Any, Any, Any]:
         if not values:

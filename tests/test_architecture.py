@@ -27,13 +27,17 @@ HOMES = {
     # The demo plays an application, which brings its own provider.
     "opentelemetry": ("observability/", "cluster/cli/demo_trace.py"),
     "rich": ("cluster/cli/",),
+    "re2": ("parquedb/documents/regex.py",),
 }
 # Import names that differ from the distribution's, or that a declared dependency brings and documents as its own.
 PROVIDED_BY = {
     "pydantic_settings": "pydantic-settings",
+    "pydantic_core": "pydantic",
+    "annotated_types": "pydantic",
     "opentelemetry": "opentelemetry-sdk",
     "aiobotocore": "s3fs",
     "aiohttp": "s3fs",
+    "re2": "google-re2",
 }
 
 

@@ -27,19 +27,25 @@ def code_in(page: Path) -> str:
     return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", page.read_text(), flags=re.DOTALL))
 
 
-README_EXAMPLES = examples(ROOT / "README.md")
+EXAMPLES = [
+    pytest.param(page, number, id=f"{name(page)}-{number + 1}")
+    for page in PAGES
+    for number in range(len(examples(page)))
+]
 
 
-def test_the_readme_has_examples_to_run() -> None:
-    assert len(README_EXAMPLES) >= 3
+def test_the_pages_have_examples_to_run() -> None:
+    assert len(examples(ROOT / "README.md")) >= 3
+    assert len(examples(ROOT / "docs" / "schemas.md")) >= 2
 
 
-@pytest.mark.parametrize("number", range(len(README_EXAMPLES)))
-def test_a_readme_example_runs(
-    number: int, ray_cluster: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("page", "number"), EXAMPLES)
+def test_an_example_runs(
+    page: Path, number: int, ray_cluster: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # The examples write to ./data.
-    exec(compile(README_EXAMPLES[number], f"README.md, example {number + 1}", "exec"), {"__name__": "__main__"})
+    code = compile(examples(page)[number], f"{name(page)}, example {number + 1}", "exec")
+    exec(code, {"__name__": "__main__"})
     assert (tmp_path / "data").is_dir()
 
 

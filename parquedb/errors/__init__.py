@@ -7,10 +7,12 @@ ParqueDBError                      anything of ours; `code`, `http_status`, `ret
   InternalError                    our bug: report it with `to_json(stack=True)`
   ValidationError                  mend the value that `field`, `expected` and `actual` name
     InvalidInputError              mend the argument
+    SchemaMismatchError            mend the schema, as each of `reasons` says
   NotFoundError                    it is not there: create it, or go on without
     EntityNotFoundError              ... a document
     CollectionNotFoundError          ... a namespace
     SnapshotNotFoundError            ... a past state: take a newer one
+    EventNotFoundError               ... changes that are older than `oldest`: begin anew from a snapshot
     ObjectNotFoundError              ... a stored object
   ConflictError                    refused because of what is there: read, decide again
     VersionConflictError             reload the document, decide again, resubmit
@@ -25,11 +27,14 @@ ParqueDBError                      anything of ours; `code`, `http_status`, `ret
   QueryError                       mend the query
     InvalidFilterError               ... `operator` at `path`
     InvalidUpdateError               ... `operator` at `path`
+    InvalidPipelineError             ... `operator` of the stage at position `stage`
     InvalidSortError, InvalidProjectionError
+    QueryMemoryError                 narrow the query, or ask for fewer fields
     QueryTimeoutError                narrow the query, or allow more time (also a TimeoutError)
   StorageError                     look at the store
     StorageReadError                 it refused: try again, then look at its log
     StorageWriteError                it refused, nothing is stored: the same
+      StorageFailedError             and will refuse every other until it is opened anew: the same
     QuotaExceededError               make room
     NetworkError                     unreachable, nothing changed: try again
     CorruptionError                  stop, keep the object `key`, restore it from a copy
@@ -98,10 +103,12 @@ from parquedb.errors.request_errors import (
     ConflictError,
     EntityNotFoundError,
     ETagMismatchError,
+    EventNotFoundError,
     FencedError,
     InternalError,
     InvalidFilterError,
     InvalidInputError,
+    InvalidPipelineError,
     InvalidProjectionError,
     InvalidRelationshipError,
     InvalidSortError,
@@ -110,9 +117,11 @@ from parquedb.errors.request_errors import (
     ObjectNotFoundError,
     OutcomeUnknownError,
     QueryError,
+    QueryMemoryError,
     QueryTimeoutError,
     RelationshipError,
     RelationshipNotFoundError,
+    SchemaMismatchError,
     SnapshotNotFoundError,
     TimeoutError,  # noqa: A004 - the public name
     UniqueConstraintError,
@@ -137,6 +146,7 @@ from parquedb.errors.service_errors import (
     RpcTimeoutError,
     RpcUnavailableError,
     StorageError,
+    StorageFailedError,
     StorageReadError,
     StorageWriteError,
     TokenExpiredError,
@@ -159,6 +169,7 @@ __all__ = [
     "ETagMismatchError",
     "EntityNotFoundError",
     "ErrorCode",
+    "EventNotFoundError",
     "Fact",
     "FencedError",
     "ForeignError",
@@ -167,6 +178,7 @@ __all__ = [
     "InvalidFilterError",
     "InvalidInputError",
     "InvalidPathError",
+    "InvalidPipelineError",
     "InvalidProjectionError",
     "InvalidRelationshipError",
     "InvalidSortError",
@@ -179,6 +191,7 @@ __all__ = [
     "PathTraversalError",
     "PermissionDeniedError",
     "QueryError",
+    "QueryMemoryError",
     "QueryTimeoutError",
     "QuotaExceededError",
     "RateLimitedError",
@@ -187,8 +200,10 @@ __all__ = [
     "RpcError",
     "RpcTimeoutError",
     "RpcUnavailableError",
+    "SchemaMismatchError",
     "SnapshotNotFoundError",
     "StorageError",
+    "StorageFailedError",
     "StorageReadError",
     "StorageWriteError",
     "TimeoutError",

@@ -73,6 +73,18 @@ class InvalidInputError(ValidationError):
     default_code = ErrorCode.INVALID_INPUT
 
 
+class SchemaMismatchError(ValidationError):
+    """A schema cannot follow the one in force: documents that were accepted would be refused."""
+
+    default_code = ErrorCode.SCHEMA_MISMATCH
+    version = Fact[int | None]("Version of the schema in force.")
+    reasons = Fact[list[str] | None]("What stands in its way, each with the dotted path of the field.")
+
+    def _describe(self) -> str:
+        which = "the one in force" if self.version is None else f"version {self.version}"
+        return f"the schema cannot follow {which}" + (": " + "; ".join(self.reasons) if self.reasons else "")
+
+
 class NotFoundError(ParqueDBError):
     """What was asked for is not there."""
 
@@ -105,6 +117,22 @@ class SnapshotNotFoundError(NotFoundError):
     """The snapshot or the past state is gone or never was."""
 
     default_code = ErrorCode.SNAPSHOT_NOT_FOUND
+    oldest = Fact[int | None]("The oldest seq whose state can still be had.")
+
+
+class EventNotFoundError(NotFoundError):
+    """The changes asked for are not kept any more."""
+
+    default_code = ErrorCode.EVENT_NOT_FOUND
+    namespace = Fact[str | None]("The namespace.")
+    after = Fact[int | None]("The seq after which they were asked for.")
+    oldest = Fact[int | None]("Seq of the oldest change that is kept.")
+
+    def _describe(self) -> str:
+        where = "" if self.namespace is None else f" of namespace {self.namespace!r}"
+        kept = "" if self.oldest is None else f"; the oldest that is kept has seq {self.oldest}"
+        which = "" if self.after is None else f" after seq {self.after}"
+        return f"the changes{where}{which} are not kept any more{kept}"
 
 
 class ObjectNotFoundError(NotFoundError):
@@ -260,6 +288,22 @@ class InvalidProjectionError(QueryError):
     """A field list that cannot be used."""
 
     default_code = ErrorCode.INVALID_PROJECTION
+
+
+class InvalidPipelineError(_OperatorError):
+    """An aggregation pipeline with an unknown stage or operator, or values that an operator cannot take."""
+
+    stage = Fact[int | None]("Position of the stage at fault, from 0.")
+
+
+class QueryMemoryError(QueryError):
+    """The query holds more in the owner's memory than it may."""
+
+    bytes_max = Fact[int | None]("The limit that was passed, in bytes.")
+
+    def _describe(self) -> str:
+        limit = "" if self.bytes_max is None else f" {self.bytes_max:,} bytes"
+        return f"the query needs more memory than its limit{limit}: narrow it, or ask for fewer fields"
 
 
 class QueryTimeoutError(QueryError, TimeoutError):

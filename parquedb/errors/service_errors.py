@@ -38,6 +38,13 @@ class StorageWriteError(_KeyError):
     default_code = ErrorCode.STORAGE_WRITE_ERROR
 
 
+class StorageFailedError(StorageWriteError):
+    """The store lost a write and takes no more from this handle of it; nothing of this one was stored.
+
+    Trying again is no use: only a store opened anew can tell what is there.
+    """
+
+
 class QuotaExceededError(_KeyError):
     """The store is full, for us at least; nothing was stored."""
 

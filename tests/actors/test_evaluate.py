@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from parquedb.actors.evaluate import Draft, Rules, prepare
+from parquedb.actors.draft import Draft
+from parquedb.actors.evaluate import Rules, prepare
 from parquedb.actors.operations import Operation
 from parquedb.errors import (
     AlreadyExistsError,
@@ -31,7 +32,7 @@ OLD: dict[str, Any] = {
 
 
 def draft() -> Draft:
-    return Draft({"a": OLD}.get, NOW, lambda: "made-up")
+    return Draft({"a": OLD}.get, NOW, lambda count: ["made-up"] * count)
 
 
 def do(kind: str, id_: str | None = "a", body: Any = None, *, on: Draft | None = None, **options: Any) -> Any:

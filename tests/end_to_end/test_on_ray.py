@@ -100,6 +100,7 @@ def test_the_sync_client_does_everything_on_every_store(
     assert values[1] == 1
     posts.flush()
     assert posts.stats()["files"] == 1
+    assert posts.compact()["compactions"] == 0
     assert posts.get("m6")["n"] == 6
     assert posts.count({"n": 0}) == 2
     assert db.namespaces() == ["posts"]

@@ -589,7 +589,7 @@ def test_a_users_subclass_with_other_parameters_survives_every_trip():
     ("data", "cls", "code"),
     [
         ({"name": "StaleDocumentError", "code": "VERSION_CONFLICT"}, VersionConflictError, "VERSION_CONFLICT"),
-        ({"name": "X", "code": "EVENT_NOT_FOUND"}, errors.NotFoundError, "EVENT_NOT_FOUND"),
+        ({"name": "X", "code": "INDEX_NOT_FOUND"}, errors.NotFoundError, "INDEX_NOT_FOUND"),
         ({"name": "X", "code": "INDEX_LOAD_ERROR"}, errors.IndexError_, "INDEX_LOAD_ERROR"),
         ({"name": "X", "code": "DISK_ON_FIRE", "number": 7999}, errors.StorageError, "STORAGE_ERROR"),
         ({"name": "X", "code": "WHATEVER"}, ParqueDBError, "UNKNOWN"),

@@ -6,7 +6,13 @@ from collections.abc import Callable
 import pytest
 
 from parquedb.clock import ManualClock
-from parquedb.errors import CircuitOpenError, ParqueDBError, QuotaExceededError
+from parquedb.errors import (
+    CircuitOpenError,
+    ParqueDBError,
+    QuotaExceededError,
+    StorageFailedError,
+    StorageWriteError,
+)
 from parquedb.storage.commit import Committer, Settled
 from parquedb.storage.faults import Fault, FaultRule, FaultyBackend
 from parquedb.storage.log import Kind, entry_key
@@ -172,3 +178,22 @@ async def test_a_listing_that_fails_is_asked_again(bench: Bench) -> None:
     bench.faulty.add(FaultRule(fault=Fault.ERROR, operations=frozenset({"list"}), count=2, error="network"))
     assert await settle_entry(bench) == (Settled.FOREIGN, False)
     assert bench.faulty.calls["list"] == 3
+
+
+async def test_a_store_that_takes_no_more_leaves_what_was_in_doubt_unknowable(bench: Bench) -> None:
+    bench.next(Fault.LOST_REQUEST)
+    bench.next(Fault.ERROR, count=9, error=lambda key: StorageFailedError(key=key))
+    assert await bench.settle() is Settled.UNKNOWABLE
+    assert bench.faulty.calls["create"] == 2
+    with pytest.raises(StorageFailedError):
+        await bench.settle()  # Nothing of this one was in doubt.
+
+
+async def test_a_store_that_took_nothing_at_a_fresh_name_says_why(bench: Bench) -> None:
+    await bench.store.create("k/1", b"theirs")
+    with pytest.raises(StorageWriteError, match="somebody else's object is at the fresh name k/1"):
+        await bench.committer.store("k/1", b"mine")
+    bench.next(Fault.LOST_REQUEST)
+    bench.next(Fault.ERROR, error=lambda key: StorageFailedError(key=key))
+    with pytest.raises(StorageFailedError, match="the store lost k/2"):
+        await bench.committer.store("k/2", b"mine")

@@ -34,6 +34,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "create": ("posts/new", b"data"),
     "write": ("posts/a", b"data"),
     "delete": ("posts/a",),
+    "abort_uploads": ("posts/", 60.0),
     "list": ("posts/",),
     "list_folders": ("",),
     "stat": ("posts/a",),

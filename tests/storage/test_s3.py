@@ -453,3 +453,28 @@ async def test_a_lost_reply_of_a_real_server_is_unknown_and_settled_by_the_same_
     assert await backend.read("ns/log/1") == b"mine"
     assert weed_proxy.count(method="PUT") == 2
     await backend.close()
+
+
+# Multipart uploads
+
+
+@pytest.mark.parametrize("server", ["moto", "weed"])
+async def test_old_uploads_below_a_prefix_are_given_up(
+    server: str, unique_prefix: str, request: pytest.FixtureRequest
+) -> None:
+    where: S3Server = request.getfixturevalue(server)
+    store = S3Backend(where.bucket, unique_prefix, options=options(where.endpoint_url))
+    client = S3Client(options(where.endpoint_url))
+    names = [f"posts/data/{number}" for number in range(3)]
+    for name in [*names, "other/data/1"]:
+        await client.call("create_multipart_upload", Bucket=where.bucket, Key=f"{unique_prefix}/{name}")
+    try:
+        if server != "moto":  # It dates every upload to the year 2010.
+            assert await store.abort_uploads("posts/", 3600) == 0
+        # Ages have a resolution of a second on some servers.
+        assert await store.abort_uploads("posts/", -2) == 3
+        assert await store.abort_uploads("posts/", -2) == 0
+        assert await store.abort_uploads("other/", -2) == 1
+    finally:
+        await client.close()
+        await store.close()

@@ -21,11 +21,12 @@ async def inline(work: Callable[[], Any]) -> Any:
 
 
 def settings(**changes: Any) -> EngineSettings:
-    """Settings under which nothing happens by itself: tests ask for flushes and collections."""
+    """Settings under which nothing happens by itself: tests ask for flushes, compactions and collections."""
     values: dict[str, Any] = {
         "read_lease_s": 0.0,
         "flush_interval_s": 3600,
         "collect_interval_s": 3600,
+        "compaction_interval_s": 3600,
         **changes,
     }
     return EngineSettings(**values)

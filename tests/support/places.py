@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from parquedb.actors import arguments
+from parquedb.actors import arguments, read_arguments
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.operations import Operation
 from parquedb.clock import SystemClock
@@ -61,7 +61,7 @@ class EngineCollection:
         return await self.run(arguments.batch(NAMESPACE, operations), timeout_s)
 
     async def get(self, id: str, *, timeout_s: float | None = None) -> Any:  # noqa: A002 - as in the client
-        return await self.run(arguments.get(NAMESPACE, id), timeout_s)
+        return await self.run(read_arguments.get(NAMESPACE, id), timeout_s)
 
     async def run(self, operation: Operation, timeout_s: float | None) -> Any:
         wire = operation.to_wire()

@@ -15,6 +15,9 @@ from parquedb.actors.state import NamespaceState
 from parquedb.actors.write_queue import WriteQueue
 from parquedb.storage import collection, opening
 from parquedb.storage.commit import Committer, Settled, Settlement
+from parquedb.storage.merge import Merge
+from parquedb.storage.moved import Moved
+from parquedb.storage.predecessors import Predecessors
 from tests.support.sim_store import SimConnection
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -324,3 +327,72 @@ def a_404_vouches_while_a_commit_is_open(patch: pytest.MonkeyPatch) -> None:
         original(self, *positional, **{**named, "settled": always})
 
     patch.setattr(lease.Lease, "__init__", init)
+
+
+def _forget_vectors(patch: pytest.MonkeyPatch) -> None:
+    def dead(self: Any, old: Any) -> Any:
+        return {key: bitmap for key, bitmap in old.items() if key not in self.ranks}
+
+    patch.setattr(Moved, "dead", dead)
+
+
+@bug
+def deletion_vectors_are_dropped_at_a_compaction(patch: pytest.MonkeyPatch) -> None:
+    original = Merge.__init__
+
+    def init(self: Any, *positional: Any, **named: Any) -> None:
+        original(self, *positional, **named)
+        self._dead = dict.fromkeys(self._dead)
+
+    patch.setattr(Merge, "__init__", init)
+    _forget_vectors(patch)
+
+
+@bug
+def rows_that_died_during_a_compaction_stay_alive(patch: pytest.MonkeyPatch) -> None:
+    _forget_vectors(patch)
+
+
+@bug
+def the_memtable_keeps_its_places_in_merged_files(patch: pytest.MonkeyPatch) -> None:
+    def replaced(self: Any, moved: Any, built: Any, dead: Any) -> None:
+        self.dead = dead
+        self.files.replace(moved, built)
+
+    patch.setattr(NamespaceState, "replaced", replaced)
+
+
+@bug
+def inputs_of_a_compaction_are_collected_before_it_has_landed(patch: pytest.MonkeyPatch) -> None:
+    original = checkpoint.Checkpointer.swap
+
+    async def swap(self: Any, moved: Any, built: Any) -> None:
+        for key in moved.ranks:
+            await self._committer._storage.delete(self._state.prefix + key)
+        await original(self, moved, built)
+
+    patch.setattr(checkpoint.Checkpointer, "swap", swap)
+
+
+@bug
+def what_earlier_owners_superseded_is_collected_at_once(patch: pytest.MonkeyPatch) -> None:
+    async def referred(self: Any, stored: Any, through: int, known: Any) -> frozenset[str]:
+        return frozenset()
+
+    patch.setattr(Predecessors, "_referred", referred)
+
+
+@bug
+def grace_counts_from_creation(patch: pytest.MonkeyPatch) -> None:
+    """Instead of from when something was superseded."""
+    original = collection.plan
+
+    def plan(listing: Any, known: Any, landed_s: Any, graces: Any) -> list[str]:
+        *past, newest = known.checkpoints or (None,)
+        superseded = {key for one in past for key in (one.manifest, *one.objects)}
+        needed = set() if newest is None else {newest.manifest, *newest.objects}
+        latest_s = listing.server_s - graces.snapshot_s
+        old = {info.key for info in listing.objects if info.modified_s <= latest_s}
+        return sorted({*original(listing, known, landed_s, graces), *(superseded & old) - needed})
+
+    patch.setattr(collection, "plan", plan)

@@ -10,7 +10,8 @@ from parquedb import errors
 from parquedb.actors.operations import Operation, Outcome
 from parquedb.storage.events import Event, decode_body
 from parquedb.storage.keys import namespace_prefix
-from parquedb.storage.log import GENESIS, Kind, decode_entry, entry_key
+from parquedb.storage.log import GENESIS, BackPointer, Kind, decode_entry, entry_key, position_of
+from parquedb.storage.manifest import decode_manifest
 from tests.support.sim_world import NAMESPACE, Host, Op, World
 
 PREFIX = namespace_prefix(NAMESPACE)
@@ -116,6 +117,9 @@ class History:
     states: dict[str, tuple[list[int], list[dict[str, Any] | None]]] = field(default_factory=dict)
     landed: list[tuple[float, int]] = field(default_factory=list)
     """When each entry came to be, and the last seq then."""
+    checkpoints: list[tuple[float, BackPointer]] = field(default_factory=list)
+    """When each checkpoint came to be, and what it points to."""
+    opens: set[int] = field(default_factory=set)
 
     def at(self, id_: str, seq: int) -> dict[str, Any] | None:
         seqs, documents = self.states.get(id_, ([], []))
@@ -142,6 +146,7 @@ class Checker:
         """Check everything that can be checked without another open; returns all violations of the run."""
         self._chain()
         self._acknowledged_by_time()
+        self._collected()
         for op in self.world.ops:
             if op.operation.is_write:
                 self._write(op)
@@ -169,6 +174,10 @@ class Checker:
             previous, epoch = header.commit_id, header.epoch
             if header.kind == Kind.WRITE:
                 self._entry(made.key, entry.body, seq, by_key, documents)
+            elif header.kind == Kind.CHECKPOINT and header.base is not None:
+                self.history.checkpoints.append((made.time_s, header.base))
+            elif header.kind == Kind.OPEN:
+                self.history.opens.add(position)
             seq = entry.next_seq
             self.history.landed.append((made.time_s, seq - 1))
         self.history.last_seq = seq - 1
@@ -215,6 +224,31 @@ class Checker:
         seqs.append(seq)
         states.append(event.document)
         _set(documents, event.id, bare(event.document))
+
+    # -- what was deleted
+
+    def _collected(self) -> None:
+        """Whatever a checkpoint refers to stays until its successor is older than the grace."""
+        store, settings = self.world.store, self.world.settings
+        needed_s: dict[str, float] = {}
+        landed = [time_s for time_s, _ in self.history.checkpoints]
+        for (_, base), until_s in zip(self.history.checkpoints, [*landed[1:], float("inf")], strict=False):
+            manifest = decode_manifest(base.manifest, store.first[PREFIX + base.manifest].data)
+            for key in (base.manifest, *manifest.objects):
+                needed_s[PREFIX + key] = until_s + settings.snapshot_grace_s
+        for key, time_s in store.deleted.items():
+            if key.startswith(PREFIX + "log/"):
+                self._collected_entry(position_of(key), time_s)
+            elif time_s < needed_s.get(key, 0.0):
+                self.fault(f"{key} was deleted at {time_s}, but stays until {needed_s[key]}")
+
+    def _collected_entry(self, position: int, time_s: float) -> None:
+        grace_s = self.world.settings.log_grace_s
+        old = [base.through for landed_s, base in self.history.checkpoints if landed_s + grace_s <= time_s]
+        if position in self.history.opens:
+            self.fault(f"the fence at {position} was deleted")
+        elif position > max(old, default=0):
+            self.fault(f"entry {position} was deleted at {time_s} although no old checkpoint folds it")
 
     # -- what clients were told
 

@@ -54,6 +54,8 @@ class SimStore:
     keys: list[str] = field(default_factory=list)
     born: dict[str, float] = field(default_factory=dict)
     first: dict[str, Creation] = field(default_factory=dict)
+    deleted: dict[str, float] = field(default_factory=dict)
+    """When each object was deleted for the first time."""
     zombies: int = 0
 
     def create(self, key: str, data: bytes, by: str) -> Any:
@@ -73,6 +75,7 @@ class SimStore:
     def delete(self, key: str, by: str) -> None:
         if self.objects.pop(key, None) is not None:
             del self.keys[bisect_left(self.keys, key)]
+            self.deleted.setdefault(key, asyncio.get_running_loop().time())
             self.note("deleted", by, key)
 
     def read(self, key: str) -> bytes:

@@ -14,19 +14,10 @@ from msgspec.structs import replace
 
 from parquedb import errors
 from parquedb.actors.engine import NamespaceEngine
-from parquedb.actors.operations import (
-    Operation,
-    Outcome,
-    Request,
-    SessionRequest,
-    decode_operations,
-    decode_outcomes,
-    encode_operations,
-    encode_outcomes,
-    whole,
-)
+from parquedb.actors.operations import Operation, Outcome, Request, SessionRequest
+from parquedb.actors.packing import decode_operations, decode_outcomes, encode_operations, encode_outcomes, whole
 from parquedb.observability.hooks import HookRegistry
-from parquedb.settings import EngineSettings, StorageSettings
+from parquedb.settings import KIB, MIB, EngineSettings, StorageSettings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.layers import wrap_backend
 from tests.support.sim_store import CLEAR, SimConnection, SimStore, Weather
@@ -149,7 +140,7 @@ class Host:
             clock=clock,
             rng=world.rng_for(f"engine{self.number}.{self.generation}"),
             hooks=HookRegistry(),
-            run=_runner(process, self.rng),
+            run=_runner(world, process, self.rng),
         )
         self.engine = engine
         try:
@@ -177,11 +168,17 @@ class Host:
         return reply
 
 
-def _runner(process: Process, rng: random.Random) -> Callable[[Callable[[], Any]], Any]:
+def _runner(world: "World", process: Process, rng: random.Random) -> Callable[[Callable[[], Any]], Any]:
     async def run(work: Callable[[], Any]) -> Any:
         await asyncio.sleep(rng.uniform(0, 0.01))
         await process.gate()
-        return work()
+        try:
+            return work()
+        except errors.ParqueDBError:
+            raise
+        except Exception as error:
+            world.violate(f"CPU work of {process.name} failed: {error!r}")
+            raise
 
     return run
 
@@ -209,6 +206,11 @@ class World:
             log_grace_s=1.0,
             snapshot_grace_s=rng.choice([1.0, 2.0]),
             collect_interval_s=0.3,
+            compaction_interval_s=rng.choice([0.2, 0.7]),
+            compaction_files=2,
+            compaction_dead_share=rng.choice([0.1, 0.4]),
+            compaction_file_bytes=rng.choice([KIB, MIB, MIB]),
+            compaction_bytes_max=MIB,
             session_window=8,
             sessions_max=rng.choice([4, 1000]),
             session_idle_s=rng.choice([1, 60]),
@@ -290,7 +292,8 @@ class World:
         while True:
             await asyncio.sleep(rng.uniform(0.05, plan.takeover_s / 2))
             host = rng.choice(self.hosts)
-            what = rng.choices(("activate", "crash", "pause", "close", "flush", "collect"), (6, 2, 4, 1, 3, 2))[0]
+            whats = ("activate", "crash", "pause", "close", "flush", "collect", "compact")
+            what = rng.choices(whats, (6, 2, 4, 1, 3, 2, 1))[0]
             self.note(what, host.process.name)
             if what == "activate":
                 work: Any = host.activate()

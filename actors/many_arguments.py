@@ -1,0 +1,57 @@
+"""The arguments of writes by filter, checked and turned into an `Operation`."""
+
+# ruff: noqa: PLR0913 - the arguments are those of the public methods
+
+from collections.abc import Mapping
+from typing import Any
+
+from parquedb.actors import checks
+from parquedb.actors.operations import Operation, Request
+
+
+def update_many(
+    namespace: str,  # noqa: ARG001 - every builder takes the namespace, so that all are called alike
+    filter: Mapping[str, Any] | None,  # noqa: A002 - the public name of the argument
+    ops: Mapping[str, Any],
+    *,
+    upsert: bool = False,
+    actor: str | None = None,
+    request_id: Request | None = None,
+) -> Operation:
+    """Check the arguments of `update_many`."""
+    options = checks.given_options(
+        filter=checks.filter_document(filter),
+        upsert=checks.flag("upsert", upsert),
+        actor=checks.optional_text("actor", actor),
+    )
+    return Operation("update_many", None, checks.document("ops", ops), options, checks.request(request_id))
+
+
+def delete_many(
+    namespace: str,  # noqa: ARG001 - as above
+    filter: Mapping[str, Any] | None,  # noqa: A002 - as above
+    *,
+    hard: bool = False,
+    actor: str | None = None,
+    request_id: Request | None = None,
+) -> Operation:
+    """Check the arguments of `delete_many`."""
+    options = checks.given_options(
+        filter=checks.filter_document(filter),
+        hard=checks.flag("hard", hard),
+        actor=checks.optional_text("actor", actor),
+    )
+    return Operation("delete_many", None, None, options, checks.request(request_id))
+
+
+def upsert(
+    namespace: str,  # noqa: ARG001 - as above
+    filter: Mapping[str, Any] | None,  # noqa: A002 - as above
+    ops: Mapping[str, Any],
+    *,
+    actor: str | None = None,
+    request_id: Request | None = None,
+) -> Operation:
+    """Check the arguments of `upsert`."""
+    options = checks.given_options(filter=checks.filter_document(filter), actor=checks.optional_text("actor", actor))
+    return Operation("upsert", None, checks.document("ops", ops), options, checks.request(request_id))

@@ -1,0 +1,78 @@
+"""What every method of a collection stands on: its namespace, and the way to the owner."""
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from parquedb.actors.operations import Operation, Outcome
+from parquedb.cluster.pages import Document
+from parquedb.storage.keys import check_namespace
+
+if TYPE_CHECKING:
+    from parquedb.cluster.async_client import AsyncDatabase
+    from parquedb.cluster.client import Database
+
+
+class CollectionBase:
+    """A namespace of a `Database`."""
+
+    __slots__ = ("_database", "namespace")
+
+    def __init__(self, database: "Database", namespace: str) -> None:
+        """Name a namespace; use `Database.collection`."""
+        self.namespace = check_namespace(namespace)
+        self._database = database
+
+    @property
+    def actor(self) -> Any:
+        """The Ray actor handle: `ray.get(posts.actor.create.remote({...}))`; starts the actor if there is none."""
+        return self._database._link(self.namespace).calls.handle()
+
+    def _run(self, operation: Operation, timeout_s: float | None) -> Outcome:
+        return self._database._run(self.namespace, operation, timeout_s)
+
+    def _document(self, operation: Operation, timeout_s: float | None) -> Document:
+        document: Document = self._run(operation, timeout_s).value
+        return document
+
+    def _number(self, operation: Operation, timeout_s: float | None) -> int:
+        number: int = self._run(operation, timeout_s).value
+        return number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._database, self.namespace)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.namespace!r} of {self._database.url!r})"
+
+
+class AsyncCollectionBase:
+    """A namespace of an `AsyncDatabase`."""
+
+    __slots__ = ("_database", "namespace")
+
+    def __init__(self, database: "AsyncDatabase", namespace: str) -> None:
+        """Name a namespace; use `AsyncDatabase.collection`."""
+        self.namespace = check_namespace(namespace)
+        self._database = database
+
+    @property
+    def actor(self) -> Any:
+        """The Ray actor handle: `await posts.actor.create.remote({...})`; starts the actor if there is none."""
+        return self._database._link(self.namespace).calls.handle()
+
+    def _run(self, operation: Operation, timeout_s: float | None) -> Awaitable[Outcome]:
+        return self._database._run(self.namespace, operation, timeout_s)
+
+    async def _document(self, operation: Operation, timeout_s: float | None) -> Document:
+        document: Document = (await self._run(operation, timeout_s)).value
+        return document
+
+    async def _number(self, operation: Operation, timeout_s: float | None) -> int:
+        number: int = (await self._run(operation, timeout_s)).value
+        return number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._database, self.namespace)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.namespace!r} of {self._database.url!r})"

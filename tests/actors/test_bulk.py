@@ -1,0 +1,183 @@
+"""Bulk loads of Arrow data: every row or none, like any other documents afterwards."""
+
+import random
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from parquedb.actors.engine import NamespaceEngine
+from parquedb.actors.operations import Outcome
+from parquedb.clock import SystemClock
+from parquedb.cluster.bulk_loading import PIECE_ROWS_MAX, loads
+from parquedb.errors import AlreadyExistsError, ParqueDBError, ValidationError
+from parquedb.storage.faults import Fault, FaultRule, FaultyBackend
+from parquedb.storage.memory import MemoryBackend
+from tests.support.engines import opened, run
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store() -> MemoryBackend:
+    return MemoryBackend()
+
+
+def table(start: int, stop: int, **columns: Any) -> pa.Table:
+    numbers = list(range(start, stop))
+    return pa.table(
+        {
+            "$id": [f"r{number:05}" for number in numbers],
+            "n": numbers,
+            "half": [number / 2 if number % 3 else None for number in numbers],
+            "at": pa.array([NOON] * len(numbers), pa.timestamp("us", "UTC")),
+            "price": pa.array([Decimal("1.50")] * len(numbers), pa.decimal128(9, 2)),
+            "tags": [["a", "b"][: number % 3] for number in numbers],
+            "place": [{"x": number, "y": None} for number in numbers],
+            **columns,
+        }
+    )
+
+
+async def load(owner: NamespaceEngine, data: Any, **options: Any) -> list[Outcome]:
+    return [(await owner.execute([operation]))[0] for operation in loads(data, **options)]
+
+
+async def loaded(owner: NamespaceEngine, data: Any, **options: Any) -> int:
+    return sum(outcome.result()["rows"] for outcome in await load(owner, data, **options))
+
+
+@pytest.mark.parametrize("how", ["at once", "restarted", "folded", "flushed"])
+async def test_rows_become_documents_with_exact_values(store: MemoryBackend, how: str) -> None:
+    async with opened(store, checkpoint_entries_max=1 if how == "folded" else 64) as owner:
+        await run(owner, "create", "before", {"n": -1})
+        assert await loaded(owner, table(0, 500), actor="me") == 500
+        await run(owner, "create", "s-after", {"n": -2})
+        if how == "flushed":
+            await owner.flush()
+        if how != "restarted":
+            await check(owner)
+    async with opened(store) as successor:
+        await check(successor)
+
+
+async def check(owner: NamespaceEngine) -> None:
+    found = await run(owner, "get", "r00007")
+    at = found["createdAt"]
+    assert found == {
+        "$id": "posts/r00007",
+        "n": 7,
+        "half": 3.5,
+        "at": NOON,
+        "price": Decimal("1.50"),
+        "tags": ["a"],
+        "place": {"x": 7},
+        "version": 1,
+        "createdAt": at,
+        "createdBy": "me",
+        "updatedAt": at,
+        "updatedBy": "me",
+    }
+    assert "half" not in await run(owner, "get", "r00000")
+    assert await run(owner, "count") == 502
+    assert await run(owner, "count", filter={"n": {"$gte": 400}, "tags": "a"}) == 67
+    assert owner.stats()["seq"] == 502
+
+
+async def test_loaded_documents_change_like_others(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        await loaded(owner, table(0, 100))
+        assert (await run(owner, "update", "r00003", {"$inc": {"n": 1}}, expected_version=1))["version"] == 2
+        assert await run(owner, "delete", "r00004", hard=True) == 1
+        await owner.flush()
+        assert await run(owner, "get", "r00004") is None
+        assert (await run(owner, "get", "r00003"))["n"] == 4
+        assert await loaded(owner, table(4, 5)) == 1, "an id is free again once its document is gone"
+        assert await run(owner, "count") == 100
+
+
+async def test_a_taken_id_refuses_all_of_it_and_is_named(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        await loaded(owner, table(0, 50))
+        await run(owner, "create", "r00060", {})
+        for data in (table(49, 55), table(55, 65), pa.concat_tables([table(70, 72), table(71, 73)])):
+            [outcome] = await load(owner, data)
+            assert isinstance(outcome.error, AlreadyExistsError)
+            assert "r000" in str(outcome.error)
+        assert await run(owner, "count") == 51
+
+
+async def test_ids_are_made_where_there_are_none_and_may_come_unsorted(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        assert await loaded(owner, pa.table({"n": [1, 2, 3]})) == 3
+        assert await loaded(owner, pa.table({"key": ["z", "a", "m"], "n": [4, 5, 6]}), id_column="key") == 3
+        assert (await run(owner, "get", "a"))["n"] == 5
+        items = (await run(owner, "find"))["items"]
+        assert [one["$id"] for one in items] == sorted(one["$id"] for one in items)
+        assert sorted(one["n"] for one in items) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_repeated_request_stores_nothing_twice(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        assert await loaded(owner, table(0, 10), request_id="mine") == 10
+        assert await loaded(owner, table(0, 10), request_id="mine") == 10
+    async with opened(store) as successor:
+        assert await loaded(successor, table(0, 10), request_id="mine") == 10
+        assert await run(successor, "count") == 10
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        (pa.table({"version": [1]}), {}, "'version' is set by the database and cannot be given"),
+        (pa.table({"$foo": [1]}), {}, "does not start with '\\$'"),
+        (pa.table({"n": [1]}), {"id_column": "no"}, "expected one of n"),
+        (pa.table({"$id": ["a", None]}), {}, r"\$id"),
+        (pa.table({"t": pa.array([1], pa.timestamp("ns"))}), {}, "microsecond"),
+        ([{"a": 1}], {}, "expected a pyarrow Table, RecordBatch, RecordBatchReader or Dataset, got list"),
+    ],
+)
+async def test_what_documents_cannot_hold_is_named_and_nothing_stays(
+    store: MemoryBackend, data: Any, options: Any, message: str
+) -> None:
+    async with opened(store) as owner:
+        with pytest.raises(ValidationError, match=message):
+            await loaded(owner, data, **options)
+        assert await run(owner, "count") == 0
+
+
+async def test_a_failure_at_any_step_leaves_all_or_nothing(store: MemoryBackend) -> None:
+    """The k-th write to storage fails for every k; what was acknowledged is there after the next opening."""
+    for step in range(1, 6):
+        bottom = MemoryBackend()
+        faulty = FaultyBackend(bottom, rng=random.Random(1), clock=SystemClock())
+        async with opened(faulty) as owner:
+            faulty.add(
+                FaultRule(fault=Fault.ERROR, operations=frozenset({"create"}), skip=step - 1, count=1, error="write")
+            )
+            [outcome] = await load(owner, table(0, 20))
+        async with opened(bottom) as successor:
+            assert await run(successor, "count") == (0 if outcome.error is not None else 20)
+            if isinstance(outcome.error, ParqueDBError):
+                assert await loaded(successor, table(0, 20)) == 20
+
+
+async def test_the_file_is_plain_parquet(store: MemoryBackend, tmp_path: Any) -> None:
+    async with opened(store) as owner:
+        await loaded(owner, table(0, 30))
+        [info] = (await store.list("posts/data/")).objects
+        (tmp_path / "file.parquet").write_bytes(await store.read(info.key))
+    with duckdb.connect() as session:
+        query = f"select count(*), sum(n), max(price) from '{tmp_path}/file.parquet'"
+        assert session.execute(query).fetchall() == [(30, sum(range(30)), Decimal("1.50"))]
+
+
+def test_large_data_is_cut_into_commits() -> None:
+    batch = pa.record_batch({"n": pa.array(range(1000))})
+    reader = pa.RecordBatchReader.from_batches(batch.schema, [batch] * 3)
+    assert len(list(loads(reader, request_id="mine"))) == 1
+    many = pa.table({"n": pa.array(range(PIECE_ROWS_MAX + 1))})
+    assert [operation.request for operation in loads(many, request_id="mine")] == ["mine", "mine#1"]

@@ -1,0 +1,282 @@
+"""Writes by filter: whole or not at all, decided against the newest state, compared with mongomock."""
+
+import asyncio
+import copy
+import random
+from typing import Any
+
+import mongomock
+import pytest
+
+from parquedb.actors.engine import NamespaceEngine
+from parquedb.actors.operations import CREATES, Operation, Outcome, SessionRequest
+from parquedb.actors.packing import decode_operations, encode_operations
+from parquedb.errors import (
+    AlreadyExistsError,
+    InvalidFilterError,
+    InvalidUpdateError,
+    QuotaExceededError,
+    ValidationError,
+)
+from parquedb.storage.backend import ObjectInfo
+from parquedb.storage.delegating import DelegatingBackend
+from parquedb.storage.memory import MemoryBackend
+from tests.support.engines import opened, outcome, run
+
+
+@pytest.fixture
+def store() -> MemoryBackend:
+    return MemoryBackend()
+
+
+async def update_many(owner: NamespaceEngine, where: Any, ops: Any, **more: Any) -> tuple[int, int]:
+    answer = await run(owner, "update_many", None, ops, filter=where, **more)
+    return answer["matched"], answer["modified"]
+
+
+async def filled(owner: NamespaceEngine, where: str) -> None:
+    for number in range(10):
+        await run(owner, "create", f"d{number}", {"n": number, "even": number % 2 == 0})
+        if where == "mixed" and number == 6:
+            await owner.flush()
+    if where == "files":
+        await owner.flush()
+
+
+@pytest.mark.parametrize("where", ["memory", "files", "mixed"])
+async def test_every_match_takes_one_step_and_the_rest_none(store: MemoryBackend, where: str) -> None:
+    async with opened(store) as owner:
+        await filled(owner, where)
+        assert await update_many(owner, {"even": True}, {"$inc": {"n": 100}}) == (5, 5)
+        found = (await run(owner, "find"))["items"]
+        assert [one["n"] for one in found] == [100, 1, 102, 3, 104, 5, 106, 7, 108, 9]
+        assert [one["version"] for one in found] == [2, 1] * 5
+        # What is set to what it is stays as it is; 1.0 is not 1.
+        assert await update_many(owner, {"n": {"$lt": 5}}, {"$set": {"n": 1}}) == (2, 1)
+        assert await update_many(owner, {"n": 1}, {"$set": {"n": 1.0}}) == (2, 2)
+        assert await run(owner, "delete_many", filter={"n": 1}) == 2
+        assert await run(owner, "count") == 8
+        assert await run(owner, "delete_many", filter={"n": 1}) == 0, "deleted ones do not match"
+        assert await run(owner, "delete_many", hard=True) == 8
+    async with opened(store) as successor:
+        assert await run(successor, "count") == 0
+        assert await run(successor, "count", include_deleted=True) == 2
+
+
+async def test_an_upsert_changes_the_first_match_or_inserts_what_the_filter_says(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        await filled(owner, "mixed")
+        assert (await run(owner, "upsert", None, {"$set": {"seen": True}}, filter={"even": False})) == {
+            "matched": 1,
+            "modified": 1,
+            "upserted_id": None,
+        }
+        assert (await run(owner, "get", "d1"))["seen"] is True
+        assert "seen" not in await run(owner, "get", "d3")
+        answer = await run(owner, "upsert", None, {"$set": {"a.b": 2}}, filter={"k": 7, "x": {"$gt": 3}})
+        assert (answer["matched"], answer["modified"]) == (0, 0)
+        made = await run(owner, "get", answer["upserted_id"].partition("/")[2])
+        assert (made["k"], made["a"], made["version"], "x" in made) == (7, {"b": 2}, 1, False)
+        again = await run(owner, "update_many", None, {"$inc": {"k": 1}}, filter={"$id": "posts/new"}, upsert=True)
+        assert again["upserted_id"] == "posts/new"
+        assert (await run(owner, "get", "new"))["k"] == 1
+
+
+async def test_what_other_writes_do_meanwhile_is_seen(store: MemoryBackend) -> None:
+    """The sum over all documents tells: every increment meets each document exactly once, whenever it was made."""
+    async with opened(store, group_ops_max=8, flush_rows=30) as owner:
+        await filled(owner, "files")
+        added = 0
+
+        async def grow() -> None:
+            nonlocal added
+            for number in range(40):
+                await run(owner, "create", f"g{number}", {"n": 0, "all": 0})
+                await run(owner, "update", f"g{number}", {"$set": {"late": number}})
+
+        async def raise_all() -> None:
+            for _ in range(15):
+                before = await run(owner, "count", filter={"all": {"$exists": True}})
+                matched, modified = await update_many(owner, {"all": {"$exists": True}}, {"$inc": {"all": 1}})
+                after = await run(owner, "count", filter={"all": {"$exists": True}})
+                assert before <= matched == modified <= after
+                nonlocal added
+                added += modified
+                await asyncio.sleep(0)
+
+        await asyncio.gather(grow(), raise_all())
+        total = await run(owner, "aggregate", pipeline=[{"$group": {"_id": None, "sum": {"$sum": "$all"}}}])
+        assert total[0]["sum"] == added
+
+
+class Gate(DelegatingBackend):
+    """Holds commits back until told to go on."""
+
+    def __init__(self, inner: MemoryBackend) -> None:
+        super().__init__(inner)
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def create(self, key: str, data: bytes, *, timeout_s: float | None = None) -> ObjectInfo:
+        await self.go_on.wait()
+        return await self.inner.create(key, data, timeout_s=timeout_s)
+
+
+async def behind_a_commit(owner: NamespaceEngine, gate: Gate, operations: list[Operation]) -> list[Any]:
+    """Run operations so that queries among them see what is committed now, and writes are decided in one group."""
+    gate.go_on.clear()
+    commit = asyncio.ensure_future(run(owner, "create", "first", {}))
+    while owner.stats()["queued_ops"] < 1:
+        await asyncio.sleep(0)
+    together = asyncio.ensure_future(owner.execute(operations))
+    while owner.stats()["queued_ops"] < 1 + sum(operation.count for operation in operations):
+        await asyncio.sleep(0)
+    gate.go_on.set()
+    await commit
+    return [each.result() for each in await together]
+
+
+@pytest.mark.parametrize("where", ["memory", "files"])
+async def test_what_changes_between_query_and_decision_counts(store: MemoryBackend, where: str) -> None:
+    gate = Gate(store)
+    async with opened(gate, read_lease_s=30) as owner:
+        await filled(owner, where)
+        *_, answer = await behind_a_commit(
+            owner,
+            gate,
+            [
+                Operation("update", "d1", {"$set": {"even": True}}),
+                Operation("update", "d2", {"$set": {"even": False}}),
+                Operation("delete", "d4"),
+                Operation("create", "d99", {"n": 99, "even": True}),
+                Operation("update_many", None, {"$set": {"met": 1}}, {"filter": {"even": True}}),
+            ],
+        )
+        met = (await run(owner, "find", filter={"met": 1}))["items"]
+        assert [one["$id"] for one in met] == [f"posts/d{name}" for name in (0, 1, 6, 8, 99)]
+        assert (answer["matched"], answer["modified"]) == (5, 5)
+
+
+async def test_many_who_take_the_first_each_take_another(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        for number in range(100):
+            await run(owner, "create", f"j{number:03}", {"state": "new"})
+        await owner.flush()
+        taken = await asyncio.gather(
+            *(run(owner, "upsert", None, {"$set": {"state": by}}, filter={"state": "new"}) for by in range(120))
+        )
+        assert sum(each["matched"] for each in taken) == 100
+        assert sum(each["upserted_id"] is not None for each in taken) == 20
+        assert sorted(await run(owner, "distinct", field="state")) == list(range(120))
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_an_upsert_under_an_id_that_is_taken_is_refused(store: MemoryBackend, deleted: bool) -> None:
+    async with opened(store) as owner:
+        await filled(owner, "files")
+        if deleted:
+            await run(owner, "delete", "d1")
+            await owner.flush()
+        with pytest.raises(AlreadyExistsError):
+            await run(owner, "upsert", None, {"$set": {"x": 1}}, filter={"$id": "posts/d1", "n": 77}, timeout_s=5.0)
+        assert await run(owner, "count", filter={"x": 1}) == 0
+
+
+async def test_what_is_too_large_for_one_entry_is_refused_whole(store: MemoryBackend) -> None:
+    async with opened(store, group_bytes_max=4096) as owner:
+        await filled(owner, "mixed")
+        with pytest.raises(QuotaExceededError, match="10 documents would change, together more than the 4,096 bytes"):
+            await update_many(owner, None, {"$set": {"text": "x" * 500}})
+        assert await run(owner, "count", filter={"version": 1}) == 10
+        assert await update_many(owner, {"n": {"$lt": 5}}, {"$set": {"text": "x" * 500}}) == (5, 5)
+
+
+async def test_a_document_created_in_the_same_group_is_met(store: MemoryBackend) -> None:
+    gate = Gate(store)
+    async with opened(gate, read_lease_s=30) as owner:
+        await filled(owner, "memory")
+        creates = [
+            Operation("create", None, {"n": -1, "k": k}, request=SessionRequest(b"1" * 16, k + 1, 1, 0), size=50)
+            for k in range(3)
+        ]
+        [packed] = decode_operations(encode_operations(creates))
+        assert packed.kind == CREATES
+        many = Operation("update_many", None, {"$set": {"met": True}}, {"filter": {"n": {"$lt": 5}}})
+        _, answer = await behind_a_commit(owner, gate, [packed, many])
+        assert answer == {"matched": 8, "modified": 8, "upserted_id": None}
+        assert await run(owner, "count", filter={"met": True}) == 8
+
+
+@pytest.mark.parametrize("how", ["at once", "restarted", "folded"])
+async def test_a_repeated_request_answers_the_same_and_changes_nothing(store: MemoryBackend, how: str) -> None:
+    async def raised(owner: NamespaceEngine, age_s: float = 0.0) -> Outcome:
+        ops, where = {"$inc": {"n": 1}}, {"even": True}
+        return await outcome(owner, "update_many", None, ops, request="mine", age_s=age_s, filter=where)
+
+    async with opened(store, checkpoint_entries_max=1 if how == "folded" else 64) as owner:
+        await filled(owner, "mixed")
+        first = await raised(owner)
+        if how == "at once":
+            again = await raised(owner, age_s=1.0)
+            assert (again.value, again.duplicate) == (first.value, True)
+        if how == "folded":
+            await owner.flush()
+    async with opened(store) as successor:
+        again = await raised(successor, age_s=1.0)
+        assert (again.value, again.duplicate) == (first.value, True)
+        assert [one["n"] for one in (await run(successor, "find", filter={"even": True}))["items"]] == [1, 3, 5, 7, 9]
+
+
+async def test_refusals_name_the_mistake_and_change_nothing(store: MemoryBackend) -> None:
+    async with opened(store, many_documents_max=4) as owner:
+        await filled(owner, "mixed")
+        before = (await run(owner, "find"))["items"]
+        for kind, body, options, error, said in (
+            ("update_many", {"$inc": {"n": 1}}, {}, QuotaExceededError, "matches 10 documents, more than the 4"),
+            ("update_many", {"$inc": {"even": 1}}, {"filter": {"n": {"$lt": 3}}}, InvalidUpdateError, "holds bool"),
+            ("update_many", {"$frob": {"n": 1}}, {"filter": {"n": 1}}, InvalidUpdateError, "no update operator"),
+            ("delete_many", None, {"filter": {"n": {"$frob": 1}}}, InvalidFilterError, "no filter operator"),
+            ("upsert", {"$set": {"version": 1}}, {"filter": {"n": 1}}, InvalidUpdateError, "only the database"),
+            ("upsert", {"$set": {"x": 1}}, {"filter": {"a": 1, "a.b": 2}}, InvalidFilterError, "gives a value above"),
+        ):
+            with pytest.raises(error, match=said):
+                await run(owner, kind, None, body, **options)
+        assert (await run(owner, "find"))["items"] == before
+        assert owner.stats()["queued_ops"] == 0
+
+
+async def test_one_document_that_would_be_too_large_stops_all(store: MemoryBackend) -> None:
+    async with opened(store, document_bytes_max=2048) as owner:
+        await filled(owner, "memory")
+        await run(owner, "update", "d4", {"$set": {"text": "x" * 1500}})
+        with pytest.raises(ValidationError, match=r"smaller document|at most 2048 bytes"):
+            await update_many(owner, None, {"$set": {"more": "y" * 600}})
+        assert await run(owner, "count", filter={"more": {"$exists": True}}) == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_random_sequences_come_to_what_mongomock_says(store: MemoryBackend, seed: int) -> None:
+    rng = random.Random(seed)
+    oracle = mongomock.MongoClient().db.posts
+    async with opened(store) as owner:
+        for number in range(20):
+            document = {"n": rng.randrange(6), "tags": [rng.choice("abc") for _ in range(rng.randrange(3))]}
+            await run(owner, "create", f"d{number:02}", copy.deepcopy(document))
+            oracle.insert_one({"_id": f"posts/d{number:02}", **document})
+        for _ in range(25):
+            if rng.random() < 0.3:
+                await owner.flush()
+            filter_ = rng.choice(
+                [{"n": rng.randrange(6)}, {"tags": rng.choice("abc")}, {"n": {"$gte": 3}, "tags": "a"}]
+            )
+            ops = rng.choice([{"$inc": {"n": 1}}, {"$set": {"n": rng.randrange(6)}}, {"$unset": {"tags": ""}}])
+            if rng.random() < 0.1:
+                assert (
+                    await run(owner, "delete_many", filter=filter_, hard=True)
+                    == oracle.delete_many(filter_).deleted_count
+                )
+            else:
+                theirs = oracle.update_many(filter_, ops)
+                assert await update_many(owner, filter_, ops) == (theirs.matched_count, theirs.modified_count)
+        ours = {one["$id"]: (one.get("n"), one.get("tags")) for one in (await run(owner, "find", limit=1000))["items"]}
+        assert ours == {one["_id"]: (one.get("n"), one.get("tags")) for one in oracle.find()}
