@@ -18,14 +18,16 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import orjson
+from parquedb.documents.tagged_json import TaggedJson, is_text
+
+__all__ = ["decode", "encode", "is_text", "merge"]
 
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 
 def encode(leftover: dict[str, Any]) -> str:
     """Return the JSON text of a document's leftover part."""
-    return orjson.dumps(_tagged(leftover)).decode()
+    return _FORMAT.dumps(leftover).decode()
 
 
 def decode(text: str) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def decode(text: str) -> dict[str, Any]:
     Raises:
         ValueError: the text is not what `encode` writes.
     """
-    leftover = _untagged(orjson.loads(text))
+    leftover = _FORMAT.loads(text)
     if type(leftover) is not dict:
         raise ValueError("a residual must be a JSON object")
     return leftover
@@ -48,50 +50,6 @@ def merge(target: dict[str, Any], leftover: dict[str, Any]) -> None:
             merge(below, value)
         else:
             target[name] = value
-
-
-def is_text(value: str) -> bool:
-    """Whether UTF-8 can hold it: no lone surrogate."""
-    if value.isascii():
-        return True
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _tagged(value: Any) -> Any:
-    python = type(value)
-    if python is bool or value is None:
-        return value
-    if python is dict:
-        tagged = {name: _tagged(item) for name, item in value.items()}
-        return {"$lit": tagged} if len(tagged) == 1 and next(iter(tagged)).startswith("$") else tagged
-    if python is list:
-        return [_tagged(item) for item in value]
-    write = _WRITERS.get(python)
-    if write is None:
-        raise TypeError(f"a document cannot hold a {python.__name__}")
-    return write(value)
-
-
-def _untagged(value: Any) -> Any:
-    python = type(value)
-    if python is dict:
-        if len(value) == 1:
-            ((name, item),) = value.items()
-            if name == "$lit":
-                return {key: _untagged(child) for key, child in item.items()}
-            if name.startswith("$"):
-                read = _READERS.get(name)
-                if read is None:
-                    raise ValueError(f"unknown tag {name!r} in a residual")
-                return read(item)
-        return {name: _untagged(item) for name, item in value.items()}
-    if python is list:
-        return [_untagged(item) for item in value]
-    return value
 
 
 _WRITERS: Mapping[type, Callable[[Any], Any]] = {
@@ -115,3 +73,5 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "$float": float,
     "$text": lambda digits: bytes.fromhex(digits).decode("utf-8", "surrogatepass"),
 }
+
+_FORMAT = TaggedJson(_WRITERS, _READERS, "$lit")

@@ -1,0 +1,128 @@
+"""Documents as JSON text and back, with every type: MongoDB's Extended JSON, relaxed, where that has a form.
+
+    {"$date": "2026-01-02T03:04:05.000006Z"}           datetime, UTC
+    {"$numberDecimal": "1.10"}                         Decimal
+    {"$numberDouble": "NaN"}, "Infinity", "-Infinity"  what JSON numbers lack
+    {"$binary": {"base64": "...", "subType": "00"}}    bytes
+    {"$uuid": "3b241101-e2bb-4255-8caf-4136c566a962"}  UUID
+    {"$day": "2026-01-02"}                             date
+    {"$integer": "18446744073709551616"}               int beyond 64 bit
+    {"$surrogates": "<hex of UTF-8>"}                  str with a lone surrogate
+    {"$literal": {...}}                                a user's own object with one key that starts with `$`
+
+The last four are ours. Reading also takes `$numberInt`, `$numberLong` and `$date` with `{"$numberLong": milliseconds}`.
+
+Source: MongoDB Extended JSON (v2), relaxed format.
+"""
+
+import math
+from base64 import b64decode, b64encode
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from parquedb.documents.tagged_json import TaggedJson, is_text
+from parquedb.errors import InvalidInputError
+
+DEPTH_MAX: Final = 200
+"""Levels of nesting that are read: tags add one to a document's own."""
+
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def dumps(value: Any) -> str:
+    """Return the JSON text of a document, or of any value that documents hold.
+
+    Raises:
+        InvalidInputError: a value of another type.
+    """
+    try:
+        return _FORMAT.dumps(value).decode()
+    except (TypeError, RecursionError) as error:
+        raise InvalidInputError(f"not a document: {error}") from error
+
+
+def loads(text: str | bytes) -> Any:
+    """Return the value of a JSON text; plain JSON is its own value.
+
+    Raises:
+        InvalidInputError: not JSON, an unknown tag, or a tag around something else than it stands for.
+    """
+    try:
+        data = orjson.loads(text)
+        _check_depth(data, 1)
+        return _FORMAT.untagged(data)
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
+        raise InvalidInputError(f"not extended JSON: {error}") from error
+
+
+def _check_depth(data: Any, depth: int) -> None:
+    if depth > DEPTH_MAX:
+        raise ValueError(f"more than {DEPTH_MAX} levels of nesting")
+    for item in data.values() if type(data) is dict else data if type(data) is list else ():
+        if type(item) is dict or type(item) is list:
+            _check_depth(item, depth + 1)
+
+
+def _float(value: float) -> Any:
+    if math.isfinite(value):
+        return value
+    return {"$numberDouble": "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
+
+
+def _text(value: str) -> Any:
+    return value if is_text(value) else {"$surrogates": value.encode("utf-8", "surrogatepass").hex()}
+
+
+def _date(value: datetime) -> Any:
+    return {"$date": value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")}
+
+
+def _read_date(given: Any) -> datetime:
+    if isinstance(given, dict):
+        return _EPOCH + timedelta(milliseconds=int(given["$numberLong"]))
+    found = datetime.fromisoformat(given)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _read_float(given: str) -> float:
+    return _NOT_FINITE[given] if given in _NOT_FINITE else float(given)
+
+
+def _read_decimal(given: str) -> Decimal:
+    try:
+        return Decimal(given)
+    except InvalidOperation:
+        raise ValueError(f"{given[:40]!r} is no number") from None
+
+
+_FORMAT: Final = TaggedJson(
+    {
+        str: _text,
+        int: lambda value: value if _INT_MIN <= value <= _INT_MAX else {"$integer": str(value)},
+        float: _float,
+        datetime: _date,
+        date: lambda value: {"$day": value.isoformat()},
+        Decimal: lambda value: {"$numberDecimal": str(value)},
+        bytes: lambda value: {"$binary": {"base64": b64encode(value).decode(), "subType": "00"}},
+        UUID: lambda value: {"$uuid": str(value)},
+    },
+    {
+        "$date": _read_date,
+        "$day": date.fromisoformat,
+        "$numberDecimal": _read_decimal,
+        "$numberDouble": _read_float,
+        "$numberInt": int,
+        "$numberLong": int,
+        "$integer": int,
+        "$binary": lambda given: b64decode(given["base64"], validate=True),
+        "$uuid": UUID,
+        "$surrogates": lambda digits: bytes.fromhex(digits).decode("utf-8", "surrogatepass"),
+    },
+    "$literal",
+)
