@@ -5,10 +5,12 @@ Source: MongoDB manual, "Upsert with Operator Expressions" and "Upsert with Dott
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from parquedb.documents.paths import Path, split_path
+from parquedb.documents.regex import Regex
 from parquedb.documents.values import MANAGED_FIELDS, normalize_value
 from parquedb.errors import InvalidFilterError
 
@@ -16,7 +18,8 @@ from parquedb.errors import InvalidFilterError
 def seed_from_filter(filter: Mapping[str, Any] | None) -> dict[str, Any]:  # noqa: A002 - MongoDB's name for it
     """Return the fields that a filter says are equal to a value: plain values and `$eq`, also inside `$and`.
 
-    Fields that only the database writes are left out, and so are all other conditions.
+    The filter is one that `compile_filter` has accepted. Fields that only the database writes are left out, and so are
+    all other conditions.
 
     Raises:
         InvalidFilterError: a path is given two values, or one inside a value.
@@ -37,6 +40,8 @@ def _equalities(filter: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:  # noqa
         elif key == "$or" and len(condition) == 1:
             yield from _equalities(condition[0])
         elif not key.startswith("$") or key in {"$id", "$type"}:
+            if type(condition) is Regex or isinstance(condition, re.Pattern):
+                continue  # A pattern is no value.
             if not _has_operators(condition):
                 yield key, normalize_value(condition)
             elif "$eq" in condition:

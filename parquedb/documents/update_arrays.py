@@ -16,6 +16,7 @@ from typing import Any
 
 from parquedb.documents.comparison import MISSING, compare, equal
 from parquedb.documents.filters import compile_filter
+from parquedb.documents.identity import identity
 from parquedb.documents.paths import PathError, split_path
 from parquedb.documents.update_numbers import Change
 from parquedb.documents.values import normalize_value, type_name
@@ -23,6 +24,7 @@ from parquedb.errors import InvalidFilterError, InvalidUpdateError
 
 _MODIFIERS = frozenset({"$each", "$position", "$slice", "$sort"})
 ALL = "$all"
+_SHOWN_BELOW = 10**9
 
 
 def push(text: str, operand: Any, depth: int) -> tuple[Any, Change]:
@@ -60,8 +62,11 @@ def add_to_set(text: str, operand: Any, depth: int) -> tuple[Any, Change]:
 
     def change(old: Any) -> list[Any]:
         result = list(_array("$addToSet", text, old))
+        there = set(map(identity, result))
         for value in values:
-            if not any(equal(value, there) for there in result):
+            key = identity(value)
+            if key not in there:
+                there.add(key)
                 result.append(value)
         return result
 
@@ -71,7 +76,9 @@ def add_to_set(text: str, operand: Any, depth: int) -> tuple[Any, Change]:
 def pop(text: str, operand: Any) -> tuple[Any, Change]:
     """`$pop`: remove the last element (1) or the first (-1)."""
     if type(operand) not in {int, float} or operand not in {1, -1}:
-        raise _wrong("$pop", text, "1 (the last element) or -1 (the first)", repr(operand)[:40])
+        small = type(operand) in {int, float} and abs(operand) < _SHOWN_BELOW
+        actual = repr(operand) if small else type_name(operand)
+        raise _wrong("$pop", text, "1 (the last element) or -1 (the first)", actual)
     return operand, _shrinking("$pop", text, lambda items: items[:-1] if operand == 1 else items[1:])
 
 
@@ -97,9 +104,8 @@ def pull(text: str, operand: Any, depth: int) -> tuple[Any, Change]:
 def pull_all(text: str, operand: Any, depth: int) -> tuple[Any, Change]:
     """`$pullAll`: remove elements that equal one of the values."""
     values = _values("$pullAll", text, operand, depth)
-    return values, _shrinking(
-        "$pullAll", text, lambda items: [item for item in items if not any(equal(item, value) for value in values)]
-    )
+    gone = frozenset(map(identity, values))
+    return values, _shrinking("$pullAll", text, lambda items: [item for item in items if identity(item) not in gone])
 
 
 def link(text: str, operand: Any) -> tuple[Any, Change]:
@@ -172,7 +178,7 @@ def _sorter(text: str, spec: Any) -> Callable[[list[Any]], list[Any]]:
     """Return what sorts an array: by whole elements (1, -1), or by fields of dicts, several in their order."""
     if type(spec) is int and spec in {1, -1}:
         return lambda items: sorted(items, key=cmp_to_key(compare), reverse=spec == -1)
-    if not isinstance(spec, Mapping) or not spec or any(way not in {1, -1} for way in spec.values()):
+    if not isinstance(spec, Mapping) or not spec or not all(_is_way(*pair) for pair in spec.items()):
         raise _wrong("$push", text, "1, -1 or a dict of fields with 1 or -1 as $sort", repr(spec)[:60])
     try:
         fields = [(split_path(name), way) for name, way in spec.items()]
@@ -183,6 +189,10 @@ def _sorter(text: str, spec: Any) -> Callable[[list[Any]], list[Any]]:
         return next((way * result for path, way in fields if (result := compare(_at(a, path), _at(b, path)))), 0)
 
     return lambda items: sorted(items, key=cmp_to_key(order))
+
+
+def _is_way(name: Any, way: Any) -> bool:
+    return type(name) is str and type(way) is int and way in {1, -1}
 
 
 def _at(value: Any, path: tuple[str, ...]) -> Any:

@@ -191,13 +191,18 @@ class _Node:
             child = node.children.setdefault(name, _Node(path[:depth]))
             if not isinstance(child, _Node):
                 raise _conflict(op, path, path[:depth])
+            node.check_each(op, path)
             node = child
         if path[-1] in node.children:
             raise _conflict(op, path, path)
         node.creates |= op not in _CREATES_NOTHING
         node.children[path[-1]] = change
-        if _EACH in node.children and len(node.children) > 1:
-            raise _conflict(op, path, path)
+        node.check_each(op, path)
+
+    def check_each(self, op: str, path: Path) -> None:
+        """Refuse what names single elements beside all of them."""
+        if _EACH in self.children and len(self.children) > 1:
+            raise _conflict(op, path, path[: len(self.path) + 1])
 
     def apply(self, value: Any) -> Any:
         kind = type(value)

@@ -174,6 +174,12 @@ SUPPORTED = f"supported are {OPERATORS}"
         ),
         ({"$set": {"a.$[]": 1, "a.0": 1}}, "updating the path 'a.0' would create a conflict at 'a.0'"),
         ({"$rename": {"a": "a.b"}}, "updating the path 'a.b' would create a conflict at 'a'"),
+        ({"$set": {"a.$[].x": 1, "a.0.y": 2}}, "updating the path 'a.0.y' would create a conflict at 'a.0'"),
+        ({"$pop": {"a": 10**12}}, "$pop 'a' expects 1 (the last element) or -1 (the first), not int"),
+        (
+            {"$push": {"a": {"$each": [], "$sort": {"x": [1]}}}},
+            "$push 'a' expects 1, -1 or a dict of fields with 1 or -1 as $sort, not {'x': [1]}",
+        ),
         ({"$rename": {"a": 5}}, "$rename 5: a path is a str, not int"),
         ({"$rename": {"a": "$id"}}, "$rename '$id': the $id of a document never changes"),
         ({"$set": {"a": 1}, "$setOnInsert": {"a": 1}}, "updating the path 'a' would create a conflict at 'a'"),
