@@ -9,10 +9,10 @@ All changes of one such write are in one log entry: it happens whole or not at a
 import asyncio
 import builtins
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
-from parquedb.actors.calls import Call, PendingKey, Stage, Write, key_of
+from parquedb.actors.calls import Call, Write
 from parquedb.actors.commit_group import NotLoaded
 from parquedb.actors.draft import Draft
 from parquedb.actors.evaluate import BASE_BYTES, Prepared, Rules, delete, prepare, step
@@ -21,7 +21,7 @@ from parquedb.actors.operations import MANY, Operation, Outcome
 from parquedb.actors.queries import filter_of
 from parquedb.actors.reads import Reader
 from parquedb.actors.state import NamespaceState
-from parquedb.actors.write_queue import WriteQueue, unknown
+from parquedb.actors.write_queue import WriteQueue
 from parquedb.actors.writer import Writer
 from parquedb.documents.codec import encode
 from parquedb.documents.filters import Predicate, compile_filter
@@ -65,10 +65,6 @@ class _Found:
     complete: bool
 
 
-_BEFORE_ANY: Final = _Found((), 0, complete=True)
-"""What a query would have seen before the first write."""
-
-
 class Many:
     """Decides writes by filter for one namespace.
 
@@ -102,7 +98,6 @@ class Many:
         self._documents_max = settings.many_documents_max
         self._bytes_max = settings.group_bytes_max
         self._timeout_s = settings.request_timeout_s
-        self._under_way: dict[PendingKey, asyncio.Event] = {}
 
     async def answer(
         self,
@@ -126,55 +121,30 @@ class Many:
         traceparent: str | None,
     ) -> None:
         timeout_s = operation.timeout_s or self._timeout_s
-        end_s = asyncio.get_running_loop().time() + timeout_s
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + timeout_s
         try:
             work = _Work.of(operation, self._rules)
-            age_us, parent = int(operation.age_s * _US), traceparent or operation.traceparent
-            write = Write(self._prepared(work, _BEFORE_ANY), operation.request, age_us, parent, [])
-            outcome = await self._in_turn(work, write, end_s, on_deadline)
+            for _ in range(_TRIES_MAX):
+                async with asyncio.timeout_at(end_s):
+                    found = await self._found(work)
+                write = Write(
+                    self._prepared(work, found),
+                    operation.request,
+                    int(operation.age_s * _US),
+                    traceparent or operation.traceparent,
+                    [],
+                )
+                outcome = await self._decided(write, end_s - loop.time(), on_deadline)
+                if not isinstance(outcome.error, _LookAgain):
+                    call.settle(place, outcome)
+                    return
+            raise BackpressureError("other writes went on too fast to find what this one matches", retry_after=0.1)
         except builtins.TimeoutError:
             late = TimeoutError("the documents were not found in time; nothing is applied", timeout_s=timeout_s)
-            outcome = Outcome(error=late)
+            call.settle(place, Outcome(error=late))
         except ParqueDBError as error:
-            outcome = Outcome(error=error)
-        call.settle(place, outcome)
-
-    async def _in_turn(
-        self, work: "_Work", write: Write, end_s: float, on_deadline: Callable[[Write], Outcome]
-    ) -> Outcome:
-        """Do a write after earlier attempts of it: refused beside one that is then applied, it would be no refusal."""
-        key = key_of(write.request)
-        if key is None:
-            return await self._done(work, write, end_s, on_deadline)
-        try:
-            async with asyncio.timeout_at(end_s):
-                while (earlier := self._under_way.get(key)) is not None:
-                    await earlier.wait()
-        except builtins.TimeoutError:
-            raise unknown(write, "an earlier attempt is still under way") from None
-        self._under_way[key] = ended = asyncio.Event()
-        try:
-            return await self._done(work, write, end_s, on_deadline)
-        finally:
-            del self._under_way[key]
-            ended.set()
-
-    async def _done(self, work: "_Work", write: Write, end_s: float, on_deadline: Callable[[Write], Outcome]) -> Outcome:
-        """Find the documents and have the write decided, again and again until the two fit together."""
-        loop = asyncio.get_running_loop()
-        for _ in range(_TRIES_MAX):
-            if self._is_new(write):
-                async with asyncio.timeout_at(end_s):
-                    write.prepared = self._prepared(work, await self._found(work))
-            outcome = await self._decided(write, end_s - loop.time(), on_deadline)
-            if not isinstance(outcome.error, _LookAgain):
-                return outcome
-            write = replace(write, stage=Stage.QUEUED, waiters=[], loaded={})
-        raise BackpressureError("other writes went on too fast to find what this one matches", retry_after=0.1)
-
-    def _is_new(self, write: Write) -> bool:
-        """Whether it was neither applied nor is being decided; if not, what the documents are by now is no matter."""
-        return self._writer.recall(write) is None and self._queue.pending(write) is None
+            call.settle(place, Outcome(error=error))
 
     async def _decided(self, write: Write, left_s: float, on_deadline: Callable[[Write], Outcome]) -> Outcome:
         """Queue a write and return what it came to."""
@@ -250,7 +220,7 @@ class Many:
             for id_ in (*found.ids, *changed, *draft.touched())
             if (document := branch.current(id_)) is not None and work.predicate(document)
         }
-        if len(matching) > self._documents_max and not work.only_first:
+        if len(matching) > self._documents_max:
             raise _LookAgain("more match by now than one write may change")
         ids = sorted(matching)
         if not work.only_first:
