@@ -45,6 +45,9 @@ SHUTDOWN_S = 5.0
 GC_THRESHOLDS = (100_000, 20, 100)
 """Allocations before the youngest generation is looked through, and how often the older ones are."""
 
+WARM_UP_AFTER_S = 0.5
+"""Seconds between opening and warming up."""
+
 _IDLE_CHECK_S = 1.0
 _OPENING, _CLOSING = "opening", "closing"
 
@@ -286,8 +289,9 @@ class NamespaceActor(DocumentMethods):
             raise
         # What lives by now lives for long: the collector of garbage need not look at it again.
         gc.freeze()
-        # The first file of a process costs some 0.3 s more than the next; better now than in the middle of writes.
-        self._loop.run_in_executor(None, warm_up)
+        # The first file of a process costs some 0.3 s more than the next: better soon than in the middle of writes, but
+        # not at once, where it would slow down the first answer.
+        self._loop.call_later(WARM_UP_AFTER_S, self._loop.run_in_executor, None, warm_up)
         if self._idle_watch is None or self._idle_watch.done():
             self._idle_watch = self._loop.create_task(self._watch_idle())
 

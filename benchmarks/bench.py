@@ -1,6 +1,7 @@
 """What the benchmarks run in: a scratch directory, one Ray, one S3 server, one event loop; all gone afterwards."""
 
 import asyncio
+import compileall
 import contextlib
 import os
 import sys
@@ -67,6 +68,10 @@ class Bench:
         """Start a Ray of this run's own; it ends with the run."""
         if self._ray:
             return
+        # As it is where the package has been installed; with PYTHONDONTWRITEBYTECODE each process would compile it anew.
+        for folder in Path(parquedb.__path__[0]).iterdir():
+            if folder.is_dir():
+                compileall.compile_dir(folder.resolve(), quiet=2)
         # Ray's workers run at nice 15: on a busy machine ours would lose to a peer that runs in this process.
         os.environ.setdefault("RAY_worker_niceness", "0")
         ray.init(

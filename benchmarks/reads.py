@@ -1,10 +1,13 @@
 """Reading: documents by id from many callers, and queries beside DuckDB on the same Parquet files."""
 
+import asyncio
+import itertools
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,14 @@ CALLERS = 256
 CARRIERS = ("AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV", "9E")
 AIRPORTS = tuple(f"{first}{second}X" for first in "ABCDEFGHIJ" for second in "ABCDEFGHIJ")
 BULK = 2_000
+WORKING_SET = 50_000
 NOTE_GET = (
-    f"{CALLERS} coroutines, each awaiting its own `get` of a random id; every document lies in a Parquet file by then."
+    f"{CALLERS} coroutines, each awaiting its own `get` of a random one of {WORKING_SET:,} documents, which lie in a Parquet "
+    "file and have been read before."
+)
+NOTE_UPDATE = (
+    f"{CALLERS} coroutines, each awaiting its own `update` (`$set` and `$inc` at the `expected_version`) of the next of "
+    f"{WORKING_SET:,} documents that have been read before; acknowledged when it is on the disk."
 )
 NOTE_QUERY = (
     "Median time of one call of the sync client beside the same question asked of DuckDB in this process, on the "
@@ -67,36 +76,56 @@ def run(bench: Bench) -> list[Row]:
     collection.flush(timeout_s=120)
     flushed_s = time.perf_counter() - started_s - loaded_s
     bench.say(f"{count} documents stored in {loaded_s:.1f} s, flushed in {flushed_s:.1f} s")
-    rows = [_gets(bench, place, [document["$id"] for document in documents])]
+    rows = _by_id(bench, place, [document["$id"] for document in documents])
     rows += _queries(bench, collection, Path(place["url"]), count)
     end_actors(database.settings)
     database.close()
     return rows
 
 
-def _gets(bench: Bench, place: dict[str, Any], ids: list[str]) -> Row:
+def _by_id(bench: Bench, place: dict[str, Any], ids: list[str]) -> list[Row]:
+    """Single documents, from many callers, beside the calls that an idle actor can answer."""
     noop = start_noop()
     database = bench.run(parquedb.connect_async(**place))
     collection = database.collection(NAMESPACE)
     generator = random.Random(1)
+    working_set = generator.sample(ids, min(WORKING_SET, len(ids) // 2))
     seconds = bench.choose(2.0, 0.5)
+    versions = dict.fromkeys(working_set, 1)
+    turns = itertools.cycle(working_set)
 
     async def get() -> None:
-        assert await collection.get(generator.choice(ids)) is not None
+        assert await collection.get(generator.choice(working_set)) is not None
+
+    async def update() -> None:
+        id_ = next(turns)
+        operators = {"$set": {"air_time": 1.5}, "$inc": {"flight": 1}}
+        versions[id_] = (await collection.update(id_, operators, expected_version=versions[id_]))["version"]
 
     async def call() -> None:
         await noop.f.remote()
 
+    async def read_all() -> None:
+        for start in range(0, len(working_set), CALLERS):
+            await asyncio.gather(*map(collection.get, working_set[start : start + CALLERS]))
+
+    bench.run(read_all())
     variants = {
-        "ours": lambda: bench.run(rate(get, callers=CALLERS, seconds=seconds)),
-        "noop": lambda: bench.run(rate(call, callers=CALLERS, seconds=seconds)),
+        name: partial(_rate, bench, step, seconds) for name, step in (("get", get), ("update", update), ("noop", call))
     }
     take_turns(1, variants)
     results = take_turns(bench.choose(5, 2), variants)
     bench.run(database.close())
     ray.kill(noop)
-    what = f"point reads, {CALLERS} callers, {len(ids) // 1000} k documents"
-    return compared(what, results["ours"], results["noop"], unit="/s", peer="no-op actor calls", note=NOTE_GET)
+    peer = {"unit": "/s", "peer": "no-op actor calls", "bar": (">=", 20.0)}
+    return [
+        compared(f"point reads, {CALLERS} callers", results["get"], results["noop"], note=NOTE_GET, **peer),
+        compared(f"versioned updates, {CALLERS} callers", results["update"], results["noop"], note=NOTE_UPDATE, **peer),
+    ]
+
+
+def _rate(bench: Bench, step: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> float:
+    return bench.run(rate(step, callers=CALLERS, seconds=seconds))
 
 
 def _queries(bench: Bench, collection: Any, directory: Path, count: int) -> list[Row]:
