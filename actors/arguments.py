@@ -75,12 +75,15 @@ def update(
     """Check the arguments of `update`."""
     if return_document not in _RETURN_DOCUMENT:
         checks.refuse("return_document", '"after" or "before"', return_document)
-    options = checks.given_options(
-        expected_version=checks.version(expected_version),
-        upsert=checks.flag("upsert", upsert),
-        return_document="before" if return_document == "before" else None,
-        actor=checks.optional_text("actor", actor),
-    )
+    options: dict[str, Any] = {}
+    if expected_version is not None:
+        options["expected_version"] = checks.version(expected_version)
+    if upsert is not False:
+        options |= checks.given_options(upsert=checks.flag("upsert", upsert))
+    if return_document != "after":
+        options["return_document"] = "before"
+    if actor is not None:
+        options["actor"] = checks.optional_text("actor", actor)
     return Operation(
         "update", checks.document_id(namespace, id), checks.document("ops", ops), options, checks.request(request_id)
     )

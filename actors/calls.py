@@ -95,7 +95,9 @@ class Call:
     def __init__(self, size: int) -> None:
         self.outcomes: list[Outcome | None] = [None] * size
         self._remaining = size
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] = loop.create_future()
+        self._arrived_s = loop.time()
         self._deadlines: list[tuple[float, Write, int]] = []
 
     def settle(self, place: int, outcome: Outcome) -> None:
@@ -107,8 +109,8 @@ class Call:
                 self._done.set_result(None)
 
     def expect(self, write: Write, place: int, timeout_s: float) -> None:
-        """Wait for a write, no longer than `timeout_s` from now."""
-        self._deadlines.append((asyncio.get_running_loop().time() + timeout_s, write, place))
+        """Wait for a write, no longer than `timeout_s` after the call arrived."""
+        self._deadlines.append((self._arrived_s + timeout_s, write, place))
 
     async def wait(self, on_deadline: Callable[[Write], Outcome]) -> list[Outcome]:
         """Return all outcomes, each at the latest at its deadline.

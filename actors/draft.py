@@ -63,14 +63,23 @@ class Draft:
         """Return the documents that `add_created` has added."""
         return [event for event in self.events if isinstance(event, Created)]
 
-    def add(self, action: Action, id_: str, document: Document | None) -> None:
+    def add(self, action: Action, id_: str, document: Document | None, encoded: bytes | None = None) -> None:
         """Make one change; what the schema says is missing from the document is put into it.
+
+        Args:
+            action: What happens.
+            id_: Bare id.
+            document: The whole document afterwards.
+            encoded: The same as `documents.codec` writes it, where that is known.
 
         Raises:
             ValidationError: the document is not what the schema asks for.
         """
-        self.schemas.hold(action, id_, document)
-        self.events.append(Event(action.value, id_, document))
+        schemas = self.schemas
+        if schemas.registered.guard is not None:
+            schemas.hold(action, id_, document)
+            encoded = None
+        self.events.append(Event(action.value, id_, document, encoded))
         self.count += 1
         self._overlay[id_] = document
 

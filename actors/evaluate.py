@@ -16,8 +16,9 @@ from typing import Any, Final
 from parquedb.actors.draft import Document, Draft
 from parquedb.actors.operations import MANAGED, Operation
 from parquedb.actors.schemas import REGISTER_BYTES, prepared_register
+from parquedb.documents.codec import encode, measure
 from parquedb.documents.updates import compile_update
-from parquedb.documents.values import normalize_sized
+from parquedb.documents.values import TEXT_FIELDS, normalize_sized
 from parquedb.errors import (
     AlreadyExistsError,
     EntityNotFoundError,
@@ -33,6 +34,10 @@ BASE_BYTES: Final = 100
 """What an operation costs in the queue beside its document."""
 
 _CREATION: Final = ("$id", "createdAt", "createdBy")
+# None of these moves a value to another depth.
+_KEEPS_DEPTH: Final = frozenset({"$set", "$unset", "$inc", "$mul", "$min", "$max", "$bit", "$currentDate"})
+_ESTIMATE_MAX: Final = 9
+"""At most so many times its encoded size is a document's estimated one; see `documents.values.normalize_sized`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,8 @@ def _create_many(operation: Operation, rules: Rules) -> Prepared:
 
 def _update(operation: Operation, rules: Rules) -> Prepared:
     id_, options = _required_id(operation), operation.options
-    update = compile_update(operation.body)
+    update = compile_update(operation.body, depth_max=rules.depth_max)
+    keeps_form = _keeps_form(operation.body)
     upsert, by = bool(options.get("upsert")), options.get("actor")
     before = options.get("return_document") == "before"
 
@@ -156,10 +162,23 @@ def _update(operation: Operation, rules: Rules) -> Prepared:
             draft.add(Action.CREATE, id_, document)
             return None if before else document
         found = _present(found, id_, options, rules)
-        document = step(draft, id_, found, update.apply(found, now=draft.now), rules, by)
+        changed = update.apply(found, now=draft.now)
+        document = step(draft, id_, found, changed, rules, by=by, keeps_form=keeps_form)
         return found if before else document
 
-    return Prepared("update", (id_,), len(repr(operation.body)) + BASE_BYTES, run)
+    return Prepared("update", (id_,), measure(operation.body) + BASE_BYTES, run)
+
+
+def _keeps_form(ops: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a compiled update turns any document into one that is well-formed but for its size."""
+    if not _KEEPS_DEPTH.issuperset(ops):
+        return False
+    for fields in ops.values():
+        for path in fields:
+            # Other top-level names have rules of their own.
+            if path[0] == "$" or "\0" in path or not path.isascii() or path.partition(".")[0] in TEXT_FIELDS:
+                return False
+    return True
 
 
 def _replace(operation: Operation, rules: Rules) -> Prepared:
@@ -256,17 +275,37 @@ _PREPARE: Final[Mapping[str, Callable[[Operation, Rules], Prepared]]] = {
 }
 
 
-def step(  # noqa: PLR0913, PLR0917 - a change is all of this
-    draft: Draft, id_: str, found: Document, changed: Document, rules: Rules, by: str | None
+def step(  # noqa: PLR0913 - a change is all of this
+    draft: Draft,
+    id_: str,
+    found: Document,
+    changed: Document,
+    rules: Rules,
+    *,
+    by: str | None,
+    keeps_form: bool = False,
 ) -> Document:
     """Make an update's result the next version of a document, and return that.
+
+    Args:
+        draft: Where to.
+        id_: Bare id.
+        found: The document before.
+        changed: And after, with the managed fields still those of `found`. It is taken over.
+        rules: What it must keep to.
+        by: Who changes it.
+        keeps_form: Whether the result can break no rule but that of its size.
 
     Raises:
         ValidationError: it is larger or deeper than allowed, or not what the schema asks for.
     """
-    _document({name: value for name, value in changed.items() if name not in MANAGED}, rules)
+    if not keeps_form:
+        _document({name: value for name, value in changed.items() if name not in MANAGED}, rules)
     document = _stepped(changed, found, draft.now, by)
-    draft.add(Action.UPDATE, id_, document)
+    encoded = encode(document)
+    if keeps_form and len(encoded) > rules.document_bytes_max // _ESTIMATE_MAX:
+        _document({name: value for name, value in document.items() if name not in MANAGED}, rules)
+    draft.add(Action.UPDATE, id_, document, encoded)
     return document
 
 

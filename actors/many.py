@@ -23,7 +23,7 @@ from parquedb.actors.reads import Reader
 from parquedb.actors.state import NamespaceState
 from parquedb.actors.write_queue import WriteQueue
 from parquedb.actors.writer import Writer
-from parquedb.documents.codec import encode
+from parquedb.documents.codec import encode, measure
 from parquedb.documents.filters import Predicate, compile_filter
 from parquedb.documents.seeding import seed_from_filter
 from parquedb.documents.updates import Update, compile_update
@@ -266,7 +266,7 @@ class _Work:
         only_first = operation.kind == "upsert"
         inserting = only_first or bool(options.get("upsert"))
         apply = _updating(compile_update(operation.body), given if inserting else None, rules, by)
-        size, insert_id = len(repr(operation.body)), _named(given, rules) if inserting else None
+        size, insert_id = measure(operation.body), _named(given, rules) if inserting else None
         return cls(operation.kind, predicate, only_first, size, apply, insert_id)
 
 
@@ -299,7 +299,7 @@ def _updating(
                 changed = update.apply(found, now=draft.now)
                 # One encoding tells what `==` does not: 1 from 1.0 and True.
                 if encode(changed) != encode(found):
-                    step(draft, id_, found, changed, rules, by)
+                    step(draft, id_, found, changed, rules, by=by)
                     modified += 1
         upserted = None
         if not ids and insert is not None:

@@ -139,12 +139,14 @@ class Outcome(msgspec.Struct, frozen=True):
         error: Why it was refused, or why its fate is unknown.
         seq: The last log sequence number a write took; for reads the state they saw.
         duplicate: Whether this answers a request id that had been applied before.
+        encoded: `value` as it travels, where it has been encoded for the log already.
     """
 
     value: Any = None
     error: ParqueDBError | None = None
     seq: int = 0
     duplicate: bool = False
+    encoded: bytes | None = None
 
     def result(self) -> Any:
         """Return the value, or raise the error."""

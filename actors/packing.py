@@ -208,7 +208,9 @@ def encode_outcomes(
                 rows.append((value.ids, None, outcome.seq, [value.prefix, value.at]))
             continue
         # A repeated request may bring another document than the one that was applied: that answer goes back whole.
-        if echoes and operation.kind in _ECHOES and not outcome.duplicate:
+        if outcome.encoded is not None:
+            value = msgspec.Raw(outcome.encoded)
+        elif echoes and operation.kind in _ECHOES and not outcome.duplicate:
             value = _managed(value)
         elif plain and value is not None:
             plain = is_plain(value)

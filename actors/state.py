@@ -221,7 +221,10 @@ class NamespaceState:
                     self.registry = self.schemas.register(event).declared(self.registry)
                 else:
                     self.active.put(event.id, event.document, seq, each, self._displaced)
-                self.cache.forget(event.id)
+                if event.encoded is None:
+                    self.cache.forget(event.id)
+                else:
+                    self.cache.put(event.id, event.encoded)
                 seq += 1
 
     def load(self, bulk: Bulk, entry: LogEntry) -> None:

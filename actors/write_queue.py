@@ -48,7 +48,10 @@ class WriteQueue:
         key = key_of(write.request)
         if key is None:
             return None
-        return self._pending.get(key) or next((run for run in self._runs if run.index(key) >= 0), None)
+        found = self._pending.get(key)
+        if found is None and self._runs:
+            found = next((run for run in self._runs if run.index(key) >= 0), None)
+        return found
 
     def admit(self, write: Write) -> Write | Outcome:
         """Queue a write; return what its callers wait for, or an outcome when it is refused.

@@ -21,7 +21,7 @@ from parquedb.actors.create_run import CreateRun
 from parquedb.actors.draft import Draft
 from parquedb.actors.lease import Lease
 from parquedb.actors.operations import Outcome
-from parquedb.actors.receipts import recalled
+from parquedb.actors.receipts import answered, recalled
 from parquedb.actors.schemas import DraftSchemas, decide_run
 from parquedb.actors.sessions import Receipt
 from parquedb.actors.state import NamespaceState, log_datetime
@@ -35,14 +35,12 @@ from parquedb.storage.backend import StorageBackend
 from parquedb.storage.bulk import encode_bulk
 from parquedb.storage.commit import Committer
 from parquedb.storage.data_files import IndexNotLoaded
-from parquedb.storage.events import UNANSWERED, Event, RequestRecord, encode_body
+from parquedb.storage.events import encode_body
 from parquedb.storage.log import BackPointer, Header, Kind, LogEntry, encode_entry
 
 _HARD_BOUND: Final = 4
 """Writes wait once this many times the settings' entries or bytes are unfolded, so that one listing page and one batch
 of GETs always suffice to open (rule 18)."""
-
-_DERIVABLE: Final = frozenset({"create", "update", "replace", "restore"})
 
 
 class Writer:
@@ -197,17 +195,13 @@ class Writer:
             value = write.prepared.run(group.draft)
         except ParqueDBError as error:
             return Outcome(error=error)
-        count = group.draft.count - first
         seq = self._state.next_seq + group.draft.count - 1
-        if write.request is not None and count:
-            request = list(write.request) if isinstance(write.request, tuple) else write.request
-            kind = write.prepared.kind
-            last = group.draft.events[-1]
-            derivable = kind in _DERIVABLE and isinstance(last, Event) and value is last.document
-            known_as = kind if derivable or value is not None else UNANSWERED
-            record = RequestRecord(request, known_as, first, count, None if derivable else value)
-            group.records.append((record, Receipt(kind, seq, value)))
-        return Outcome(value, seq=seq)
+        if group.draft.count == first:
+            return Outcome(value, seq=seq)
+        change = answered(write, value, group.draft, first)
+        if write.request is not None:
+            group.records.append((change.record(write.request), Receipt(change.kind, seq, value)))
+        return Outcome(value, None, seq, False, change.encoded)
 
     def _committed(self, write: Write, id_: str) -> dict[str, object] | None:
         """Return a committed document.

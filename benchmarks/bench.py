@@ -68,7 +68,7 @@ class Bench:
         """Start a Ray of this run's own; it ends with the run."""
         if self._ray:
             return
-        # As it is where the package has been installed; with PYTHONDONTWRITEBYTECODE each process would compile it anew.
+        # As where the package is installed; with PYTHONDONTWRITEBYTECODE each process would compile it anew.
         for folder in Path(parquedb.__path__[0]).iterdir():
             if folder.is_dir():
                 compileall.compile_dir(folder.resolve(), quiet=2)

@@ -1,4 +1,4 @@
-"""Beginnings: a new owner's first read, and the first acknowledgement after `kill -9`, beside those of an idle actor."""
+"""Beginnings: the first acknowledgement after `kill -9` and a new owner's first read, beside those of idle actors."""
 
 import os
 import signal
@@ -22,8 +22,8 @@ NOTE = (
     "call of an actor that does nothing, repeated by hand until it answers; local directory."
 )
 NOTE_COLD = (
-    "Seconds until the first `get` of the sync client returns when the namespace (10 000 documents in a Parquet file) has "
-    "been left by its owner, beside the first answer of a new actor whose class needs nothing but Ray."
+    "Seconds until the first `get` of the sync client returns when the namespace (10 000 documents in a Parquet file) "
+    "has been left by its owner, beside the first answer of a new actor whose class needs nothing but Ray."
 )
 COLD_DOCUMENTS = 10_000
 

@@ -27,12 +27,12 @@ AIRPORTS = tuple(f"{first}{second}X" for first in "ABCDEFGHIJ" for second in "AB
 BULK = 2_000
 WORKING_SET = 50_000
 NOTE_GET = (
-    f"{CALLERS} coroutines, each awaiting its own `get` of a random one of {WORKING_SET:,} documents, which lie in a Parquet "
-    "file and have been read before."
+    f"{CALLERS} coroutines, each awaiting its own `get` of a random one of {WORKING_SET:,} documents, which lie in a "
+    "Parquet file and have been read before."
 )
 NOTE_UPDATE = (
-    f"{CALLERS} coroutines, each awaiting its own `update` (`$set` and `$inc` at the `expected_version`) of the next of "
-    f"{WORKING_SET:,} documents that have been read before; acknowledged when it is on the disk."
+    f"{CALLERS} coroutines, each awaiting its own `update` (`$set` and `$inc` at the `expected_version`) of the next "
+    f"of {WORKING_SET:,} documents that have been read before; acknowledged when it is on the disk."
 )
 NOTE_QUERY = (
     "Median time of one call of the sync client beside the same question asked of DuckDB in this process, on the "

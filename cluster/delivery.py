@@ -35,6 +35,8 @@ UNKNOWN_RETRIES_MAX = 4
 BACKOFF_BASE_S = 0.05
 BACKOFF_MAX_S = 1.0
 
+# Their options hold nothing but numbers, texts and flags.
+_PLAIN_BESIDE_BODY = frozenset({"create", "update", "replace", "delete", "restore"})
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes, msgspec.Raw})
 _SCALARS_AND_CONTAINERS = _SCALARS | {dict, list, tuple}
 
@@ -113,9 +115,11 @@ class Delivery:
             now_s - self._first_s if self._failures else 0.0,
             operation.size,
         ]
-        # A normalized document needs no second look at its datetimes, and nothing beside it needs any.
-        if operation.size and not operation.options and is_plain(operation.body):
-            return encode_plain(wire)
+        if operation.kind in _PLAIN_BESIDE_BODY:
+            body = operation.body
+            # A normalized document needs no second look at its datetimes.
+            if is_plain(body) if operation.size else body is None or _is_plain(body.values()):
+                return encode_plain(wire)
         return encode_wire(wire)
 
     def whole(self, outcome: Outcome) -> Outcome:

@@ -7,7 +7,7 @@ Source:
 import re
 
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -15,6 +15,8 @@ _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-
 
 def current_traceparent() -> str | None:
     """Return the active span as a `traceparent`, or None when there is none. Cheap enough to call per operation."""
+    if not get_current():
+        return None
     span_context = trace.get_current_span().get_span_context()
     return traceparent_of(span_context) if span_context.is_valid else None
 

@@ -14,6 +14,8 @@ from enum import StrEnum
 from itertools import accumulate
 from typing import Any, Final
 
+import msgspec
+
 from parquedb.documents.codec import decode, encode, encode_plain, is_plain
 from parquedb.errors import CorruptionError
 
@@ -45,11 +47,13 @@ class Event:
         action: What happened.
         id: The bare document id.
         document: The whole document afterwards; None after REMOVE.
+        encoded: The document as `documents.codec` writes it, where whoever decided the change has written it already.
     """
 
     action: str
     id: str
     document: dict[str, Any] | None
+    encoded: bytes | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(slots=True)
@@ -124,7 +128,7 @@ class RequestRecord:
 
 def encode_body(events: Sequence[Event | Created], records: Sequence[RequestRecord]) -> bytes:
     """Encode the body of a write entry."""
-    whole = [event for event in events if isinstance(event, Event)]
+    whole = [event for event in events if isinstance(event, Event) and event.encoded is None]
     body = [
         [_wire(event) for event in events],
         [(r.request, r.kind, r.first_event, r.events, r.value) for r in records if r.request is not None],
@@ -139,7 +143,7 @@ def encode_body(events: Sequence[Event | Created], records: Sequence[RequestReco
 def _wire(event: Event | Created) -> tuple[Any, ...]:
     if isinstance(event, Created):
         return (_CREATED, event.prefix, event.ids, event.at, event.sizes, event.encoded, event.request)
-    return (event.action, event.id, event.document)
+    return (event.action, event.id, event.document if event.encoded is None else msgspec.Raw(event.encoded))
 
 
 def decode_packed(key: str, body: bytes) -> tuple[list[Event | Created], list[RequestRecord]]:

@@ -1,6 +1,7 @@
 """What a write does to the documents, decided without any I/O."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from parquedb.actors.draft import Draft
 from parquedb.actors.evaluate import Rules, prepare
 from parquedb.actors.operations import Operation
+from parquedb.documents.codec import decode
 from parquedb.errors import (
     AlreadyExistsError,
     EntityNotFoundError,
@@ -17,6 +19,7 @@ from parquedb.errors import (
     ValidationError,
     VersionConflictError,
 )
+from parquedb.storage.events import Event
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 RULES = Rules("posts", document_bytes_max=2000, depth_max=5)
@@ -184,3 +187,31 @@ def test_what_makes_no_sense_is_refused_with_an_error_of_ours(
 ) -> None:
     with pytest.raises(error):
         prepare(Operation(kind, id_, body), RULES).run(draft())
+
+
+@pytest.mark.parametrize(
+    ("ops", "message"),
+    [
+        ({"$set": {"text": "x" * 1995}}, "document"),
+        ({"$set": {f"f{number}": None for number in range(230)}}, "document"),  # Small when encoded, large by estimate.
+        ({"$set": {"a.b.c.d.e.f": 1}}, "path"),
+        ({"$set": {"a": [[[[[1]]]]]}}, "levels"),
+        ({"$inc": {"name": 1}}, "name"),
+        ({"$set": {"$odd": 1}}, "odd"),
+    ],
+)
+def test_an_update_whose_result_is_no_document_is_refused_and_changes_nothing(ops: Any, message: str) -> None:
+    on = draft()
+    with pytest.raises(ParqueDBError, match=message):
+        do("update", body=ops, on=on)
+    assert (on.events, on.current("a")) == ([], OLD)
+
+
+@pytest.mark.parametrize("ops", [{"$inc": {"n": 1}}, {"$rename": {"n": "m"}}, {"$push": {"list": Decimal("1.50")}}])
+def test_a_changed_document_is_encoded_once_for_log_and_answer(ops: Any) -> None:
+    on = draft()
+    document = do("update", body=ops, on=on)
+    [event] = on.events
+    assert isinstance(event, Event)
+    assert event.encoded is not None
+    assert decode(event.encoded) == document == event.document
