@@ -33,11 +33,13 @@ def get(
     namespace: str, id: str, *, include_deleted: bool = False, as_of: AsOf | None = None, fields: Fields | None = None
 ) -> Operation:
     """Check the arguments of `get`."""
-    options = checks.given_options(
-        include_deleted=checks.flag("include_deleted", include_deleted),
-        as_of=checks.as_of(as_of),
-        fields=checks.projection(fields),
-    )
+    options = {}
+    if include_deleted is not False or as_of is not None or fields is not None:
+        options = checks.given_options(
+            include_deleted=checks.flag("include_deleted", include_deleted),
+            as_of=checks.as_of(as_of),
+            fields=checks.projection(fields),
+        )
     return Operation("get", checks.document_id(namespace, id), None, options)
 
 
