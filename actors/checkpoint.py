@@ -7,8 +7,10 @@ manifest, and becomes real by a checkpoint entry in the log (rule 5). One runs a
 
 import asyncio
 import random
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
@@ -16,6 +18,7 @@ from pyroaring import BitMap
 
 from parquedb.actors.commit_group import CheckpointRequest
 from parquedb.actors.history_fold import HistoryFold
+from parquedb.actors.memtable import Memtable
 from parquedb.actors.state import Checkpoint, Frozen, NamespaceState
 from parquedb.actors.writer import Writer
 from parquedb.clock import Clock
@@ -26,6 +29,7 @@ from parquedb.observability.logs import get_logger
 from parquedb.settings import EngineSettings
 from parquedb.storage import data_file, deletions
 from parquedb.storage.backend import StorageBackend
+from parquedb.storage.columns import ColumnRegistry
 from parquedb.storage.commit import Committer
 from parquedb.storage.data_file import Built
 from parquedb.storage.data_files import Location
@@ -243,17 +247,14 @@ class Checkpointer:
             files += [one.file.to_wire() for one in swap.built]
             dead = swap.moved.dead(dead)
         built: Built | None = None
-        ids: list[str] = []
+        ids: list[str] = []  # Of its documents, in its order.
         if frame.memtable is not None:
             await state.resolve(frame.memtable)
             dead = _displaced(frame, dead)
-            memtable = frame.memtable
-            ids = sorted(id_ for id_, row in memtable.rows.items() if row.exists)
-            if ids:
-                key = self._name("data", ".parquet")
-                built = await self._run(lambda: data_file.build(key, memtable.versions(), registry))
+            built, ids = await self._run(partial(_build, self._name("data", ".parquet"), frame.memtable, registry))
+            if built is not None:
                 registry = built.registry
-                await self._create(key, built.data)
+                await self._create(built.file.key, built.data)
                 files.append(built.file.to_wire())
         merged = {} if swap is None else {key: (ranks == LEFT_OUT).any() for key, ranks in swap.moved.ranks.items()}
         tails, history = await self._history.fold(frame, merged)
@@ -286,9 +287,13 @@ class Checkpointer:
         position = await landed
         # From here to the end nothing awaits: readers see the state before the flush or the one after it.
         if frame.memtable is not None:
+            locations: dict[str, Location] = {}
             if built is not None:
                 state.files.add(built.file, built)
-            locations = {id_: Location(built.file.key, row) for row, id_ in enumerate(ids)} if built else {}
+                # Only of documents that changed again meanwhile does anybody ask where they lie.
+                again = state.active.rows.keys() & frame.memtable.rows.keys()
+                rows = ((id_, bisect_left(ids, id_)) for id_ in again if frame.memtable.rows[id_].exists)
+                locations = {id_: Location(built.file.key, row) for id_, row in rows}
             state.flushed(locations, dead, registry)
         if swap is not None:
             state.replaced(swap.moved, swap.built, dead)
@@ -339,6 +344,14 @@ class Checkpointer:
 
     def _name(self, folder: str, suffix: str = "") -> str:
         return object_key(folder, self._state.epoch, self._token(), suffix)
+
+
+def _build(key: str, memtable: Memtable, registry: ColumnRegistry) -> tuple[Built | None, list[str]]:
+    """Return the data file of a memtable, None when no document of it exists, and the bare ids in its order."""
+    versions = memtable.versions()
+    if not versions:
+        return None, []
+    return data_file.build(key, versions, registry), sorted(id_ for id_, row in memtable.rows.items() if row.exists)
 
 
 def _displaced(frame: Frozen, dead: dict[str, BitMap]) -> dict[str, BitMap]:

@@ -41,9 +41,9 @@ class Row:
         return self._packed is not None or self._document is not None
 
     @property
-    def packed(self) -> bool:
-        """Whether `document` has yet to be decoded."""
-        return self._packed is not None
+    def packed(self) -> tuple[Created, int] | None:
+        """The run and the place in it that `document` has yet to be decoded from; None once it has been."""
+        return self._packed
 
     @property
     def document(self) -> dict[str, Any] | None:
@@ -56,11 +56,6 @@ class Row:
         self._document = document = created.document(at)
         self._packed = None
         return document
-
-    def peek(self) -> dict[str, Any] | None:
-        """Return `document` without keeping what had to be decoded for it."""
-        packed = self._packed
-        return self._document if packed is None else packed[0].document(packed[1])
 
     def change(self, document: dict[str, Any] | None, seq: int, size: int) -> None:
         """Take the next state."""
@@ -129,11 +124,24 @@ class Memtable:
 
         May run in another thread while nobody puts anything: documents still encoded are decoded for this alone.
         """
-        return [(document, row.seq) for row in self.rows.values() if (document := row.peek()) is not None]
+        versions: list[tuple[dict[str, Any], int]] = []
+        decoded: dict[int, list[dict[str, Any]]] = {}
+        for row in self.rows.values():
+            packed = row.packed
+            if packed is None:
+                document = row.document
+            else:
+                created, at = packed
+                # A run of creates is decoded at once, for nearly all of it is still here.
+                run = decoded.get(id(created)) or decoded.setdefault(id(created), created.documents())
+                document = run[at]
+            if document is not None:
+                versions.append((document, row.seq))
+        return versions
 
     def packed(self) -> list[Row]:
         """Return the rows whose documents are still encoded."""
-        return [row for row in self.rows.values() if row.packed]
+        return [row for row in self.rows.values() if row.packed is not None]
 
     def documents(self) -> Iterator[dict[str, Any]]:
         """Yield the documents that exist, soft-deleted ones included."""

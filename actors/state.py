@@ -354,17 +354,17 @@ class NamespaceState:
         """Take over a flush that has landed; the new file is already among `files`.
 
         Args:
-            locations: Where each flushed document now is.
+            locations: Where the flushed documents are that changed again meanwhile.
             dead: The deletion vectors that the manifest holds.
             registry: The columns that the manifest holds.
         """
         # A schema may have been registered, or files loaded in bulk, while the flush ran with the columns from before.
         registry = with_found(self.schemas.declared(registry), self.registry.to_wire())
         self.dead, self.registry, self.frozen = dead, registry, None
-        for id_ in self.active.rows.keys() & locations.keys():
-            # Changed again while the flush ran: its flushed row is already superseded.
-            self.files.kill(locations[id_])
-            self.active.resolve(id_, locations[id_])
+        for id_, location in locations.items():
+            # Its flushed row is already superseded.
+            self.files.kill(location)
+            self.active.resolve(id_, location)
 
     def replaced(self, moved: Moved, built: Sequence[Built], dead: dict[str, BitMap]) -> None:
         """Take over merged files whose checkpoint has landed. No memtable is frozen.

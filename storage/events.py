@@ -20,6 +20,7 @@ from parquedb.documents.codec import decode, encode, encode_plain, is_plain
 from parquedb.errors import CorruptionError
 
 _CREATED: Final = "n"
+_ARRAY_32: Final = b"\xdd"
 
 UNANSWERED: Final = "none"
 """Kind of a request whose answer was None although it changed something: an upsert asked for what was before."""
@@ -97,9 +98,20 @@ class Created:
             "updatedAt": self.at,
         }
 
+    def documents(self) -> list[dict[str, Any]]:
+        """Return all the documents whole, at a third of what it costs to ask for each."""
+        # Values that follow each other are an array once its head stands in front of them.
+        bodies = decode(_ARRAY_32 + len(self.ids).to_bytes(4, "big") + self.encoded)
+        prefix, at = self.prefix, self.at
+        return [
+            {"$id": prefix + id_, **body, "version": 1, "createdAt": at, "updatedAt": at}
+            for id_, body in zip(self.ids, bodies, strict=True)
+        ]
+
     def events(self) -> Iterator["Event"]:
         """Yield what happened, one document after the other."""
-        return (Event(Action.CREATE.value, id_, self.document(at)) for at, id_ in enumerate(self.ids))
+        documents = self.documents()
+        return (Event(Action.CREATE.value, id_, document) for id_, document in zip(self.ids, documents, strict=True))
 
     def records(self, first_event: int) -> Iterator["RequestRecord"]:
         """Yield one record for each request; `first_event` is the index of the first one's event."""
