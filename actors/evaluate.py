@@ -16,6 +16,7 @@ from typing import Any, Final
 from parquedb.actors.draft import Document, Draft
 from parquedb.actors.operations import MANAGED, Operation
 from parquedb.actors.schemas import REGISTER_BYTES, prepared_register
+from parquedb.documents.budget import size_of
 from parquedb.documents.updates import compile_update
 from parquedb.documents.values import normalize_sized
 from parquedb.errors import (
@@ -142,7 +143,7 @@ def _create_many(operation: Operation, rules: Rules) -> Prepared:
 
 def _update(operation: Operation, rules: Rules) -> Prepared:
     id_, options = _required_id(operation), operation.options
-    update = compile_update(operation.body)
+    update = compile_update(operation.body, array_filters=options.get("array_filters"))
     upsert, by = bool(options.get("upsert")), options.get("actor")
     before = options.get("return_document") == "before"
 
@@ -159,7 +160,7 @@ def _update(operation: Operation, rules: Rules) -> Prepared:
         document = step(draft, id_, found, update.apply(found, now=draft.now), rules, by)
         return found if before else document
 
-    return Prepared("update", (id_,), len(repr(operation.body)) + BASE_BYTES, run)
+    return Prepared("update", (id_,), size_of(operation.body) + BASE_BYTES, run)
 
 
 def _replace(operation: Operation, rules: Rules) -> Prepared:

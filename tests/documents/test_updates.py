@@ -121,8 +121,8 @@ def test_what_an_update_does_not_touch_is_shared_and_what_it_touches_is_copied()
         ({"$set": {"a.b": 1}}, {"a": [1]}, "cannot create field 'b' in 'a', which holds an array", "a.b"),
         ({"$set": {"a.b.c": 1}}, {"a": [1]}, "cannot create field 'b' in 'a', which holds an array", "a.b"),
         ({"$set": {"a.01": 1}}, {"a": [1]}, "cannot create field '01' in 'a', which holds an array", "a.01"),
-        ({"$set": {"a.2000000": 1}}, {"a": [1]}, "cannot pad the array at 'a' with 1,999,999 nulls to reach index "
-         "2000000; the most is 1,500,000", "a.2000000"),
+        ({"$set": {"a.2000000": 1}}, {"a": [1]}, "cannot pad the array with 1,999,999 nulls to reach index 2000000 at "
+         "'a.2000000': that makes 1,999,999 in this update; the most is 1,500,000", "a.2000000"),
     ],
     ids=lambda value: repr(value)[:40],
 )  # fmt: skip
@@ -166,11 +166,12 @@ SUPPORTED = f"supported are {OPERATORS}"
         ({"$set": {"a.": 1}}, "$set 'a.': a path needs a name on both sides of every dot, and at least one name"),
         (
             {"$set": {"a.$": 1}},
-            "$set 'a.$': the positional operator $ is not supported; name the index, or use $[] for all",
+            "$ at 'a' is the element that a filter matched, and an update by id has no filter; use array_filters, or "
+            "name the index",
         ),
         (
             {"$inc": {"a.$[x].b": 1}},
-            "$inc 'a.$[x].b': the positional operator $[x] is not supported; name the index, or use $[] for all",
+            "$inc 'a.$[x].b': no array filter for $[x]",
         ),
         ({"$set": {"a.$[]": 1, "a.0": 1}}, "updating the path 'a.0' would create a conflict at 'a.0'"),
         ({"$rename": {"a": "a.b"}}, "updating the path 'a.b' would create a conflict at 'a'"),
@@ -178,7 +179,7 @@ SUPPORTED = f"supported are {OPERATORS}"
         ({"$pop": {"a": 10**12}}, "$pop 'a' expects 1 (the last element) or -1 (the first), not int"),
         (
             {"$push": {"a": {"$each": [], "$sort": {"x": [1]}}}},
-            "$push 'a' expects 1, -1 or a dict of fields with 1 or -1 as $sort, not {'x': [1]}",
+            "$push 'a' expects 1, -1 or a dict of fields with 1 or -1 as $sort, not dict",
         ),
         ({"$rename": {"a": 5}}, "$rename 5: a path is a str, not int"),
         ({"$rename": {"a": "$id"}}, "$rename '$id': the $id of a document never changes"),
@@ -198,7 +199,10 @@ SUPPORTED = f"supported are {OPERATORS}"
             "$addToSet 'a' expects nothing beside $each, not $each, $slice",
         ),
         ({"$pullAll": {"a": 1}}, "$pullAll 'a' expects a list of values, not int"),
-        ({"$bit": {"a": {"not": 1}}}, "$bit 'a' expects a dict such as {'and': 5}, {'or': 5} or {'xor': 5}"),
+        (
+            {"$bit": {"a": {"not": 1}}},
+            "$bit 'a' expects a dict such as {'and': 5}, {'or': 5} or {'xor': 5}, not another dict",
+        ),
         ({"$bit": {"a": {"and": 1.5}}}, "$bit 'a' expects ints of at most 65536 bits, not float"),
         (
             {"$currentDate": {"a": 1}},
