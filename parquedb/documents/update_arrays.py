@@ -131,7 +131,8 @@ def link(text: str, operand: Any) -> tuple[Any, Change]:
 
 def unlink(text: str, operand: Any) -> tuple[Any, Change]:
     """`$unlink`: see the module."""
-    references = None if operand == ALL else frozenset(_references("$unlink", text, operand))
+    given = operand if operand == ALL else _references("$unlink", text, operand)
+    references = None if operand == ALL else frozenset(given)
 
     def change(old: Any) -> Any:
         if old is MISSING:
@@ -142,7 +143,7 @@ def unlink(text: str, operand: Any) -> tuple[Any, Change]:
             raise wrong_value("$unlink", text, "a list or a str", old)
         return [] if references is None else [one for one in old if type(one) is not str or one not in references]
 
-    return operand, change
+    return operand if isinstance(operand, str) else given, change
 
 
 def _shrinking(op: str, text: str, keep: Callable[[list[Any]], list[Any]]) -> Change:

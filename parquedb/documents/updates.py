@@ -154,8 +154,9 @@ class _Parts:
             self._positions(op, text, path)
         if op == "$rename":
             target = _rename_target(text, path, operand, depth_max)
-            for one in (path, target) if self._guard is not None else ():
-                self._guard.add(op, one, removed, creates=False)
+            if self._guard is not None:
+                self._guard.add(op, path, removed, creates=False)
+                self._guard.add(op, target, removed, creates=False)
             self.renames.append((path, target))
             return operand
         value, change = _compiled(op, text, path, operand, depth_max - len(path), self.run)
