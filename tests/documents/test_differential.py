@@ -4,14 +4,17 @@ Where the two are known to differ, a rule below says so with its reason, and tha
 also drawn so that mongomock's own simplifications (`True == 1`, no date type, millisecond clocks) do not show. What
 mongomock cannot be asked (`$mod`, `$type` with a list, Decimal or null, `$not` right below `$elemMatch`) is in the
 tables of `test_filters.py`. `PARQUEDB_DIFFERENTIAL_EXAMPLES` sets the number of examples, each of up to four
-documents (`--timeout 0` for many).
+documents; `make test-soak` compares a hundred times as many, from `PARQUEDB_DIFFERENTIAL_SEED` on, and logs
+(`--log-cli-level=INFO`) how many were set aside by which rule.
 """
 
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,7 +25,7 @@ from uuid import UUID
 
 import mongomock
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 
 from parquedb.documents.filters import compile_filter
@@ -31,6 +34,7 @@ from parquedb.documents.updates import compile_update
 from parquedb.errors import InvalidUpdateError
 from tests.support.filters import conditions
 
+COMPARED = "compared"
 EXAMPLES = int(os.environ.get("PARQUEDB_DIFFERENTIAL_EXAMPLES", "1000"))
 thorough = settings(
     max_examples=EXAMPLES,
@@ -102,7 +106,41 @@ def questions(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     pairs = hits | st.tuples(hits.map(lambda place: place[0]), values) | st.tuples(paths, values)
     single = pairs.flatmap(lambda pair: conditions(pair[1], values).map(lambda condition: {pair[0]: condition}))
     logical = st.tuples(st.sampled_from(["$and", "$or", "$nor"]), st.lists(single, min_size=1, max_size=2))
-    return found, draw(single | single | logical.map(lambda drawn: {drawn[0]: drawn[1]}))
+    query = draw(single | single | logical.map(lambda drawn: {drawn[0]: drawn[1]}))
+    return found, query if draw(st.integers(0, 9)) == 0 else _comparable(query, found)
+
+
+def _comparable(query: dict[str, Any], found: list[dict[str, Any]]) -> dict[str, Any]:
+    """A filter like the given one, without what would have it set aside for every document."""
+    return {
+        key: [_comparable(part, found) for part in condition]
+        if key in {"$and", "$or", "$nor"}
+        else _comparable_at(tuple(key.split(".")), condition, found)
+        for key, condition in query.items()
+    }
+
+
+def _comparable_at(path: tuple[str, ...], condition: Any, found: list[dict[str, Any]]) -> Any:
+    if not (isinstance(condition, dict) and any(key.startswith("$") for key in condition)):
+        return condition
+    holds_array = any(isinstance(end, list) for document in found for end in _ends(document, path))
+    changed: dict[str, Any] = {}
+    for op, operand in condition.items():
+        if op == "$not":
+            changed[op] = _comparable_at(path, operand, found)
+        elif op == "$all":
+            parts = [part for part in operand if not isinstance(part, list)] or [2]
+            of_elements = any(isinstance(part, dict) and "$elemMatch" in part for part in parts)
+            changed[op if holds_array or of_elements else "$in"] = parts
+        elif op in {"$in", "$nin"}:
+            changed[op] = [part for part in operand if not isinstance(part, list)]
+        elif op == "$size" and not holds_array:
+            changed["$exists"] = True
+        elif op == "$mod" or (op == "$type" and operand not in MONGOMOCK_TYPES):
+            changed["$type"] = "string"
+        else:
+            changed[op] = operand
+    return changed
 
 
 # What is set aside, and why.
@@ -237,7 +275,7 @@ def _differs_inside(document: dict[str, Any], asked: Asked) -> bool:
         of_values = _is_of_values(part)
         query = {"field": part} if of_values else part
         for item in _elements(document, asked):
-            if _differs_by_rule({"field": item} if of_values else item, query):
+            if _rule_of({"field": item} if of_values else item, query) is not None:
                 return True
     return False
 
@@ -320,10 +358,15 @@ def _can_be_asked(condition: Any) -> bool:
     )
 
 
-def _differs_by_rule(document: dict[str, Any], query: dict[str, Any]) -> bool:
-    return any(rule(document, asked) for asked in _asked(query) for rule in FILTER_DIFFERENCES.values()) or any(
-        _differs_inside(document, asked) for asked in _asked(query)
-    )
+def _rule_of(document: dict[str, Any], query: dict[str, Any]) -> str | None:
+    """The first rule that sets a case aside."""
+    for asked in _asked(query):
+        for name, rule in FILTER_DIFFERENCES.items():
+            if rule(document, asked):
+                return name
+        if _differs_inside(document, asked):
+            return "one of these rules, for an element below $elemMatch"
+    return None
 
 
 def _spelled(query: Any) -> Any:
@@ -351,20 +394,50 @@ def collection() -> mongomock.Collection:
     return mongomock.MongoClient(tz_aware=True)["test"]["documents"]
 
 
-@thorough
-@given(questions())
-def test_a_filter_selects_what_mongomock_selects(collection: mongomock.Collection, question: tuple) -> None:
+def compare_filter(collection: mongomock.Collection, question: tuple, tally: Counter[str]) -> None:
+    """Ask both, and count each document, compared or set aside by its rule."""
     found, query = question
     predicate = compile_filter(query)
-    assume(_can_be_asked(query))
-    compared = [document for document in found if not _differs_by_rule(document, query)]
-    assume(compared)
+    if not _can_be_asked(query):
+        tally["mongomock does not know the operator, or not there"] += len(found)
+        return
+    rules = [_rule_of(document, query) for document in found]
+    tally.update(rule or COMPARED for rule in rules)
+    compared = [document for document, rule in zip(found, rules, strict=True) if rule is None]
     collection.delete_many({})
+    if not compared:
+        return
     collection.insert_many([{**document, "_id": number} for number, document in enumerate(compared)])
 
     ours = [number for number, document in enumerate(compared) if predicate(document)]
 
     assert ours == sorted(document["_id"] for document in collection.find(_spelled(query)))
+
+
+@thorough
+@given(questions())
+def test_a_filter_selects_what_mongomock_selects(collection: mongomock.Collection, question: tuple) -> None:
+    compare_filter(collection, question, Counter())
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_hundred_thousand_filters_select_what_mongomock_selects(collection: mongomock.Collection) -> None:
+    tally = Counter[str]()
+    first = int(os.environ.get("PARQUEDB_DIFFERENTIAL_SEED", "1000"))
+    # One long run would remember every example.
+    for number in range(first, first + 100):
+
+        @seed(number)
+        @settings(thorough, database=None, phases=[Phase.generate, Phase.shrink])
+        @given(questions())
+        def compare(question: tuple) -> None:
+            compare_filter(collection, question, tally)
+            tally["filters"] += 1
+
+        compare()
+    logging.getLogger(__name__).info("documents: %s", tally.most_common())
+    assert tally[COMPARED] > 0.7 * (tally.total() - tally["filters"]), tally
 
 
 amounts = st.sampled_from([2, -3, 2.5, 10**12])

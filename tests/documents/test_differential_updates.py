@@ -2,7 +2,8 @@
 
 `tests/support/mongomock_updates.py` says what is asked of mongomock and what the manual decides; what neither can be
 asked is set aside by name. `test_differential.py` compares `$set`, `$unset` and `$inc` in depth, on paths of any kind.
-`PARQUEDB_DIFFERENTIAL_EXAMPLES` sets the number of cases, thrice as many here; `make test-soak` runs 100 000.
+`PARQUEDB_DIFFERENTIAL_EXAMPLES` sets the number of cases, thrice as many here; `make test-soak` runs a hundred times as
+many, from `PARQUEDB_DIFFERENTIAL_SEED` on, and logs (`--log-cli-level=INFO`) how many were set aside by which rule.
 """
 
 import copy
@@ -20,8 +21,9 @@ from parquedb.errors import InvalidUpdateError
 from tests.support.mongomock_updates import Oracle, Refused, SetAside, exact, timeless
 from tests.support.updates import Case, case
 
-CASES = int(os.environ.get("PARQUEDB_DIFFERENTIAL_EXAMPLES", "1000")) * 3
-SOAK_CASES = 100_000
+EXAMPLES = int(os.environ.get("PARQUEDB_DIFFERENTIAL_EXAMPLES", "1000"))
+CASES = 3 * EXAMPLES
+SOAK_CASES = 100 * EXAMPLES
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 COMPARED, REFUSED = "compared", "compared, refused"
 
