@@ -11,11 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from parquedb.documents.filters import And, Compare, ElemMatch, Filter, Not, Predicate, compile_filter, plain
+from parquedb.documents.filters import (
+    And,
+    Compare,
+    ElemMatch,
+    Filter,
+    Not,
+    Predicate,
+    compile_filter,
+    count_operands,
+    plain,
+)
 from parquedb.documents.matching import Matcher
 from parquedb.documents.paths import Path
 from parquedb.documents.update_errors import dotted
-from parquedb.documents.update_tree import FIRST, Finder
+from parquedb.documents.update_tree import FIRST, ElementTest, Finder
 from parquedb.documents.values import type_name
 from parquedb.errors import InvalidFilterError, InvalidUpdateError, ValidationError
 
@@ -30,7 +40,7 @@ def is_identifier(name: str) -> bool:
     return name.isascii() and name.isalnum() and name[0].islower()
 
 
-def read_array_filters(given: Any) -> tuple[list[dict[str, Any]], dict[str, Matcher]]:
+def read_array_filters(given: Any) -> tuple[list[dict[str, Any]], dict[str, ElementTest]]:
     """Compile array filters.
 
     Returns:
@@ -45,7 +55,7 @@ def read_array_filters(given: Any) -> tuple[list[dict[str, Any]], dict[str, Matc
         actual = f"{len(given):,}" if isinstance(given, list | tuple) else type_name(given)
         raise _invalid(f"a list of at most {ARRAY_FILTERS_MAX} filters", actual)
     copies: list[dict[str, Any]] = []
-    tests: dict[str, Matcher] = {}
+    tests: dict[str, ElementTest] = {}
     for number, source in enumerate(given):
         try:
             predicate = compile_filter(source)
@@ -55,7 +65,7 @@ def read_array_filters(given: Any) -> tuple[list[dict[str, Any]], dict[str, Matc
         name = _identifier(predicate.filter)
         if f"$[{name}]" in tests:
             raise _invalid("one filter for each identifier", f"two for {name!r}; join them with $and")
-        tests[f"$[{name}]"] = _of_element(name, predicate)
+        tests[f"$[{name}]"] = ElementTest(_of_element(name, predicate), count_operands(predicate.filter))
     return copies, tests
 
 

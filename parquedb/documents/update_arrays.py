@@ -15,11 +15,11 @@ from functools import cmp_to_key
 from typing import Any, Final
 
 from parquedb.documents.comparison import MISSING, compare, equal
-from parquedb.documents.filters import compile_filter, has_value_operators, is_pattern, plain
+from parquedb.documents.filters import compile_filter, count_operands, has_value_operators, is_pattern, plain
 from parquedb.documents.identity import identity
 from parquedb.documents.paths import PathError, split_path
 from parquedb.documents.update_errors import shown, wrong_operand, wrong_value
-from parquedb.documents.update_tree import Change
+from parquedb.documents.update_tree import Change, Run
 from parquedb.documents.values import normalize_value, type_name
 from parquedb.errors import InvalidFilterError, InvalidUpdateError, ValidationError
 
@@ -28,7 +28,7 @@ ALL: Final = "$all"
 _MODIFIERS: Final = frozenset({"$each", "$position", "$slice", "$sort"})
 
 
-def push(text: str, operand: Any, depth: int) -> tuple[Any, Change]:
+def push(text: str, operand: Any, depth: int, run: Run) -> tuple[Any, Change]:
     """`$push`: append a value, or `$each` of several at `$position`, then `$sort`, then `$slice`."""
     depth -= 1  # The array is a level itself.
     if not _has_modifiers(operand):
@@ -37,12 +37,14 @@ def push(text: str, operand: Any, depth: int) -> tuple[Any, Change]:
     given = _modifiers(text, operand, depth)
     values, position, size = given["$each"], given.get("$position"), given.get("$slice")
     sort = _sorter(text, given["$sort"]) if "$sort" in given else None
+    fields = len(given["$sort"]) if isinstance(given.get("$sort"), dict) else 1
 
     def change(old: Any) -> list[Any]:
         result = list(_array("$push", text, old))
         at = len(result) if position is None else position
         result[at:at] = values
         if sort is not None:
+            run.step(len(result) * len(result).bit_length() * fields, split_path(text))
             result = sort(result)
         if size is None:
             return result
@@ -83,24 +85,26 @@ def pop(text: str, operand: Any) -> tuple[Any, Change]:
     return operand, _shrinking("$pop", text, lambda items: items[:-1] if operand == 1 else items[1:])
 
 
-def pull(text: str, operand: Any, depth: int) -> tuple[Any, Change]:
+def pull(text: str, operand: Any, depth: int, run: Run) -> tuple[Any, Change]:
     """`$pull`: remove elements that equal a value, meet a condition, or are dicts that match a filter."""
     if not isinstance(operand, Mapping) and not is_pattern(operand):
         value = normalize_value(operand, text, depth_max=depth)
         return value, _shrinking("$pull", text, lambda items: [item for item in items if not equal(item, value)])
     of_values = is_pattern(operand) or has_value_operators(operand)
     try:
-        matches = compile_filter({"element": operand} if of_values else operand).matches
+        predicate = compile_filter({"element": operand} if of_values else operand)
         given = plain(operand)
     except (InvalidFilterError, ValidationError) as error:
         raise InvalidUpdateError(f"$pull {text!r}: {error.message}", operator="$pull", path=text) from error
-    if of_values:
-        return given, _shrinking(
-            "$pull", text, lambda items: [item for item in items if not matches({"element": item})]
-        )
-    return given, _shrinking(
-        "$pull", text, lambda items: [item for item in items if type(item) is not dict or not matches(item)]
-    )
+    matches, operands = predicate.matches, count_operands(predicate.filter)
+
+    def keep(items: list[Any]) -> list[Any]:
+        run.step(len(items) * operands, split_path(text))
+        if of_values:
+            return [item for item in items if not matches({"element": item})]
+        return [item for item in items if type(item) is not dict or not matches(item)]
+
+    return given, _shrinking("$pull", text, keep)
 
 
 def pull_all(text: str, operand: Any, depth: int) -> tuple[Any, Change]:

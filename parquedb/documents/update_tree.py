@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from parquedb.documents.comparison import MISSING
-from parquedb.documents.matching import Matcher
 from parquedb.documents.paths import Path, array_index
 from parquedb.documents.update_errors import cannot_create, conflict, dotted, no_array, too_much
 from parquedb.documents.values import type_name
@@ -23,10 +22,11 @@ from parquedb.errors import InvalidUpdateError
 PADDING_MAX: Final = 1_500_000
 """The most nulls that one update adds to the arrays of one document to reach an index."""
 
-ELEMENT_CHANGES_MAX: Final = 2_000_000
-"""The most changes that one update makes in the elements of one document's arrays by `$[]` and `$[<identifier>]`.
+ELEMENT_STEPS_MAX: Final = 5_000_000
+"""The most steps that one update takes over the elements of one document's arrays; a second's work.
 
-Testing an element counts as well. A document of 16 MiB holds fewer elements.
+A step is one change of an element by `$[]` or `$[<identifier>]`, one operand of a condition asked of it, or one
+comparison of it in a sort.
 """
 
 EACH: Final = "$[]"
@@ -34,6 +34,19 @@ FIRST: Final = "$"
 
 Change = Callable[[Any], Any]
 """From the old value to the new one; `MISSING` stands for no value on both sides."""
+
+
+class ElementTest(NamedTuple):
+    """A condition on the elements of an array.
+
+    Attributes:
+        matches: Whether an element passes.
+        operands: How many operands that takes.
+    """
+
+    matches: Callable[[Any], bool]
+    operands: int
+
 
 Finder = Callable[[list[Any]], int]
 """The index of the first element through which an array passes the filter of the write; -1 for none."""
@@ -50,15 +63,15 @@ class Run:
     """What the nodes of one update share, and the state of the `apply` that is under way.
 
     Attributes:
-        filters: The array filters, by `$[<identifier>]`.
+        filters: The array filters, by `$[<identifier>]`: of an element under its identifier.
         finders: Of each array that `$` stands in.
         moment: What `$currentDate` sets.
         inserting: Whether a document is being made, so that `$` means nothing.
     """
 
-    __slots__ = ("_element_changes", "_padding", "filters", "finders", "inserting", "moment")
+    __slots__ = ("_element_steps", "_padding", "filters", "finders", "inserting", "moment")
 
-    def __init__(self, filters: Mapping[str, Matcher]) -> None:
+    def __init__(self, filters: Mapping[str, ElementTest]) -> None:
         self.filters = filters
         self.finders: dict[Path, Finder] = {}
 
@@ -67,7 +80,7 @@ class Run:
         self.moment = moment
         self.inserting = inserting
         self._padding = 0
-        self._element_changes = 0
+        self._element_steps = 0
 
     def pad(self, array: list[Any], index: int, at: Path) -> None:
         """Fill an array with null up to an index.
@@ -82,15 +95,15 @@ class Run:
             raise too_much((*at, str(index)), what, PADDING_MAX, self._padding)
         array.extend([None] * missing)
 
-    def count_elements(self, changes: int, at: Path) -> None:
-        """Take note of changes in the elements of an array.
+    def step(self, count: int, at: Path) -> None:
+        """Take note of steps over the elements of an array.
 
         Raises:
-            InvalidUpdateError: more than one update may make.
+            InvalidUpdateError: more than one update may take.
         """
-        self._element_changes += changes
-        if self._element_changes > ELEMENT_CHANGES_MAX:
-            raise too_much(at, f"make {changes:,} changes of elements", ELEMENT_CHANGES_MAX, self._element_changes)
+        self._element_steps += count
+        if self._element_steps > ELEMENT_STEPS_MAX:
+            raise too_much(at, f"take {count:,} steps over the elements", ELEMENT_STEPS_MAX, self._element_steps)
 
 
 class Node:
@@ -112,7 +125,7 @@ class Node:
         self.children: dict[str, Node | Change] = {}
         self._kind = _PLAIN
         self._size = 0
-        """How many changes there are below, with the tests of elements on the way."""
+        """How many changes there are below."""
         self._creates = False
         """Whether anything below needs what it names; `$unset` alone creates no parents and minds no scalar."""
 
@@ -207,9 +220,10 @@ class Node:
         return result
 
     def _apply_to_elements(self, value: list[Any]) -> list[Any]:
-        self._run.count_elements(len(value) * self._size, self._path)
         filters = self._run.filters
-        choices = [(filters.get(name), child) for name, child in self.children.items()]
+        asked = [filters[name] for name in self.children if name != EACH]
+        self._run.step(len(value) * (self._size + sum(one.operands for one in asked)), self._path)
+        choices = [(None if name == EACH else filters[name].matches, child) for name, child in self.children.items()]
         result = value.copy()
         for index, old in enumerate(value):
             chosen = [child for passes, child in choices if passes is None or passes(old)]

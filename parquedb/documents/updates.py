@@ -213,13 +213,13 @@ def _compiled(  # noqa: PLR0911, PLR0912, PLR0913, PLR0917 - one return per oper
         case "$currentDate":
             return current_date(text, operand), lambda _: run.moment or datetime.now(UTC)
         case "$push":
-            return update_arrays.push(text, operand, depth)
+            return update_arrays.push(text, operand, depth, run)
         case "$addToSet":
             return update_arrays.add_to_set(text, operand, depth)
         case "$pop":
             return update_arrays.pop(text, operand)
         case "$pull":
-            return update_arrays.pull(text, operand, depth)
+            return update_arrays.pull(text, operand, depth, run)
         case "$pullAll":
             return update_arrays.pull_all(text, operand, depth)
         case "$link":

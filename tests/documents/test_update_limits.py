@@ -10,7 +10,7 @@ import pytest
 
 from parquedb.documents.aggregation import parse_pipeline
 from parquedb.documents.budget import Budget
-from parquedb.documents.update_tree import ELEMENT_CHANGES_MAX, PADDING_MAX
+from parquedb.documents.update_tree import ELEMENT_STEPS_MAX, PADDING_MAX
 from parquedb.documents.updates import compile_update
 from parquedb.documents.values import INT_BITS_MAX
 from parquedb.errors import InvalidPipelineError, InvalidUpdateError, ValidationError
@@ -38,14 +38,28 @@ def test_the_padding_of_all_arrays_of_an_update_together_has_a_limit() -> None:
     assert len(both.apply({"a": [], "b": []})["a"]) == half + 1, "each document has the whole of it"
 
 
-def test_the_changes_of_elements_of_an_update_together_have_a_limit() -> None:
-    items: list[Any] = [{}] * 1_000
-    names = {f"a.$[].x{number}": 1 for number in range(ELEMENT_CHANGES_MAX // 1_000)}
+def test_the_steps_of_an_update_over_elements_together_have_a_limit() -> None:
+    items: list[Any] = [{}] * 10_000
+    names = {f"a.$[].x{number}": 1 for number in range(ELEMENT_STEPS_MAX // 10_000)}
     assert len(compile_update({"$set": names}).apply({"a": items})["a"][0]) == len(names)
 
     error = refusal({"$set": {**names, "a.$[].y": 1}}, {"a": items})
 
-    assert (error.path, error.expected) == ("a", "at most 2,000,000")
+    assert (error.path, error.expected, error.actual) == ("a", "at most 5,000,000", "5,010,000")
+
+
+def test_each_condition_asked_of_an_element_and_each_comparison_is_a_step() -> None:
+    items = list(range(100_000))
+    conditions = {"$or": [{"n": number} for number in range(60)]}
+    named = {"$or": [{"i.n": number} for number in range(60)]}
+    for ops, filters in (
+        ({"$pull": {"a": conditions}}, None),
+        ({"$set": {"a.$[i].m": 1}}, [named]),
+        ({"$push": {"a": {"$each": [], "$sort": {"x": 1, "y": 1, "z": 1}}}}, None),
+    ):
+        assert compile_update(ops, array_filters=filters).apply({"a": items[:1000]}) == {"a": items[:1000]}
+        error = refusal(ops, {"a": items}, array_filters=filters)
+        assert (error.path, error.expected) == ("a", "at most 5,000,000")
 
 
 @pytest.mark.parametrize(

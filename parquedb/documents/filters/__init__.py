@@ -35,6 +35,7 @@ from parquedb.documents.filters.tree import (
     Nor,
     Not,
     Or,
+    count_operands,
 )
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Or",
     "Predicate",
     "compile_filter",
+    "count_operands",
     "has_value_operators",
     "is_pattern",
     "plain",
