@@ -25,7 +25,7 @@ from parquedb.documents.filters import (
 from parquedb.documents.matching import Matcher
 from parquedb.documents.paths import Path
 from parquedb.documents.update_errors import dotted
-from parquedb.documents.update_tree import FIRST, ElementTest, Finder
+from parquedb.documents.update_tree import FIRST, ElementTest
 from parquedb.documents.values import type_name
 from parquedb.errors import InvalidFilterError, InvalidUpdateError, ValidationError
 
@@ -69,8 +69,8 @@ def read_array_filters(given: Any) -> tuple[list[dict[str, Any]], dict[str, Elem
     return copies, tests
 
 
-def finder_of(array: Path, matched_by: Predicate | None) -> Finder:
-    """Return what finds the element of an array through which a document passed a filter.
+def condition_on_first(array: Path, matched_by: Predicate | None) -> ElementTest:
+    """Return what the elements of an array are asked to find the one through which a document passed a filter.
 
     Args:
         array: Where the array is.
@@ -99,10 +99,12 @@ def finder_of(array: Path, matched_by: Predicate | None) -> Finder:
             expected=expected,
             actual=f"{len(found)}",
         )
-    test = Predicate(found[0]).matches
+    [condition] = found
+    matches = Predicate(condition).matches
+    if isinstance(condition, Compare) and not condition.path:
+        return ElementTest(matches, 1)
     # The condition asks an array; with one element in it, it asks the element.
-    whole = isinstance(found[0], Compare) and not found[0].path
-    return lambda items: next((at for at, item in enumerate(items) if test(item if whole else {"": [item]})), -1)
+    return ElementTest(lambda item: matches({"": [item]}), count_operands(condition))
 
 
 def _conditions(tree: Filter, array: Path) -> Iterator[Filter]:

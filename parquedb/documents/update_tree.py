@@ -48,9 +48,6 @@ class ElementTest(NamedTuple):
     operands: int
 
 
-Finder = Callable[[list[Any]], int]
-"""The index of the first element through which an array passes the filter of the write; -1 for none."""
-
 _PLAIN, _SPREAD, _FIRST = 0, 1, 2
 
 
@@ -64,16 +61,16 @@ class Run:
 
     Attributes:
         filters: The array filters, by `$[<identifier>]`: of an element under its identifier.
-        finders: Of each array that `$` stands in.
+        firsts: By the path of each array that `$` stands in, what the element has to pass.
         moment: What `$currentDate` sets.
         inserting: Whether a document is being made, so that `$` means nothing.
     """
 
-    __slots__ = ("_element_steps", "_padding", "filters", "finders", "inserting", "moment")
+    __slots__ = ("_element_steps", "_padding", "filters", "firsts", "inserting", "moment")
 
     def __init__(self, filters: Mapping[str, ElementTest]) -> None:
         self.filters = filters
-        self.finders: dict[Path, Finder] = {}
+        self.firsts: dict[Path, ElementTest] = {}
 
     def start(self, moment: datetime | None, *, inserting: bool) -> None:
         """Begin with another document."""
@@ -234,8 +231,10 @@ class Node:
         return result
 
     def _first(self, value: list[Any]) -> int:
-        index = -1 if self._run.inserting else self._run.finders[self._path](value)
-        if index < 0:
+        test = self._run.firsts[self._path]
+        self._run.step(len(value) * test.operands, self._path)
+        index = next((at for at, item in enumerate(value) if test.matches(item)), -1)
+        if index < 0 or self._run.inserting:
             at = dotted(self._path)
             message = f"{FIRST} at {at!r}: the filter matched no single element of the array"
             raise InvalidUpdateError(

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from parquedb.documents import update_arrays
-from parquedb.documents.array_filters import SPELLING, finder_of, is_identifier, read_array_filters
+from parquedb.documents.array_filters import SPELLING, condition_on_first, is_identifier, read_array_filters
 from parquedb.documents.comparison import MISSING
 from parquedb.documents.filters import Predicate
 from parquedb.documents.paths import Path, PathError, split_path
@@ -186,7 +186,7 @@ class _Parts:
             if name == FIRST:
                 if any(above == FIRST or above.startswith("$[") for above in path[:depth]):
                     raise _invalid(op, text, "$ cannot stand behind another positional form", "one array", "several")
-                self.run.finders[path[:depth]] = finder_of(path[:depth], self._matched_by)
+                self.run.firsts[path[:depth]] = condition_on_first(path[:depth], self._matched_by)
             elif name.startswith("$[") and name != EACH:
                 if not (name.endswith("]") and is_identifier(name[2:-1])):
                     raise _invalid(op, text, f"{name[:40]} needs {SPELLING}", SPELLING, name[:40])
