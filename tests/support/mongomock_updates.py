@@ -11,6 +11,7 @@ import copy
 import re
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from functools import reduce
 from operator import and_, or_, xor
 from typing import Any, Final
@@ -83,7 +84,7 @@ class Oracle:
             self._collection.insert_one({"_id": 7, **copy.deepcopy(case.document)})
         self._collection.update_one(where, copy.deepcopy(_spelled(case.ops)), upsert=case.inserting)
         theirs = self._collection.find_one({"_id": 7}, {"_id": 0})
-        return dict(timeless(theirs))
+        return dict(timeless(theirs)) if "$currentDate" in case.ops else dict(theirs)
 
     def _change(self, document: dict[str, Any], op: str, place: list[str], operand: Any) -> None:
         holder = _holder(document, place, op)
@@ -114,7 +115,7 @@ class Oracle:
         """What one operator makes of one value."""
         if op in _ON_ARRAYS and old is not MISSING and not isinstance(old, list):
             raise Refused
-        if op in {"$inc", "$mul"} and old is not MISSING and type(old) not in {int, float}:
+        if op in {"$inc", "$mul"} and old is not MISSING and type(old) not in {int, float, Decimal}:
             raise Refused
         if op == "$bit":
             if old is not MISSING and type(old) is not int:
