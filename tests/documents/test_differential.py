@@ -109,7 +109,7 @@ def questions(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     single = pairs.flatmap(lambda pair: conditions(pair[1], values).map(lambda condition: {pair[0]: condition}))
     logical = st.tuples(st.sampled_from(["$and", "$or", "$nor"]), st.lists(single, min_size=1, max_size=2))
     query = draw(single | single | logical.map(lambda drawn: {drawn[0]: drawn[1]}))
-    return found, query if draw(st.integers(0, 9)) == 0 else _comparable(query, found)
+    return found, query if draw(st.integers(0, 19)) == 13 else _comparable(query, found)
 
 
 def _comparable(query: dict[str, Any], found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -125,24 +125,36 @@ def _comparable(query: dict[str, Any], found: list[dict[str, Any]]) -> dict[str,
 def _comparable_at(path: tuple[str, ...], condition: Any, found: list[dict[str, Any]]) -> Any:
     if not (isinstance(condition, dict) and any(key.startswith("$") for key in condition)):
         return condition
-    holds_array = any(isinstance(end, list) for document in found for end in _ends(document, path))
+    ends = [end for document in found for end in _ends(document, path) or [None]]
+    in_arrays = all(isinstance(end, list) for end in ends)
     changed: dict[str, Any] = {}
     for op, operand in condition.items():
         if op == "$not":
             changed[op] = _comparable_at(path, operand, found)
-        elif op == "$all":
-            parts = [part for part in operand if not isinstance(part, list)] or [2]
-            of_elements = any(isinstance(part, dict) and "$elemMatch" in part for part in parts)
-            changed[op if holds_array or of_elements else "$in"] = parts
-        elif op in {"$in", "$nin"}:
-            changed[op] = [part for part in operand if not isinstance(part, list)]
-        elif op == "$size" and not holds_array:
+        elif op == "$elemMatch":
+            changed[op] = _comparable_element(operand, [item for end in ends if isinstance(end, list) for item in end])
+        elif op == "$all" and not in_arrays:
+            changed["$in"] = [part for part in operand if not isinstance(part, list | dict)]
+        elif op in {"$in", "$nin", "$all"}:
+            changed[op] = [part for part in operand if not isinstance(part, list)] or [2]
+        elif op == "$size" and not in_arrays:
             changed["$exists"] = True
-        elif op == "$mod" or (op == "$type" and operand not in MONGOMOCK_TYPES):
-            changed["$type"] = "string"
+        elif op == "$mod" or (op == "$type" and (operand not in MONGOMOCK_TYPES or _has_types_of_ours(found))):
+            changed["$gte"] = 2
         else:
             changed[op] = operand
     return changed
+
+
+def _comparable_element(part: dict[str, Any], items: list[Any]) -> dict[str, Any]:
+    if not _is_of_values(part):
+        return _comparable(part, [item for item in items if isinstance(item, dict)])
+    changed: dict[str, Any] = _comparable_at(("field",), part, [{"field": item} for item in items])
+    return {op: operand for op, operand in changed.items() if op != "$not"} or {"$gte": 2}
+
+
+def _has_types_of_ours(found: list[dict[str, Any]]) -> bool:
+    return not {Decimal, UUID}.isdisjoint(set().union(*map(_types_within, found)))
 
 
 # What is set aside, and why.
