@@ -149,7 +149,7 @@ def _decimal(value: Any) -> Decimal:
     # A float enters as the digits that print it: 0.1 is Decimal('0.1'), not the 55 digits of its binary value.
     if type(value) is float:
         return Decimal(repr(value))
-    # Work with what is too long in any case takes long itself.
+    # Turning a long int into a Decimal takes longer than multiplying it.
     if type(value) is int and value.bit_length() > INT_BITS_MAX:
         raise _TooLongError
-    return _EXACT.plus(value) if type(value) is Decimal else Decimal(value)
+    return Decimal(value)

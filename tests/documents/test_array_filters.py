@@ -170,6 +170,10 @@ def test_two_array_filters_that_pass_one_element_cannot_change_it_twice() -> Non
     assert str(refusal(ops, {"a": [3, 4]}, array_filters=filters)) == (
         "updating the path 'a.1' would create a conflict at 'a.1'"
     )
+    apart = {"$set": {"a.$[i].x": 5, "a.$[].y": 6}}
+    assert (
+        str(refusal(apart, {"a": [1]}, array_filters=[{"i": 1}])) == "cannot create field 'x' in 'a.0', which holds int"
+    )
     nested = {"$set": {"a.$[i].x.y": 5, "a.$[].x": 6}}
     assert str(refusal(nested, {"a": [{}]}, array_filters=[{"i": {}}])).endswith("a conflict at 'a.0.x'")
     indexed = {"$set": {"a.$[].x.0": 5, "a.$[i].x.$[]": 6}}

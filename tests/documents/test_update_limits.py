@@ -10,13 +10,14 @@ import pytest
 
 from parquedb.documents.aggregation import parse_pipeline
 from parquedb.documents.budget import Budget
+from parquedb.documents.filters import compile_filter
 from parquedb.documents.update_tree import ELEMENT_STEPS_MAX, PADDING_MAX
 from parquedb.documents.updates import compile_update
 from parquedb.documents.values import INT_BITS_MAX
 from parquedb.errors import InvalidPipelineError, InvalidUpdateError, ValidationError
 
 LONG = (1 << INT_BITS_MAX) - 1
-HUGE = 1 << 20_000_000
+HUGE = (1 << 12_000_000) - 1
 """A few milliseconds to copy or add, many seconds to multiply or to turn into a Decimal."""
 
 
@@ -44,21 +45,26 @@ def test_the_steps_of_an_update_over_elements_together_have_a_limit() -> None:
     assert len(compile_update({"$set": names}).apply({"a": items})["a"][0]) == len(names)
 
     error = refusal({"$set": {**names, "a.$[].y": 1}}, {"a": items})
-
     assert (error.path, error.expected, error.actual) == ("a", "at most 5,000,000", "5,010,000")
+
+    error = refusal({"$set": {**names, "b.$[].y": 1}}, {"a": items, "b": items})
+    assert (error.path, error.actual) == ("b", "5,010,000")
 
 
 def test_each_condition_asked_of_an_element_and_each_comparison_is_a_step() -> None:
     items = list(range(100_000))
     conditions = {"$or": [{"n": number} for number in range(60)]}
     named = {"$or": [{"i.n": number} for number in range(60)]}
-    for ops, filters in (
-        ({"$pull": {"a": conditions}}, None),
-        ({"$set": {"a.$[i].m": 1}}, [named]),
-        ({"$push": {"a": {"$each": [], "$sort": {"x": 1, "y": 1, "z": 1}}}}, None),
+    first = compile_filter({"a": {"$elemMatch": {"n": 1, **conditions}}})
+    for ops, more in (
+        ({"$pull": {"a": conditions}}, {}),
+        ({"$set": {"a.$[i].m": 1}}, {"array_filters": [named]}),
+        ({"$push": {"a": {"$each": [], "$sort": {"x": 1, "y": 1, "z": 1}}}}, {}),
+        ({"$set": {"a.$": 1}}, {"matched_by": first}),
     ):
-        assert compile_update(ops, array_filters=filters).apply({"a": items[:1000]}) == {"a": items[:1000]}
-        error = refusal(ops, {"a": items}, array_filters=filters)
+        few = [*items[:1_000], {"n": 1}]
+        assert len(compile_update(ops, **more).apply({"a": few})["a"]) >= 1_000
+        error = refusal(ops, {"a": items}, **more)
         assert (error.path, error.expected) == ("a", "at most 5,000,000")
 
 

@@ -159,8 +159,8 @@ def _rounded(value: Decimal, places: int, how: str) -> Decimal:
 def _decimal(value: Any) -> Decimal:
     if type(value) is float:
         return Decimal(repr(value))
-    # What is too long would take long: to become a Decimal, or to be multiplied before it is rounded.
-    return _EXACT.plus(value) if type(value) is Decimal else Decimal(_bounded(value))
+    # Turning a long int into a Decimal takes longer than multiplying it.
+    return value if type(value) is Decimal else Decimal(_bounded(value))
 
 
 def _float(value: Any) -> float:
