@@ -17,6 +17,7 @@ from parquedb.actors.operations import Operation, Request
 from parquedb.actors.past_arguments import changes, history
 from parquedb.actors.read_arguments import aggregate, count, distinct, exists, find, find_one, get
 from parquedb.actors.schema_arguments import register, schema
+from parquedb.documents.updates import compile_update
 from parquedb.documents.values import MANAGED_FIELDS, normalize_sized
 from parquedb.errors import ParqueDBError, ValidationError
 
@@ -68,11 +69,13 @@ def update(
     *,
     expected_version: int | None = None,
     upsert: bool = False,
+    array_filters: Sequence[Mapping[str, Any]] | None = None,
     return_document: str = "after",
     actor: str | None = None,
     request_id: Request | None = None,
 ) -> Operation:
-    """Check the arguments of `update`."""
+    """Check the arguments of `update`; the operators travel as `compile_update` understands them."""
+    document_id, given = checks.document_id(namespace, id), checks.document("ops", ops)
     if return_document not in _RETURN_DOCUMENT:
         checks.refuse("return_document", '"after" or "before"', return_document)
     options: dict[str, Any] = {}
@@ -84,9 +87,10 @@ def update(
         options["return_document"] = "before"
     if actor is not None:
         options["actor"] = checks.optional_text("actor", actor)
-    return Operation(
-        "update", checks.document_id(namespace, id), checks.document("ops", ops), options, checks.request(request_id)
-    )
+    compiled = compile_update(given, array_filters=array_filters)
+    if compiled.array_filters:
+        options["array_filters"] = compiled.array_filters
+    return Operation("update", document_id, compiled.ops, options, checks.request(request_id))
 
 
 def replace(

@@ -3,15 +3,13 @@
 Every check raises `ValidationError` for a value of the wrong kind.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from parquedb.actors.operations import Request
+from parquedb.documents.filters import plain
 from parquedb.documents.projection import parse_projection
-from parquedb.documents.regex import Regex
-from parquedb.documents.values import DEPTH_MAX
 from parquedb.errors import ValidationError
 from parquedb.storage.keys import check_id, split_id
 
@@ -70,21 +68,7 @@ def document(field: str, value: object) -> dict[str, Any]:
 
 def filter_document(value: object) -> dict[str, Any] | None:
     """Return the filter; None for one that lets everything pass."""
-    return None if value is None else plain("filter", document("filter", value)) or None
-
-
-def plain(field: str, value: Any, depth: int = 0) -> Any:
-    """Return a copy of what is no document, as a call carries it: a naive datetime is UTC, a pattern is a `Regex`."""
-    if depth > DEPTH_MAX:
-        refuse(field, f"at most {DEPTH_MAX} levels of nesting", value)
-    if isinstance(value, Mapping):
-        return {name: plain(field, item, depth + 1) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(field, item, depth + 1) for item in value]
-    if isinstance(value, re.Pattern):
-        return Regex.of(value)
-    # A call would carry it as text.
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+    return None if value is None else plain(document("filter", value)) or None
 
 
 def sequence(field: str, value: object) -> Sequence[Any]:

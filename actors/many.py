@@ -23,7 +23,8 @@ from parquedb.actors.reads import Reader
 from parquedb.actors.state import NamespaceState
 from parquedb.actors.write_queue import WriteQueue
 from parquedb.actors.writer import Writer
-from parquedb.documents.codec import encode, measure
+from parquedb.documents.budget import size_of
+from parquedb.documents.codec import encode
 from parquedb.documents.filters import Predicate, compile_filter
 from parquedb.documents.seeding import seed_from_filter
 from parquedb.documents.updates import Update, compile_update
@@ -124,7 +125,7 @@ class Many:
         loop = asyncio.get_running_loop()
         end_s = loop.time() + timeout_s
         try:
-            work = _Work.of(operation, self._rules)
+            work = _Work.of(operation, self._rules, self._bytes_max)
             for _ in range(_TRIES_MAX):
                 async with asyncio.timeout_at(end_s):
                     found = await self._found(work)
@@ -195,11 +196,7 @@ class Many:
         for id_ in branch.touched():
             size += len(encode(branch.current(id_)))
             if size > self._bytes_max and branch.count > 1:
-                raise QuotaExceededError(
-                    f"{work.kind}: {branch.count:,} documents would change, together more than the {self._bytes_max:,} "
-                    "bytes that one write may log (`engine.group_bytes_max`); narrow the filter, for example by ranges "
-                    "of $id"
-                )
+                raise _too_large(work.kind, branch.count, self._bytes_max)
 
     def _matching(self, work: "_Work", found: _Found, branch: Draft, draft: Draft) -> list[str]:
         """Return the documents that match now, in order of `$id`.
@@ -251,8 +248,13 @@ class _Work:
     insert_id: str | None = None
 
     @classmethod
-    def of(cls, operation: Operation, rules: Rules) -> "_Work":
+    def of(cls, operation: Operation, rules: Rules, bytes_max: int) -> "_Work":
         """Check an operation.
+
+        Args:
+            operation: A write by filter.
+            rules: What documents must keep to.
+            bytes_max: What its changes may take.
 
         Raises:
             InvalidFilterError, InvalidUpdateError, ValidationError: it is not understood.
@@ -265,8 +267,9 @@ class _Work:
             return cls(operation.kind, predicate, only_first=False, size=BASE_BYTES, apply=delete)
         only_first = operation.kind == "upsert"
         inserting = only_first or bool(options.get("upsert"))
-        apply = _updating(compile_update(operation.body), given if inserting else None, rules, by)
-        size, insert_id = measure(operation.body), _named(given, rules) if inserting else None
+        update = compile_update(operation.body, array_filters=options.get("array_filters"), matched_by=predicate)
+        apply = _updating(update, given if inserting else None, rules, by, bytes_max)
+        size, insert_id = size_of(operation.body), _named(given, rules) if inserting else None
         return cls(operation.kind, predicate, only_first, size, apply, insert_id)
 
 
@@ -279,6 +282,13 @@ def _named(filter: Mapping[str, Any], rules: Rules) -> str | None:  # noqa: A002
         return None  # It is refused when it comes to inserting; the filter may well match something.
 
 
+def _too_large(what: str, count: int, bytes_max: int) -> QuotaExceededError:
+    return QuotaExceededError(
+        f"{what}: {count:,} documents would change, together more than the {bytes_max:,} bytes that one write may log "
+        "(`engine.group_bytes_max`); narrow the filter, for example by ranges of $id"
+    )
+
+
 def _deletion(*, hard: bool, by: str | None) -> Callable[[Draft, Sequence[str]], int]:
     def apply(draft: Draft, ids: Sequence[str]) -> int:
         return sum(delete(draft, id_, draft.current(id_), hard=hard, by=by) for id_ in ids)
@@ -287,20 +297,25 @@ def _deletion(*, hard: bool, by: str | None) -> Callable[[Draft, Sequence[str]],
 
 
 def _updating(
-    update: Update, insert: Mapping[str, Any] | None, rules: Rules, by: str | None
+    update: Update, insert: Mapping[str, Any] | None, rules: Rules, by: str | None, bytes_max: int
 ) -> Callable[[Draft, Sequence[str]], dict[str, Any]]:
     """Return what changes documents; with `insert`, the filter whose equalities a new document starts with."""
 
     def apply(draft: Draft, ids: Sequence[str]) -> dict[str, Any]:
-        modified = 0
+        modified = size = 0
         for id_ in ids:
             found = draft.current(id_)
             if found is not None:
                 changed = update.apply(found, now=draft.now)
                 # One encoding tells what `==` does not: 1 from 1.0 and True.
-                if encode(changed) != encode(found):
+                encoded = encode(changed)
+                if encoded != encode(found):
                     step(draft, id_, found, changed, rules, by=by)
                     modified += 1
+                    size += len(encoded)
+                # Said as soon as it is certain: an update may make each of the documents as large as one can be.
+                if size > bytes_max and modified > 1:
+                    raise _too_large("the update", modified, bytes_max)
         upserted = None
         if not ids and insert is not None:
             made = update.apply(seed_from_filter(insert), now=draft.now, inserting=True)

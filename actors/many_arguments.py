@@ -2,11 +2,13 @@
 
 # ruff: noqa: PLR0913 - the arguments are those of the public methods
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parquedb.actors import checks
 from parquedb.actors.operations import Operation, Request
+from parquedb.documents.filters import compile_filter
+from parquedb.documents.updates import compile_update
 
 
 def update_many(
@@ -14,6 +16,7 @@ def update_many(
     filter: Mapping[str, Any] | None,  # noqa: A002 - the public name of the argument
     ops: Mapping[str, Any],
     *,
+    array_filters: Sequence[Mapping[str, Any]] | None = None,
     upsert: bool = False,
     actor: str | None = None,
     request_id: Request | None = None,
@@ -24,7 +27,7 @@ def update_many(
         upsert=checks.flag("upsert", upsert),
         actor=checks.optional_text("actor", actor),
     )
-    return Operation("update_many", None, checks.document("ops", ops), options, checks.request(request_id))
+    return _updating("update_many", ops, array_filters, options, request_id)
 
 
 def delete_many(
@@ -49,9 +52,25 @@ def upsert(
     filter: Mapping[str, Any] | None,  # noqa: A002 - as above
     ops: Mapping[str, Any],
     *,
+    array_filters: Sequence[Mapping[str, Any]] | None = None,
     actor: str | None = None,
     request_id: Request | None = None,
 ) -> Operation:
     """Check the arguments of `upsert`."""
     options = checks.given_options(filter=checks.filter_document(filter), actor=checks.optional_text("actor", actor))
-    return Operation("upsert", None, checks.document("ops", ops), options, checks.request(request_id))
+    return _updating("upsert", ops, array_filters, options, request_id)
+
+
+def _updating(
+    kind: str,
+    ops: Mapping[str, Any],
+    array_filters: Sequence[Mapping[str, Any]] | None,
+    options: dict[str, Any],
+    request_id: Request | None,
+) -> Operation:
+    given = checks.document("ops", ops)
+    matched_by = compile_filter(options.get("filter"))
+    compiled = compile_update(given, array_filters=array_filters, matched_by=matched_by)
+    if compiled.array_filters:
+        options["array_filters"] = compiled.array_filters
+    return Operation(kind, None, compiled.ops, options, checks.request(request_id))

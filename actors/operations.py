@@ -63,8 +63,8 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
         body: create, replace: the document; update: the operators; create_many: the list of documents (each may hold
             `$id`); batch: the list of wire forms of its operations (see `to_wire`).
         options: Keyword arguments of the public method that differ from their defaults: `expected_version`, `upsert`,
-            `hard`, `actor`, `return_document`, `ordered`, `filter`, `limit`, `cursor`, `fields`, `include_deleted`,
-            `sort`, `skip`, `total`, `field`, `pipeline`.
+            `hard`, `actor`, `return_document`, `array_filters`, `ordered`, `filter`, `limit`, `cursor`, `fields`,
+            `include_deleted`, `sort`, `skip`, `total`, `field`, `pipeline`.
         request: Makes a write idempotent; None for reads and for raw calls that gave none.
         traceparent: W3C trace context of the caller, if it has one.
         timeout_s: Seconds the caller still waits when it sends this; None leaves it to the owner's default.

@@ -13,6 +13,7 @@ from parquedb.actors.operations import Operation
 from parquedb.documents.aggregation import STAGES_MAX, parse_pipeline
 from parquedb.documents.budget import Budget
 from parquedb.documents.distinct import Distinct
+from parquedb.documents.filters import plain
 from parquedb.documents.sorting import parse_sort
 
 LIMIT_DEFAULT: Final = 100
@@ -131,7 +132,7 @@ def aggregate(
         checks.refuse("pipeline", "a list of stages", pipeline)
     if len(pipeline) > STAGES_MAX:
         checks.refuse("pipeline", f"at most {STAGES_MAX} stages", len(pipeline))
-    stages = checks.plain("pipeline", pipeline)
+    stages = plain(pipeline, "pipeline")
     parse_pipeline(stages)
     options = checks.given_options(
         include_deleted=checks.flag("include_deleted", include_deleted), as_of=checks.as_of(as_of)

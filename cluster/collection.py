@@ -73,12 +73,16 @@ class Collection(QueryMethods, ManyMethods, BulkMethods, SchemaMethods, UpkeepMe
         *,
         expected_version: int | None = None,
         upsert: bool = False,
+        array_filters: Sequence[Mapping[str, Any]] | None = None,
         return_document: str = "after",
         actor: str | None = None,
         request_id: Request | None = None,
         timeout_s: float | None = None,
     ) -> Document | None:
         """Apply update operators and return the document after (or before) it; None before an insert by `upsert`.
+
+        `array_filters` say which elements each `$[<identifier>]` in a path means:
+        `update(id, {"$inc": {"lines.$[line].n": 1}}, array_filters=[{"line.sku": "x"}])`.
 
         Raises:
             EntityNotFoundError: there is no such document.
@@ -91,6 +95,7 @@ class Collection(QueryMethods, ManyMethods, BulkMethods, SchemaMethods, UpkeepMe
             ops,
             expected_version=expected_version,
             upsert=upsert,
+            array_filters=array_filters,
             return_document=return_document,
             actor=actor,
             request_id=request_id,

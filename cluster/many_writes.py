@@ -2,7 +2,7 @@
 
 # ruff: noqa: PLR0913 - the arguments of these methods are the public ones
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from parquedb.actors import many_arguments
@@ -37,6 +37,7 @@ class ManyMethods(CollectionBase):
         filter: Mapping[str, Any] | None,  # noqa: A002 - the public name of the argument
         ops: Mapping[str, Any],
         *,
+        array_filters: Sequence[Mapping[str, Any]] | None = None,
         upsert: bool = False,
         actor: str | None = None,
         request_id: Request | None = None,
@@ -46,7 +47,8 @@ class ManyMethods(CollectionBase):
 
         Args:
             filter: Which documents; None or `{}` for all.
-            ops: Update operators.
+            ops: Update operators; in a path, `$` is the element of an array that the filter matched.
+            array_filters: Which elements each `$[<identifier>]` in a path means.
             upsert: Insert a document made of the filter's equalities and `ops` if none matches.
             actor: Who is said to do it.
             request_id: Makes a repeated call answer what the first came to.
@@ -58,7 +60,13 @@ class ManyMethods(CollectionBase):
             QuotaExceededError: more documents match than one call may change.
         """
         operation = many_arguments.update_many(
-            self.namespace, filter, ops, upsert=upsert, actor=actor, request_id=request_id
+            self.namespace,
+            filter,
+            ops,
+            array_filters=array_filters,
+            upsert=upsert,
+            actor=actor,
+            request_id=request_id,
         )
         return self._result(operation, timeout_s)
 
@@ -67,6 +75,7 @@ class ManyMethods(CollectionBase):
         filter: Mapping[str, Any] | None,  # noqa: A002 - the public name of the argument
         ops: Mapping[str, Any],
         *,
+        array_filters: Sequence[Mapping[str, Any]] | None = None,
         actor: str | None = None,
         request_id: Request | None = None,
         timeout_s: float | None = None,
@@ -76,7 +85,9 @@ class ManyMethods(CollectionBase):
         Raises:
             InvalidFilterError, InvalidUpdateError, ValidationError: as `update_many`.
         """
-        operation = many_arguments.upsert(self.namespace, filter, ops, actor=actor, request_id=request_id)
+        operation = many_arguments.upsert(
+            self.namespace, filter, ops, array_filters=array_filters, actor=actor, request_id=request_id
+        )
         return self._result(operation, timeout_s)
 
     def delete_many(
@@ -111,6 +122,7 @@ class AsyncManyMethods(AsyncCollectionBase):
         filter: Mapping[str, Any] | None,  # noqa: A002 - the public name of the argument
         ops: Mapping[str, Any],
         *,
+        array_filters: Sequence[Mapping[str, Any]] | None = None,
         upsert: bool = False,
         actor: str | None = None,
         request_id: Request | None = None,
@@ -118,7 +130,13 @@ class AsyncManyMethods(AsyncCollectionBase):
     ) -> UpdateResult:
         """Update every document that matches; see `Collection.update_many`."""
         operation = many_arguments.update_many(
-            self.namespace, filter, ops, upsert=upsert, actor=actor, request_id=request_id
+            self.namespace,
+            filter,
+            ops,
+            array_filters=array_filters,
+            upsert=upsert,
+            actor=actor,
+            request_id=request_id,
         )
         return await self._result(operation, timeout_s)
 
@@ -127,12 +145,15 @@ class AsyncManyMethods(AsyncCollectionBase):
         filter: Mapping[str, Any] | None,  # noqa: A002 - the public name of the argument
         ops: Mapping[str, Any],
         *,
+        array_filters: Sequence[Mapping[str, Any]] | None = None,
         actor: str | None = None,
         request_id: Request | None = None,
         timeout_s: float | None = None,
     ) -> UpdateResult:
         """Update the first document that matches, or insert one; see `Collection.upsert`."""
-        operation = many_arguments.upsert(self.namespace, filter, ops, actor=actor, request_id=request_id)
+        operation = many_arguments.upsert(
+            self.namespace, filter, ops, array_filters=array_filters, actor=actor, request_id=request_id
+        )
         return await self._result(operation, timeout_s)
 
     async def delete_many(

@@ -1,9 +1,10 @@
 """The update language: parse an update, refuse what is not understood, and apply it to documents.
 
-The paths of an update are kept as a tree of names, which shows conflicts while it is built and lets `apply` copy each
-container on the way once. Missing parents are created as dicts; a segment of digits is an index where the document has
-an array (padded with null up to it) and a name elsewhere. `$unset` of an array element leaves null in its place. A
-segment `$[]` means every element of an array, which must be there. `$rename` comes last.
+The paths of an update are kept as a tree of names (`update_tree`), which shows conflicts while it is built. Missing
+parents are created as dicts; a segment of digits is an index where the document has an array (padded with null up to
+it) and a name elsewhere. `$unset` of an array element leaves null in its place. `$[]` means every element of an array,
+`$[<identifier>]` those that an array filter lets pass, `$` the one that the filter of the write matched; the array must
+be there. `$rename` comes last.
 
 Source: MongoDB manual, "Update Operators"; docs/differences.md lists where we differ.
 """
@@ -12,51 +13,52 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from parquedb.documents import update_arrays
+from parquedb.documents.array_filters import SPELLING, condition_on_first, is_identifier, read_array_filters
 from parquedb.documents.comparison import MISSING
-from parquedb.documents.paths import Path, PathError, array_index, split_path
-from parquedb.documents.update_numbers import Change, arithmetic, bit, current_date, extreme
+from parquedb.documents.filters import Predicate
+from parquedb.documents.paths import Path, PathError, split_path
+from parquedb.documents.update_errors import dotted, shown
+from parquedb.documents.update_numbers import arithmetic, bit, current_date, extreme, holds_text
+from parquedb.documents.update_tree import EACH, FIRST, Change, Node, Run, removed
 from parquedb.documents.values import DEPTH_MAX, DOLLAR_FIELDS, MANAGED_FIELDS, TEXT_FIELDS, normalize_value, type_name
 from parquedb.errors import InvalidUpdateError
 
-UPDATE_PATHS_MAX = 10_000
-PADDING_MAX = 1_500_000
-"""The most nulls that one index past the end of an array may add."""
+UPDATE_PATHS_MAX: Final = 10_000
 
-_SUPPORTED = (
+_SUPPORTED: Final = (
     *("$set", "$unset", "$rename", "$setOnInsert", "$currentDate"),
     *("$inc", "$mul", "$min", "$max", "$bit"),
     *("$push", "$addToSet", "$pop", "$pull", "$pullAll", "$link", "$unlink"),
 )
+_OPERATORS: Final = frozenset(_SUPPORTED)
 # What finds nothing at its path creates no parents on the way.
-_CREATES_NOTHING = frozenset({"$unset", "$pop", "$pull", "$pullAll", "$unlink"})
-_EACH = "$[]"
+_CREATES_NOTHING: Final = frozenset({"$unset", "$pop", "$pull", "$pullAll", "$unlink"})
 
 
 class Update:
     """A compiled update.
 
     Attributes:
-        ops: the operators with normalised operands; compiling them again gives the same update.
+        ops: the operators with normalised operands, patterns as `Regex`.
+        array_filters: as given, in the same form.
+
+    Compiling them again gives the same update; both are what travels to the owner.
     """
 
-    __slots__ = ("_now", "_on_insert", "_renames", "_root", "ops")
+    __slots__ = ("_matched_by", "_on_insert", "_renames", "_root", "_run", "array_filters", "ops")
 
-    def __init__(
-        self,
-        ops: dict[str, dict[str, Any]],
-        root: _Node,
-        on_insert: _Node,
-        renames: Sequence[tuple[Path, Path]],
-        now: _Now,
-    ) -> None:
-        self.ops = ops
-        self._root = root
-        self._on_insert = on_insert
-        self._renames = renames
-        self._now = now
+    def __init__(self, parts: _Parts, matched_by: Predicate | None) -> None:
+        self.ops = parts.ops
+        self.array_filters = parts.array_filters
+        self._root = parts.root
+        self._on_insert = parts.on_insert
+        self._renames = parts.renames
+        self._run = parts.run
+        self._matched_by = matched_by
 
     def apply(
         self, document: dict[str, Any], *, now: datetime | None = None, inserting: bool = False
@@ -71,84 +73,137 @@ class Update:
         Raises:
             InvalidUpdateError: the document has something at a path that the operator cannot work on.
         """
-        self._now.moment = now
+        self._run.start(now, inserting=inserting)
         document = self._root.apply_to_dict(document)
-        if inserting and self._on_insert.children:
+        if inserting and self._on_insert is not None:
             document = self._on_insert.apply_to_dict(document)
         for source, target in self._renames:
-            document = _renamed(document, source, target)
+            document = _renamed(document, source, target, self._run)
         return document
 
     def __repr__(self) -> str:
         return f"Update({self.ops!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (compile_update, (self.ops,))
+        return (_compiled_again, (self.ops, self.array_filters, self._matched_by))
 
 
-class _Now:
-    """The moment of the `apply` under way."""
-
-    __slots__ = ("moment",)
-
-    def __init__(self) -> None:
-        self.moment: datetime | None = None
-
-
-def compile_update(ops: Mapping[str, Any], *, depth_max: int = DEPTH_MAX) -> Update:
+def compile_update(
+    ops: Mapping[str, Any],
+    *,
+    array_filters: Sequence[Mapping[str, Any]] | None = None,
+    matched_by: Predicate | None = None,
+    depth_max: int = DEPTH_MAX,
+) -> Update:
     """Parse and compile an update.
 
     Args:
         ops: operators, each with a mapping from paths to operands.
+        array_filters: which elements each `$[<identifier>]` means.
+        matched_by: the filter that finds the documents, which `$` needs.
         depth_max: bound of nesting in the resulting document, inclusive; checked here, since it depends only on the
             paths and the values.
 
     Raises:
-        InvalidUpdateError: an unknown operator, a bad path, two operators on one place, no operator at all.
+        InvalidUpdateError: an unknown operator, a bad path, two operators on one place, no operator at all, an array
+            filter that is not understood, missing or not used.
         ValidationError: a value that no document can hold.
     """
     _check_shape(ops)
-    root, on_insert, guard, now = _Node(()), _Node(()), _Node(()), _Now()
-    # One tree shows conflicts as it grows. Others are needed only beside operators that do not always act.
-    apart = not ops.keys().isdisjoint(("$setOnInsert", "$rename"))
-    normalized: dict[str, dict[str, Any]] = {}
-    renames: list[tuple[Path, Path]] = []
+    parts = _Parts(ops, array_filters, matched_by)
     count = 0
     for op, fields in ops.items():
-        if not isinstance(fields, Mapping):
-            raise InvalidUpdateError(
-                f"{op} expects a mapping from paths to values, not {type_name(fields)}", operator=op
-            )
-        normalized[op] = {}
+        if type(fields) is not dict and not isinstance(fields, Mapping):
+            actual = type_name(fields)
+            message = f"{op} expects a mapping from paths to values, not {actual}"
+            raise InvalidUpdateError(message, operator=op, expected="a mapping from paths to values", actual=actual)
         count += len(fields)
         if count > UPDATE_PATHS_MAX:
-            raise InvalidUpdateError(f"an update may write at most {UPDATE_PATHS_MAX:,} paths")
-        for text, operand in fields.items():
-            path = _parse_path(op, text, depth_max)
-            if op == "$rename":
-                target = _rename_target(text, path, operand, depth_max)
-                for one in (path, target):
-                    guard.add(op, one, _remove)
-                renames.append((path, target))
-                normalized[op][text] = operand
-                continue
-            value, change = _compiled(op, text, path, operand, depth_max - len(path), now)
-            if apart:
-                guard.add(op, path, change)
-            (on_insert if op == "$setOnInsert" else root).add(op, path, change)
-            normalized[op][text] = value
-    return Update(normalized, root, on_insert, renames, now)
+            raise InvalidUpdateError(
+                f"an update may write at most {UPDATE_PATHS_MAX:,} paths", expected=UPDATE_PATHS_MAX, actual=count
+            )
+        parts.ops[op] = {text: parts.add(op, text, operand, depth_max) for text, operand in fields.items()}
+    if parts.array_filters:
+        parts.check_filters_are_used()
+    return Update(parts, matched_by)
+
+
+def _compiled_again(ops: Any, array_filters: Any, matched_by: Predicate | None) -> Update:
+    return compile_update(ops, array_filters=array_filters, matched_by=matched_by)
+
+
+class _Parts:
+    """What an update is made of, while it is compiled."""
+
+    def __init__(self, ops: Mapping[str, Any], array_filters: Any, matched_by: Predicate | None) -> None:
+        self.ops: dict[str, dict[str, Any]] = {}
+        self.array_filters, filters = read_array_filters(array_filters)
+        self.run = Run(filters)
+        self.root = Node((), self.run)
+        self.on_insert: Node | None = None
+        self.renames: list[tuple[Path, Path]] = []
+        # One tree shows conflicts as it grows. Another is needed only beside operators that do not always act.
+        self._guard = None if ops.keys().isdisjoint(("$setOnInsert", "$rename")) else Node((), self.run)
+        self._matched_by = matched_by
+        self._used: set[str] = set()
+
+    def add(self, op: str, text: Any, operand: Any, depth_max: int) -> Any:
+        """Add one operation and return its operand as it is understood."""
+        path = _path(op, text, depth_max)
+        if len(path) > 1 and "$" in text:
+            self._positions(op, text, path)
+        if op == "$rename":
+            target = _rename_target(text, path, operand, depth_max)
+            if self._guard is not None:
+                self._guard.add(op, path, removed, creates=False)
+                self._guard.add(op, target, removed, creates=False)
+            self.renames.append((path, target))
+            return operand
+        value, change = _compiled(op, text, path, operand, depth_max - len(path), self.run)
+        creates = op not in _CREATES_NOTHING
+        if self._guard is not None:
+            self._guard.add(op, path, change, creates=creates)
+        tree = self.root
+        if op == "$setOnInsert":
+            tree = self.on_insert = self.on_insert or Node((), self.run)
+        tree.add(op, path, change, creates=creates)
+        return value
+
+    def check_filters_are_used(self) -> None:
+        """Refuse an array filter that no path names."""
+        unused = [name for name in self.run.filters if name not in self._used]
+        if unused:
+            raise InvalidUpdateError(
+                f"the array filter of {unused[0][2:-1]!r} is not used in the update",
+                operator=unused[0],
+                expected=f"a path with {unused[0]}",
+                actual="none",
+            )
+
+    def _positions(self, op: str, text: str, path: Path) -> None:
+        """Check the positional forms of a path."""
+        for depth, name in enumerate(path):
+            if name == FIRST:
+                if any(above == FIRST or above.startswith("$[") for above in path[:depth]):
+                    raise _invalid(op, text, "$ cannot stand behind another positional form", "one array", "several")
+                self.run.firsts[path[:depth]] = condition_on_first(path[:depth], self._matched_by)
+            elif name.startswith("$[") and name != EACH:
+                if not (name.endswith("]") and is_identifier(name[2:-1])):
+                    raise _invalid(op, text, f"{name[:40]} needs {SPELLING}", SPELLING, name[:40])
+                if name not in self.run.filters:
+                    raise _invalid(op, text, f"no array filter for {name[:40]}", "an array filter", "none")
+                self._used.add(name)
 
 
 def _compiled(  # noqa: PLR0911, PLR0912, PLR0913, PLR0917 - one return per operator
-    op: str, text: str, path: Path, operand: Any, depth: int, now: _Now
+    op: str, text: str, path: Path, operand: Any, depth: int, run: Run
 ) -> tuple[Any, Change]:
     """Return the operand as it is understood, and what it does to the value at the path."""
     match op:
         case "$set" | "$setOnInsert":
             return _set(op, text, path, operand, depth)
         case "$unset":
-            return "", _remove
+            return "", removed
         case "$inc" | "$mul":
             return arithmetic(op, text, path, operand)
         case "$min" | "$max":
@@ -156,15 +211,15 @@ def _compiled(  # noqa: PLR0911, PLR0912, PLR0913, PLR0917 - one return per oper
         case "$bit":
             return bit(text, operand)
         case "$currentDate":
-            return current_date(text, operand), lambda _: now.moment or datetime.now(UTC)
+            return current_date(text, operand), lambda _: run.moment or datetime.now(UTC)
         case "$push":
-            return update_arrays.push(text, operand, depth)
+            return update_arrays.push(text, operand, depth, run)
         case "$addToSet":
             return update_arrays.add_to_set(text, operand, depth)
         case "$pop":
             return update_arrays.pop(text, operand)
         case "$pull":
-            return update_arrays.pull(text, operand, depth)
+            return update_arrays.pull(text, operand, depth, run)
         case "$pullAll":
             return update_arrays.pull_all(text, operand, depth)
         case "$link":
@@ -173,140 +228,28 @@ def _compiled(  # noqa: PLR0911, PLR0912, PLR0913, PLR0917 - one return per oper
             return update_arrays.unlink(text, operand)
 
 
-class _Node:
-    """The changes below one path: a name leads to a `Change`, or to the node of a longer path."""
-
-    __slots__ = ("children", "creates", "path")
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.children: dict[str, _Node | Change] = {}
-        # Whether anything below sets a value; `$unset` alone creates no parents and minds no scalar on its way.
-        self.creates = False
-
-    def add(self, op: str, path: Path, change: Change) -> None:
-        node = self
-        for depth, name in enumerate(path[:-1], start=1):
-            node.creates |= op not in _CREATES_NOTHING
-            child = node.children.setdefault(name, _Node(path[:depth]))
-            if not isinstance(child, _Node):
-                raise _conflict(op, path, path[:depth])
-            node.check_each(op, path)
-            node = child
-        if path[-1] in node.children:
-            raise _conflict(op, path, path)
-        node.creates |= op not in _CREATES_NOTHING
-        node.children[path[-1]] = change
-        node.check_each(op, path)
-
-    def check_each(self, op: str, path: Path) -> None:
-        """Refuse what names single elements beside all of them."""
-        if _EACH in self.children and len(self.children) > 1:
-            raise _conflict(op, path, path[: len(self.path) + 1])
-
-    def apply(self, value: Any) -> Any:
-        kind = type(value)
-        if kind is dict:
-            return self.apply_to_dict(value)
-        if kind is list:
-            return self._apply_to_list(value)
-        if not self.creates:
-            return value
-        if value is MISSING and _EACH not in self.children:
-            return self.apply_to_dict({})
-        if _EACH in self.children:
-            raise self._no_array(value)
-        raise self._cannot_create(next(iter(self.children)), type_name(value))
-
-    def apply_to_dict(self, value: dict[str, Any]) -> dict[str, Any]:
-        if _EACH in self.children:
-            raise self._no_array(value)
-        result = value.copy()
-        for name, child in self.children.items():
-            old = result.get(name, MISSING)
-            new = child.apply(old) if isinstance(child, _Node) else child(old)
-            if new is not MISSING:
-                result[name] = new
-            elif old is not MISSING:
-                del result[name]
-        return result
-
-    def _apply_to_list(self, value: list[Any]) -> list[Any]:
-        if _EACH in self.children:
-            child = self.children[_EACH]
-            found = [child.apply(old) if isinstance(child, _Node) else child(old) for old in value]
-            return [None if new is MISSING else new for new in found]
-        result = value.copy()
-        for name, child in self.children.items():
-            index = array_index(name)
-            if index < 0:
-                if not isinstance(child, _Node) or child.creates:
-                    self._refuse_name(name, child)
-                continue
-            old = result[index] if index < len(result) else MISSING
-            new = child.apply(old) if isinstance(child, _Node) else child(old)
-            if index < len(result):
-                result[index] = None if new is MISSING else new
-            elif new is not MISSING:
-                self._pad(result, index)
-                result.append(new)
-        return result
-
-    def _refuse_name(self, name: str, child: _Node | Change) -> None:
-        if child is not _remove:
-            raise self._cannot_create(name, "an array")
-
-    def _pad(self, result: list[Any], index: int) -> None:
-        missing = index - len(result)
-        if missing > PADDING_MAX:
-            raise InvalidUpdateError(
-                f"cannot pad the array at {_dotted(self.path)!r} with {missing:,} nulls to reach index {index}; "
-                f"the most is {PADDING_MAX:,}",
-                path=_dotted((*self.path, str(index))),
-            )
-        result.extend([None] * missing)
-
-    def _no_array(self, actual: Any) -> InvalidUpdateError:
-        holds = "nothing" if actual is MISSING else type_name(actual)
-        where = _dotted(self.path)
-        return InvalidUpdateError(f"{_EACH} needs an array at {where!r}, which holds {holds}", path=where)
-
-    def _cannot_create(self, name: str, actual: str) -> InvalidUpdateError:
-        return InvalidUpdateError(
-            f"cannot create field {name!r} in {_dotted(self.path)!r}, which holds {actual}",
-            path=_dotted((*self.path, name)),
-        )
-
-
 def _set(op: str, text: str, path: Path, operand: Any, depth: int) -> tuple[Any, Change]:
     value = normalize_value(operand, text, depth_max=depth)
     if path[0] in TEXT_FIELDS and (len(path) > 1 or type(value) is not str):
-        raise InvalidUpdateError(
-            f"{op} {text!r}: {path[0]!r} holds a str, not {'a dict' if len(path) > 1 else type_name(value)}",
-            operator=op,
-            path=text,
-        )
+        raise holds_text(op, text, path, "a dict" if len(path) > 1 else type_name(value))
     return value, lambda _: value
 
 
-def _remove(_: Any) -> Any:
-    return MISSING
-
-
 def _rename_target(text: str, path: Path, operand: Any, depth_max: int) -> Path:
-    target = _parse_path("$rename", operand, depth_max)
-    if _EACH in (*path, *target):
-        raise InvalidUpdateError(f"$rename {text!r}: {_EACH} is not possible here", operator="$rename", path=text)
+    target = _path("$rename", operand, depth_max)
+    for name in (*path, *target):
+        if name == FIRST or name.startswith("$["):
+            raise _invalid("$rename", text, f"{name[:40]} is not possible here", "names", name[:40])
     return target
 
 
-def _renamed(document: dict[str, Any], source: Path, target: Path) -> dict[str, Any]:
+def _renamed(document: dict[str, Any], source: Path, target: Path, run: Run) -> dict[str, Any]:
     """Move a value from one path to another; a missing one is not moved, and leaves what is there."""
     value: Any = document
     for depth, name in enumerate(source):
         if type(value) is list:
-            message = f"$rename: {_dotted(source)!r} goes through the array at {_dotted(source[:depth])!r}"
-            raise InvalidUpdateError(message, operator="$rename", path=_dotted(source))
+            message = f"$rename: {dotted(source)!r} goes through the array at {dotted(source[:depth])!r}"
+            raise InvalidUpdateError(message, operator="$rename", path=dotted(source))
         value = value.get(name, MISSING) if type(value) is dict else MISSING
     if value is MISSING:
         return document
@@ -314,15 +257,17 @@ def _renamed(document: dict[str, Any], source: Path, target: Path) -> dict[str, 
     for depth, name in enumerate(target[:-1], start=1):
         above = above.get(name) if type(above) is dict else None
         if type(above) is list:
-            message = f"$rename: {_dotted(target)!r} goes through the array at {_dotted(target[:depth])!r}"
-            raise InvalidUpdateError(message, operator="$rename", path=_dotted(target))
-    node = _Node(())
-    node.add("$unset", source, _remove)
-    node.add("$set", target, lambda _: value)
+            message = f"$rename: {dotted(target)!r} goes through the array at {dotted(target[:depth])!r}"
+            raise InvalidUpdateError(message, operator="$rename", path=dotted(target))
+    node = Node((), run)
+    node.add("$unset", source, removed, creates=False)
+    node.add("$set", target, lambda _: value, creates=True)
     return node.apply_to_dict(document)
 
 
 def _check_shape(ops: Any) -> None:
+    if type(ops) is dict and ops and ops.keys() <= _OPERATORS:
+        return
     if not isinstance(ops, Mapping):
         raise InvalidUpdateError(f"an update must be a mapping from operators such as $set, not {type_name(ops)}")
     if not ops:
@@ -341,37 +286,36 @@ def _check_shape(ops: Any) -> None:
             raise InvalidUpdateError(message, operator=op)
 
 
-def _parse_path(op: str, text: Any, depth_max: int = DEPTH_MAX) -> Path:
-    shown = text[:80] if type(text) is str else text
+def _path(op: str, text: Any, depth_max: int) -> Path:
+    """Return the path of an operation.
 
-    def invalid(why: str) -> InvalidUpdateError:
-        return InvalidUpdateError(f"{op} {shown!r}: {why}", operator=op, path=str(text))
-
+    Raises:
+        InvalidUpdateError: it names no place that an update may change.
+    """
     if type(text) is not str:
-        raise invalid(f"a path is a str, not {type_name(text)}")
-    for segment in text.split("."):
-        if segment == "$" or (segment.startswith("$[") and segment != _EACH):
-            raise invalid(f"the positional operator {segment} is not supported; name the index, or use {_EACH} for all")
+        actual = type_name(text)
+        raise InvalidUpdateError(
+            f"{op} {shown(text)}: a path is a str, not {actual}", operator=op, expected="a str", actual=actual
+        )
     try:
-        path = split_path(text)
+        path = _changeable(text)
     except PathError as error:
-        raise invalid(str(error)) from None
-    if path[0] == "$id":
-        raise invalid("the $id of a document never changes")
-    if path[0] in MANAGED_FIELDS:
-        raise invalid(f"only the database writes {path[0]!r}")
+        raise InvalidUpdateError(f"{op} {text[:80]!r}: {error}", operator=op, path=text) from None
     if len(path) > depth_max:
-        raise invalid(f"a path has at most {depth_max} names")
+        raise _invalid(op, text, f"a path has at most {depth_max} names", f"at most {depth_max} names", f"{len(path)}")
     return path
 
 
-def _conflict(op: str, path: Path, at: Path) -> InvalidUpdateError:
-    return InvalidUpdateError(
-        f"updating the path {_dotted(path)!r} would create a conflict at {_dotted(at)!r}",
-        operator=op,
-        path=_dotted(path),
-    )
+@lru_cache(maxsize=4096)
+def _changeable(text: str) -> Path:
+    path = split_path(text)
+    if path[0] == "$id":
+        raise PathError("the $id of a document never changes")
+    if path[0] in MANAGED_FIELDS:
+        raise PathError(f"only the database writes {path[0]!r}")
+    return path
 
 
-def _dotted(path: Path) -> str:
-    return ".".join(path)
+def _invalid(op: str, text: str, why: str, expected: str, actual: str) -> InvalidUpdateError:
+    message = f"{op} {text[:80]!r}: {why}"
+    return InvalidUpdateError(message, operator=op, path=text, expected=expected, actual=actual)

@@ -34,11 +34,15 @@ TEXT_FIELDS = ("$id", "$type", "name")
 DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
 DEPTH_MAX = 100
 
+INT_BITS_MAX = 65_536
+"""The most bits of an int that arithmetic makes; longer ones can be stored, but multiplying them takes seconds."""
+
 EXPECTED = "one of None, bool, int, float, str, bytes, datetime, date, Decimal, UUID, list, dict"
 
 # Every value is charged what a number takes in the encoded form.
 _VALUE_BYTES = 9
 _INT_MAX = 2**63 - 1
+_SHORT = 1_000
 _FREE = frozenset({NoneType, bool, float, date})
 _STR_ONLY = frozenset({str})
 
@@ -90,11 +94,17 @@ def normalize_value(
     Raises:
         ValidationError: as `normalize`, but for the rules about top-level names.
     """
+    # Most values are short scalars, which need no walk.
+    kind = type(value)
+    if kind in _FREE or (kind is int and -_INT_MAX <= value <= _INT_MAX):
+        return value
+    if kind is str and len(value) < _SHORT and value.isascii():
+        return value
     walk = _Walk(bytes_max, depth_max)
     try:
         return walk.sequence([value], 0)[0]
     except Refused as refused:
-        refused.steps.pop()  # The step into the list that carried the value.
+        del refused.steps[-1:]  # The step into the list that carried the value, where it came to one.
         if path:
             refused.steps.append(path)
         raise refused.error("value") from None

@@ -273,9 +273,11 @@ class InvalidFilterError(_OperatorError):
 
 
 class InvalidUpdateError(_OperatorError):
-    """An update with an unknown operator or a wrong operand."""
+    """An update with an unknown operator or a wrong operand, or that a document cannot take."""
 
     default_code = ErrorCode.INVALID_UPDATE
+    expected = Fact[Any]("What the operator needs, in words or as a limit.")
+    actual = Fact[Any]("What it got.")
 
 
 class InvalidSortError(QueryError):

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import random
+import tracemalloc
 from typing import Any
 
 import mongomock
@@ -185,10 +186,75 @@ async def test_an_upsert_under_an_id_that_is_taken_is_refused(store: MemoryBacke
 async def test_what_is_too_large_for_one_entry_is_refused_whole(store: MemoryBackend) -> None:
     async with opened(store, group_bytes_max=4096) as owner:
         await filled(owner, "mixed")
-        with pytest.raises(QuotaExceededError, match="10 documents would change, together more than the 4,096 bytes"):
+        with pytest.raises(QuotaExceededError, match="documents would change, together more than the 4,096 bytes"):
             await update_many(owner, None, {"$set": {"text": "x" * 500}})
         assert await run(owner, "count", filter={"version": 1}) == 10
         assert await update_many(owner, {"n": {"$lt": 5}}, {"$set": {"text": "x" * 500}}) == (5, 5)
+
+
+async def test_an_update_that_makes_many_documents_large_is_refused_before_it_has_made_them_all(
+    store: MemoryBackend,
+) -> None:
+    async with opened(store, group_bytes_max=4_000_000) as owner:
+        await run(owner, "create_many", None, [{"a": []} for _ in range(60)])
+        tracemalloc.start()
+        try:
+            with pytest.raises(QuotaExceededError, match="bytes that one write may log"):
+                await update_many(owner, None, {"$set": {"a.1000000": 1}})
+            # All of them would be 480 MB; each that is made takes some 30 MB on its way.
+            assert tracemalloc.get_traced_memory()[1] < 200_000_000
+        finally:
+            tracemalloc.stop()
+        assert await run(owner, "count", filter={"version": 1}) == 60
+
+
+async def orders(owner: NamespaceEngine) -> None:
+    await run(owner, "create", "a", {"lines": [{"sku": "x", "n": 1}, {"sku": "y", "n": 2}], "tags": ["p", "q"]})
+    await owner.flush()
+    await run(owner, "create", "b", {"lines": [{"sku": "y", "n": 3}], "tags": ["q"]})
+
+
+async def lines(owner: NamespaceEngine) -> list[list[int]]:
+    return [[line["n"] for line in one["lines"]] for one in (await run(owner, "find"))["items"]]
+
+
+async def test_array_filters_choose_elements_in_every_document(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        await orders(owner)
+        ops, filters = {"$inc": {"lines.$[line].n": 10}}, [{"line.sku": "y"}]
+        assert await update_many(owner, None, ops, array_filters=filters) == (2, 2)
+        assert await lines(owner) == [[1, 12], [13]]
+        answer = await run(owner, "upsert", None, ops, filter={"tags": "p"}, array_filters=filters)
+        assert (answer["matched"], answer["modified"]) == (1, 1)
+        assert (await run(owner, "update", "b", ops, array_filters=[{"line.n": {"$gt": 12}}]))["lines"][0]["n"] == 23
+        assert await update_many(owner, None, ops, array_filters=[{"line.sku": "z"}]) == (2, 0)
+        with pytest.raises(InvalidUpdateError, match="needs an array at 'lines', which holds nothing"):
+            await run(owner, "update", "c", ops, array_filters=filters, upsert=True)
+        expected = await lines(owner)
+    async with opened(store) as successor:
+        assert await lines(successor) == expected == [[1, 22], [23]]
+
+
+async def test_an_upsert_applies_array_filters_to_what_its_filter_gives(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        ops, filters = {"$set": {"a.$[i]": 2}}, [{"i": 0}]
+        answer = await run(owner, "upsert", None, ops, filter={"a": [0, 1]}, array_filters=filters)
+        assert (await run(owner, "get", answer["upserted_id"].partition("/")[2]))["a"] == [2, 1]
+
+
+async def test_the_positional_operator_takes_the_element_that_matched_in_each_document(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        await orders(owner)
+        assert await update_many(owner, {"lines.sku": "y"}, {"$inc": {"lines.$.n": 10}}) == (2, 2)
+        assert await lines(owner) == [[1, 12], [13]]
+        where = {"tags": "q", "lines": {"$elemMatch": {"sku": "y", "n": {"$lt": 13}}}}
+        answer = await run(owner, "upsert", None, {"$set": {"lines.$.n": 0, "tags.$": "r"}}, filter=where)
+        assert answer == {"matched": 1, "modified": 1, "upserted_id": None}
+        assert (await run(owner, "get", "a"))["tags"] == ["p", "r"]
+        assert await lines(owner) == [[1, 0], [13]]
+        with pytest.raises(InvalidUpdateError, match="needs an array at 'lines', which holds nothing"):
+            await run(owner, "upsert", None, {"$set": {"lines.$.n": 0}}, filter={"lines.sku": {"$gt": "z"}})
+        assert await run(owner, "count") == 2
 
 
 async def test_a_document_created_in_the_same_group_is_met(store: MemoryBackend) -> None:

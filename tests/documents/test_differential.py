@@ -4,14 +4,17 @@ Where the two are known to differ, a rule below says so with its reason, and tha
 also drawn so that mongomock's own simplifications (`True == 1`, no date type, millisecond clocks) do not show. What
 mongomock cannot be asked (`$mod`, `$type` with a list, Decimal or null, `$not` right below `$elemMatch`) is in the
 tables of `test_filters.py`. `PARQUEDB_DIFFERENTIAL_EXAMPLES` sets the number of examples, each of up to four
-documents (`--timeout 0` for many).
+documents; `make test-soak` compares a hundred times as many, from `PARQUEDB_DIFFERENTIAL_SEED` on, and logs
+(`--log-cli-level=INFO`) how many were set aside by which rule.
 """
 
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,7 +25,7 @@ from uuid import UUID
 
 import mongomock
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from parquedb.documents.filters import compile_filter
@@ -30,7 +33,10 @@ from parquedb.documents.paths import array_index
 from parquedb.documents.updates import compile_update
 from parquedb.errors import InvalidUpdateError
 from tests.support.filters import conditions
+from tests.support.mongomock_updates import Oracle, Refused, SetAside, exact
+from tests.support.updates import Case
 
+COMPARED = "compared"
 EXAMPLES = int(os.environ.get("PARQUEDB_DIFFERENTIAL_EXAMPLES", "1000"))
 thorough = settings(
     max_examples=EXAMPLES,
@@ -102,7 +108,53 @@ def questions(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     pairs = hits | st.tuples(hits.map(lambda place: place[0]), values) | st.tuples(paths, values)
     single = pairs.flatmap(lambda pair: conditions(pair[1], values).map(lambda condition: {pair[0]: condition}))
     logical = st.tuples(st.sampled_from(["$and", "$or", "$nor"]), st.lists(single, min_size=1, max_size=2))
-    return found, draw(single | single | logical.map(lambda drawn: {drawn[0]: drawn[1]}))
+    query = draw(single | single | logical.map(lambda drawn: {drawn[0]: drawn[1]}))
+    return found, query if draw(st.integers(0, 19)) == 13 else _comparable(query, found)
+
+
+def _comparable(query: dict[str, Any], found: list[dict[str, Any]]) -> dict[str, Any]:
+    """A filter like the given one, without what would have it set aside for every document."""
+    return {
+        key: [_comparable(part, found) for part in condition]
+        if key in {"$and", "$or", "$nor"}
+        else _comparable_at(tuple(key.split(".")), condition, found)
+        for key, condition in query.items()
+    }
+
+
+def _comparable_at(path: tuple[str, ...], condition: Any, found: list[dict[str, Any]]) -> Any:
+    if not (isinstance(condition, dict) and any(key.startswith("$") for key in condition)):
+        return condition
+    ends = [end for document in found for end in _ends(document, path) or [None]]
+    in_arrays = all(isinstance(end, list) for end in ends)
+    changed: dict[str, Any] = {}
+    for op, operand in condition.items():
+        if op == "$not":
+            changed[op] = _comparable_at(path, operand, found)
+        elif op == "$elemMatch":
+            changed[op] = _comparable_element(operand, [item for end in ends if isinstance(end, list) for item in end])
+        elif op == "$all" and not in_arrays:
+            changed["$in"] = [part for part in operand if not isinstance(part, list | dict)]
+        elif op in {"$in", "$nin", "$all"}:
+            changed[op] = [part for part in operand if not isinstance(part, list)] or [2]
+        elif op == "$size" and not in_arrays:
+            changed["$exists"] = True
+        elif op == "$mod" or (op == "$type" and (operand not in MONGOMOCK_TYPES or _has_types_of_ours(found))):
+            changed["$gte"] = 2
+        else:
+            changed[op] = operand
+    return changed
+
+
+def _comparable_element(part: dict[str, Any], items: list[Any]) -> dict[str, Any]:
+    if not _is_of_values(part):
+        return _comparable(part, [item for item in items if isinstance(item, dict)])
+    changed: dict[str, Any] = _comparable_at(("field",), part, [{"field": item} for item in items])
+    return {op: operand for op, operand in changed.items() if op != "$not"} or {"$gte": 2}
+
+
+def _has_types_of_ours(found: list[dict[str, Any]]) -> bool:
+    return not {Decimal, UUID}.isdisjoint(set().union(*map(_types_within, found)))
 
 
 # What is set aside, and why.
@@ -237,7 +289,7 @@ def _differs_inside(document: dict[str, Any], asked: Asked) -> bool:
         of_values = _is_of_values(part)
         query = {"field": part} if of_values else part
         for item in _elements(document, asked):
-            if _differs_by_rule({"field": item} if of_values else item, query):
+            if _rule_of({"field": item} if of_values else item, query) is not None:
                 return True
     return False
 
@@ -320,10 +372,15 @@ def _can_be_asked(condition: Any) -> bool:
     )
 
 
-def _differs_by_rule(document: dict[str, Any], query: dict[str, Any]) -> bool:
-    return any(rule(document, asked) for asked in _asked(query) for rule in FILTER_DIFFERENCES.values()) or any(
-        _differs_inside(document, asked) for asked in _asked(query)
-    )
+def _rule_of(document: dict[str, Any], query: dict[str, Any]) -> str | None:
+    """The first rule that sets a case aside."""
+    for asked in _asked(query):
+        for name, rule in FILTER_DIFFERENCES.items():
+            if rule(document, asked):
+                return name
+        if _differs_inside(document, asked):
+            return "one of these rules, for an element below $elemMatch"
+    return None
 
 
 def _spelled(query: Any) -> Any:
@@ -351,15 +408,19 @@ def collection() -> mongomock.Collection:
     return mongomock.MongoClient(tz_aware=True)["test"]["documents"]
 
 
-@thorough
-@given(questions())
-def test_a_filter_selects_what_mongomock_selects(collection: mongomock.Collection, question: tuple) -> None:
+def compare_filter(collection: mongomock.Collection, question: tuple, tally: Counter[str]) -> None:
+    """Ask both, and count each document, compared or set aside by its rule."""
     found, query = question
     predicate = compile_filter(query)
-    assume(_can_be_asked(query))
-    compared = [document for document in found if not _differs_by_rule(document, query)]
-    assume(compared)
+    if not _can_be_asked(query):
+        tally["mongomock does not know the operator, or not there"] += len(found)
+        return
+    rules = [_rule_of(document, query) for document in found]
+    tally.update(rule or COMPARED for rule in rules)
+    compared = [document for document, rule in zip(found, rules, strict=True) if rule is None]
     collection.delete_many({})
+    if not compared:
+        return
     collection.insert_many([{**document, "_id": number} for number, document in enumerate(compared)])
 
     ours = [number for number, document in enumerate(compared) if predicate(document)]
@@ -367,6 +428,33 @@ def test_a_filter_selects_what_mongomock_selects(collection: mongomock.Collectio
     assert ours == sorted(document["_id"] for document in collection.find(_spelled(query)))
 
 
+@thorough
+@given(questions())
+def test_a_filter_selects_what_mongomock_selects(collection: mongomock.Collection, question: tuple) -> None:
+    compare_filter(collection, question, Counter())
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_hundred_thousand_filters_select_what_mongomock_selects(collection: mongomock.Collection) -> None:
+    tally = Counter[str]()
+    first = int(os.environ.get("PARQUEDB_DIFFERENTIAL_SEED", "1000"))
+    # One long run would remember every example.
+    for number in range(first, first + 100):
+
+        @seed(number)
+        @settings(thorough, database=None, phases=[Phase.generate, Phase.shrink])
+        @given(questions())
+        def compare(question: tuple) -> None:
+            compare_filter(collection, question, tally)
+            tally["filters"] += 1
+
+        compare()
+    logging.getLogger(__name__).info("documents: %s", tally.most_common())
+    assert tally[COMPARED] > 0.7 * (tally.total() - tally["filters"]), tally
+
+
+ORACLE = Oracle()
 amounts = st.sampled_from([2, -3, 2.5, 10**12])
 updates = st.fixed_dictionaries(
     {},
@@ -376,15 +464,6 @@ updates = st.fixed_dictionaries(
         "$inc": st.dictionaries(paths, amounts, min_size=1, max_size=2),
     },
 ).filter(bool)
-
-
-def _exact(value: Any) -> Any:
-    """A form that is equal only for values of the same types, whatever the order of keys."""
-    if isinstance(value, dict):
-        return {key: _exact(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_exact(item) for item in value]
-    return type(value), value
 
 
 def _unsets_in_list(document: dict[str, Any], ops: dict[str, Any]) -> bool:
@@ -398,20 +477,27 @@ def _unsets_in_list(document: dict[str, Any], ops: dict[str, Any]) -> bool:
 def test_an_update_makes_what_mongomock_makes(collection: mongomock.Collection, document: dict, ops: dict) -> None:
     before = copy.deepcopy(document)
     try:
-        ours = compile_update(ops).apply(document)
+        ours: Any = compile_update(ops).apply(document)
     except InvalidUpdateError:
-        # mongomock accepts conflicting paths and steps over what it cannot change, where MongoDB refuses.
-        assume(False)
+        ours = "refused"
     assert document == before
-    # MongoDB leaves null where an array element was; mongomock leaves the element.
-    assume(not _unsets_in_list(document, ops))
+    try:
+        expected: Any = ORACLE.result(Case(document, ops, [], None, inserting=False))
+    except Refused:
+        expected = "refused"
+    except SetAside:
+        expected = ours  # mongomock adds no float to a Decimal.
+
+    assert exact(ours) == exact(expected)
+
+    # Whole updates, with their paths: mongomock accepts conflicting ones and steps over what it cannot change, and it
+    # leaves an array element where MongoDB leaves null.
+    if ours == "refused" or _unsets_in_list(document, ops):
+        return
     collection.delete_many({})
     collection.insert_one({**document, "_id": 7})
     try:
         collection.update_one({"_id": 7}, ops)
     except (IndexError, TypeError):
-        # It pads no array on the way to a deeper path, and adds no float to a Decimal.
-        assume(False)
-    theirs = collection.find_one({"_id": 7})
-
-    assert _exact({**ours, "_id": 7}) == _exact(theirs)
+        return  # It pads no array on the way to a deeper path.
+    assert exact({**ours, "_id": 7}) == exact(collection.find_one({"_id": 7}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from pprint import pformat
@@ -121,8 +122,8 @@ def test_what_an_update_does_not_touch_is_shared_and_what_it_touches_is_copied()
         ({"$set": {"a.b": 1}}, {"a": [1]}, "cannot create field 'b' in 'a', which holds an array", "a.b"),
         ({"$set": {"a.b.c": 1}}, {"a": [1]}, "cannot create field 'b' in 'a', which holds an array", "a.b"),
         ({"$set": {"a.01": 1}}, {"a": [1]}, "cannot create field '01' in 'a', which holds an array", "a.01"),
-        ({"$set": {"a.2000000": 1}}, {"a": [1]}, "cannot pad the array at 'a' with 1,999,999 nulls to reach index "
-         "2000000; the most is 1,500,000", "a.2000000"),
+        ({"$set": {"a.2000000": 1}}, {"a": [1]}, "cannot pad the array with 1,999,999 nulls to reach index 2000000 at "
+         "'a.2000000': that makes 1,999,999 in this update; the most is 1,500,000", "a.2000000"),
     ],
     ids=lambda value: repr(value)[:40],
 )  # fmt: skip
@@ -166,11 +167,12 @@ SUPPORTED = f"supported are {OPERATORS}"
         ({"$set": {"a.": 1}}, "$set 'a.': a path needs a name on both sides of every dot, and at least one name"),
         (
             {"$set": {"a.$": 1}},
-            "$set 'a.$': the positional operator $ is not supported; name the index, or use $[] for all",
+            "$ at 'a' is the element that a filter matched, and an update by id has no filter; use array_filters, or "
+            "name the index",
         ),
         (
             {"$inc": {"a.$[x].b": 1}},
-            "$inc 'a.$[x].b': the positional operator $[x] is not supported; name the index, or use $[] for all",
+            "$inc 'a.$[x].b': no array filter for $[x]",
         ),
         ({"$set": {"a.$[]": 1, "a.0": 1}}, "updating the path 'a.0' would create a conflict at 'a.0'"),
         ({"$rename": {"a": "a.b"}}, "updating the path 'a.b' would create a conflict at 'a'"),
@@ -178,7 +180,7 @@ SUPPORTED = f"supported are {OPERATORS}"
         ({"$pop": {"a": 10**12}}, "$pop 'a' expects 1 (the last element) or -1 (the first), not int"),
         (
             {"$push": {"a": {"$each": [], "$sort": {"x": [1]}}}},
-            "$push 'a' expects 1, -1 or a dict of fields with 1 or -1 as $sort, not {'x': [1]}",
+            "$push 'a' expects 1, -1 or a dict of fields with 1 or -1 as $sort, not dict",
         ),
         ({"$rename": {"a": 5}}, "$rename 5: a path is a str, not int"),
         ({"$rename": {"a": "$id"}}, "$rename '$id': the $id of a document never changes"),
@@ -198,7 +200,10 @@ SUPPORTED = f"supported are {OPERATORS}"
             "$addToSet 'a' expects nothing beside $each, not $each, $slice",
         ),
         ({"$pullAll": {"a": 1}}, "$pullAll 'a' expects a list of values, not int"),
-        ({"$bit": {"a": {"not": 1}}}, "$bit 'a' expects a dict such as {'and': 5}, {'or': 5} or {'xor': 5}"),
+        (
+            {"$bit": {"a": {"not": 1}}},
+            "$bit 'a' expects a dict such as {'and': 5}, {'or': 5} or {'xor': 5}, not another dict",
+        ),
         ({"$bit": {"a": {"and": 1.5}}}, "$bit 'a' expects ints of at most 65536 bits, not float"),
         (
             {"$currentDate": {"a": 1}},
@@ -270,6 +275,58 @@ def test_changing_the_given_operators_afterwards_changes_nothing() -> None:
 
 
 NOW = datetime(2026, 2, 3, tzinfo=UTC)
+XS = re.compile("x")
+
+
+@pytest.mark.parametrize(
+    ("ops", "within"),
+    [
+        ({"$pull": {"a": {"n": {"$in": [1]}}}}, lambda ops: ops["$pull"]["a"]["n"]["$in"].append(2)),
+        ({"$pull": {"a": {"$or": [{"n": 1}]}}}, lambda ops: ops["$pull"]["a"]["$or"].append({"n": 2})),
+        ({"$push": {"a": {"$each": [], "$sort": {"n": 1}}}}, lambda ops: ops["$push"]["a"]["$sort"].update(n=-1)),
+        ({"$bit": {"b": {"or": 1}}}, lambda ops: ops["$bit"]["b"].update({"or": 2})),
+        ({"$currentDate": {"c": {"$type": "date"}}}, lambda ops: ops["$currentDate"]["c"].update({"$type": "x"})),
+        ({"$link": {"d": ["t/x"]}}, lambda ops: ops["$link"]["d"].append("t/y")),
+        ({"$unlink": {"d": ["t/x"]}}, lambda ops: ops["$unlink"]["d"].append("t/y")),
+    ],
+    ids=["$pull", "$pull $or", "$push", "$bit", "$currentDate", "$link", "$unlink"],
+)
+def test_changing_a_given_condition_afterwards_changes_nothing(ops: Any, within: Any) -> None:
+    ops = copy.deepcopy(ops)
+    update, same = compile_update(ops), compile_update(copy.deepcopy(ops))
+    within(ops)
+
+    document = {"a": [{"n": 2}, {"n": 1}], "b": 4, "d": ["t/y"]}
+    assert update.ops == same.ops
+    assert pickle.loads(pickle.dumps(update)).apply(document, now=NOW) == same.apply(document, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("ops", "document", "expected", "actual"),
+    [
+        ({"$set": {5: 1}}, {}, "a str", "int"),
+        ({"$set": 5}, {}, "a mapping from paths to values", "int"),
+        ({"$inc": {"a": "x"}}, {}, "a number", "str"),
+        ({"$inc": {"a": 1}}, {"a": "x"}, "a number", "str"),
+        ({"$bit": {"a": {"or": 1.5}}}, {}, "ints of at most 65536 bits", "float"),
+        ({"$push": {"a": 1}}, {"a": 5}, "an array", "int"),
+        ({"$pop": {"a": 3}}, {}, "1 (the last element) or -1 (the first)", "3"),
+        ({"$set": {"a.b": 1}}, {"a": 5}, "a dict", "int"),
+        ({"$set": {"a.b": 1}}, {"a": []}, "a dict", "an array"),
+        ({"$set": {"a": 1}, "$inc": {"a": 1}}, {}, "one change of each place", "two at 'a'"),
+        ({"$set": {"name": 5}}, {}, "a str", "int"),
+        ({"$set": {".".join("a" * 101): 1}}, {}, "at most 100 names", "101"),
+        ({"$currentDate": {"a": 1}}, {}, "True, {'$type': 'date'} or {'$type': 'timestamp'}", "int"),
+        ({"$link": {"a": "x"}}, {}, "'<namespace>/<id>' or a list of such", "'x'"),
+        ({"$set": {"a.$": 1}}, {}, "a filter", "an id"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_refusal_says_what_was_expected_and_what_it_met(ops: Any, document: Any, expected: str, actual: str) -> None:
+    with pytest.raises(InvalidUpdateError) as caught:
+        compile_update(ops).apply(document)
+
+    assert (caught.value.expected, caught.value.actual) == (expected, actual)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +364,19 @@ NOW = datetime(2026, 2, 3, tzinfo=UTC)
             {"a": [1, 1.0, 2], "b": [1, 2, 3], "c": [{"n": 1}, {"n": 2}, 5]},
             {"a": [2], "b": [1], "c": [{"n": 1}, 5]},
         ),
+        (
+            {"$pull": {"a": {"$or": [{"n": 1}, {"$and": [{"n": 2}, {"m": 1}]}]}, "b": {"$nor": [{"n": 1}]}, "c": {}}},
+            {"a": [{"n": 1}, {"n": 2}, {"n": 2, "m": 1}, 1], "b": [{"n": 1}, {"n": 2}, 2], "c": [{}, {"x": 1}, 1]},
+            {"a": [{"n": 2}, 1], "b": [{"n": 1}, 2], "c": [1]},
+        ),
+        (
+            {"$pull": {"a": re.compile("^x", re.IGNORECASE), "b": {"n": re.compile("x$")}, "c": {"$in": [XS, 1]}}},
+            {"a": ["Xa", "ax", 1], "b": [{"n": "ax"}, {"n": "xa"}], "c": ["ax", 1, 2]},
+            {"a": ["ax", 1], "b": [{"n": "xa"}], "c": [2]},
+        ),
+        ({"$pull": {"a": {"$comment": "why", "n": 1}}}, {"a": [{"n": 1}, {"n": 2}]}, {"a": [{"n": 2}]}),
         ({"$pullAll": {"a": [1, [2]]}}, {"a": [1, 2, [2], 3]}, {"a": [2, 3]}),
+        ({"$pop": {"a.x": 1, "b.c": 1}, "$pull": {"a.y": 1}}, {"a": [1], "b": 5}, {"a": [1], "b": 5}),
         (
             {"$link": {"one": "users/a", "two": "users/b", "many": ["tags/x", "tags/y", "tags/x"]}},
             {"two": "users/old", "many": ["tags/y"]},

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pickle
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -98,6 +99,14 @@ def test_the_sync_client_does_everything_on_every_store(
     )
     assert values[0]["n"] == 0
     assert values[1] == 1
+    tagged = {"t": [{"k": 1}, {"k": 2}]}
+    assert db.upsert("posts", {"n": 3}, {"$set": tagged}).modified == 1
+    chosen = {"array_filters": [{"i.k": {"$gte": 2}}]}
+    assert posts.update("m3", {"$inc": {"t.$[i].k": 5}}, **chosen)["t"] == [{"k": 1}, {"k": 7}]
+    assert posts.update_many({"t.k": 7}, {"$set": {"t.$.k": 2}}).modified == 1
+    assert posts.batch([{"op": "update", "id": "m3", "ops": {"$inc": {"t.$[i].k": 5}}, **chosen}])[0]["t"][1] == {
+        "k": 7
+    }
     posts.flush()
     assert posts.stats()["files"] == 1
     assert posts.compact()["compactions"] == 0
@@ -117,6 +126,12 @@ async def test_the_async_client_does_everything_on_every_store(ray_cluster: str,
         page = await posts.find(limit=3, total=True)
         assert (len(page.items), page.total, page.has_more) == (3, 100, True)
         assert (await posts.update("d000", {"$set": {"n": -1}}))["version"] == 2
+        assert (await posts.update_many({"n": 50}, {"$set": {"t": ["x", "y"]}})).modified == 1
+        named = {"array_filters": [{"i": re.compile("^y")}]}
+        assert (await posts.update("d050", {"$set": {"t.$[i]": "z"}}, **named))["t"] == ["x", "z"]
+        assert (await posts.upsert({"t": "z"}, {"$pull": {"t": re.compile("^z")}})).modified == 1
+        pushed = await posts.actor.update.remote("d050", {"$set": {"t.$[i]": 1}}, array_filters=[{"i": "x"}])
+        assert pushed["t"] == [1]
         assert (await posts.get_or_raise("d000"))["n"] == -1
         with pytest.raises(EntityNotFoundError):
             await posts.get_or_raise("zzz")

@@ -10,10 +10,8 @@ from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_E
 from typing import Any, Final
 
 from parquedb.documents.comparison import NUMBERS
+from parquedb.documents.values import INT_BITS_MAX
 from parquedb.errors import InvalidPipelineError
-
-INT_BITS_MAX: Final = 65_536
-"""Longer products and sums are refused, so that no pipeline multiplies for ever."""
 
 # Sums keep every digit that a document is likely to have; quotients those of MongoDB's decimal128.
 _EXACT: Final = Context(prec=1_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
@@ -47,6 +45,9 @@ def times(a: Any, b: Any) -> Any:
         return _EXACT.multiply(_decimal(a), _decimal(b))
     if type(a) is float or type(b) is float:
         return _float(a) * _float(b)
+    # Asked before, for the product of two long ones takes its time, and it has at most one bit less.
+    if a.bit_length() + b.bit_length() > INT_BITS_MAX + 1:
+        raise _too_long()
     return _bounded(a * b)
 
 
@@ -79,14 +80,14 @@ def remainder(a: Any, b: Any) -> Any:
     if type(a) is float or type(b) is float:
         left = _float(a)
         return math.nan if math.isinf(left) else math.fmod(left, _float(b))
-    rest = abs(a) % abs(b)
+    rest = abs(_bounded(a)) % abs(_bounded(b))
     return rest if a >= 0 else -rest
 
 
 def rounded(value: Any, places: int, how: str = ROUND_HALF_EVEN) -> Any:
     """Return a number rounded to decimal places, in its own type; exactly between two, the even one is taken."""
     if type(value) is int:
-        return value if places >= 0 else int(_rounded(Decimal(value), places, how))
+        return value if places >= 0 else int(_rounded(_decimal(value), places, how))
     if type(value) is Decimal:
         return _rounded(value, places, how)
     return float(_rounded(Decimal(repr(value)), places, how)) if math.isfinite(value) else value
@@ -156,7 +157,10 @@ def _rounded(value: Decimal, places: int, how: str) -> Decimal:
 
 
 def _decimal(value: Any) -> Decimal:
-    return Decimal(repr(value)) if type(value) is float else Decimal(value)
+    if type(value) is float:
+        return Decimal(repr(value))
+    # Turning a long int into a Decimal takes longer than multiplying it.
+    return value if type(value) is Decimal else Decimal(_bounded(value))
 
 
 def _float(value: Any) -> float:
@@ -168,5 +172,9 @@ def _float(value: Any) -> float:
 
 def _bounded(value: int) -> int:
     if value.bit_length() > INT_BITS_MAX:
-        raise InvalidPipelineError(f"an int of more than {INT_BITS_MAX:,} bits")
+        raise _too_long()
     return value
+
+
+def _too_long() -> InvalidPipelineError:
+    return InvalidPipelineError(f"an int of more than {INT_BITS_MAX:,} bits")

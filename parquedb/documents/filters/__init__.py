@@ -13,7 +13,15 @@ element selected by the last segment is matched as it is, not element by element
 Source: MongoDB manual, "Query and Projection Operators"; docs/differences.md lists where we differ.
 """
 
-from parquedb.documents.filters.parser import FILTER_DEPTH_MAX, FILTER_OPERANDS_MAX, INDEXES_MAX, PATTERNS_MAX
+from parquedb.documents.filters.operands import is_pattern
+from parquedb.documents.filters.parser import (
+    FILTER_DEPTH_MAX,
+    FILTER_OPERANDS_MAX,
+    INDEXES_MAX,
+    PATTERNS_MAX,
+    has_value_operators,
+)
+from parquedb.documents.filters.plain import plain
 from parquedb.documents.filters.predicate import Predicate, compile_filter
 from parquedb.documents.filters.tree import (
     EVERYTHING,
@@ -27,6 +35,7 @@ from parquedb.documents.filters.tree import (
     Nor,
     Not,
     Or,
+    count_operands,
 )
 
 __all__ = [
@@ -47,4 +56,8 @@ __all__ = [
     "Or",
     "Predicate",
     "compile_filter",
+    "count_operands",
+    "has_value_operators",
+    "is_pattern",
+    "plain",
 ]

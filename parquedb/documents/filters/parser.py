@@ -177,7 +177,7 @@ class Parser:
         _check_depth(depth + 1)
         self._count(1)
         above, self._above = self._above, (*self._above, *path)
-        if _is_of_values(operand):
+        if has_value_operators(operand):
             found = ElemMatch(path, self._condition((), operand, depth + 1), documents=False)
         else:
             found = ElemMatch(path, self.parse(operand, depth + 1), documents=True)
@@ -197,8 +197,8 @@ class Parser:
         return ".".join((*self._above, *path))
 
 
-def _is_of_values(condition: Mapping[Any, Any]) -> bool:
-    """Whether an `$elemMatch` has operators for the elements, not a filter for documents."""
+def has_value_operators(condition: Mapping[Any, Any]) -> bool:
+    """Whether a condition on elements has operators for values, and is no filter for documents."""
     return any(
         isinstance(key, str) and key.startswith("$") and key not in {*_LOGICAL, _COMMENT, "$id"} for key in condition
     )

@@ -85,6 +85,15 @@ EVERYTHING: Final = And(())
 NOTHING: Final = Or(())
 
 
+def count_operands(tree: Filter) -> int:
+    """Return how many conditions one document may have to be asked."""
+    if isinstance(tree, Compare):
+        return 1
+    if isinstance(tree, ElemMatch | Not):
+        return 1 + count_operands(tree.part)
+    return 1 + sum(map(count_operands, tree.parts))
+
+
 def all_of(parts: list[Filter]) -> Filter:
     """Return the conjunction, without needless levels."""
     flat: list[Filter] = []
