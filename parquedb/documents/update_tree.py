@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from parquedb.documents.comparison import MISSING
@@ -202,8 +203,13 @@ class Node:
         if self._kind == _SPREAD:
             return self._apply_to_elements(value)
         result = value.copy()
-        for name, child in self.children.items():
-            index = self._first(value) if name == FIRST else array_index(name)
+        places = [
+            (self._first(value) if name == FIRST else array_index(name), name, child)
+            for name, child in self.children.items()
+        ]
+        # As in MongoDB, whatever the order of keys: an element is made before a later one pads its place with null.
+        places.sort(key=itemgetter(0))
+        for index, name, child in places:
             there = 0 <= index < len(result)
             old = result[index] if there else MISSING
             new = child.apply(old) if isinstance(child, Node) else child(old)

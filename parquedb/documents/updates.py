@@ -74,9 +74,8 @@ class Update:
             InvalidUpdateError: the document has something at a path that the operator cannot work on.
         """
         self._run.start(now, inserting=inserting)
-        document = self._root.apply_to_dict(document)
-        if inserting and self._on_insert is not None:
-            document = self._on_insert.apply_to_dict(document)
+        tree = self._on_insert if inserting and self._on_insert is not None else self._root
+        document = tree.apply_to_dict(document)
         for source, target in self._renames:
             document = _renamed(document, source, target, self._run)
         return document
@@ -140,7 +139,8 @@ class _Parts:
         self.array_filters, filters = read_array_filters(array_filters)
         self.run = Run(filters)
         self.root = Node((), self.run)
-        self.on_insert: Node | None = None
+        # Where `$setOnInsert` is among the operators: the changes of all of them.
+        self.on_insert = Node((), self.run) if "$setOnInsert" in ops else None
         self.renames: list[tuple[Path, Path]] = []
         # One tree shows conflicts as it grows. Another is needed only beside operators that do not always act.
         self._guard = None if ops.keys().isdisjoint(("$setOnInsert", "$rename")) else Node((), self.run)
@@ -163,10 +163,10 @@ class _Parts:
         creates = op not in _CREATES_NOTHING
         if self._guard is not None:
             self._guard.add(op, path, change, creates=creates)
-        tree = self.root
-        if op == "$setOnInsert":
-            tree = self.on_insert = self.on_insert or Node((), self.run)
-        tree.add(op, path, change, creates=creates)
+        if self.on_insert is not None:
+            self.on_insert.add(op, path, change, creates=creates)
+        if op != "$setOnInsert":
+            self.root.add(op, path, change, creates=creates)
         return value
 
     def check_filters_are_used(self) -> None:

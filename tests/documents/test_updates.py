@@ -335,6 +335,7 @@ def test_a_refusal_says_what_was_expected_and_what_it_met(ops: Any, document: An
         ({"$set": {"a.$[].n": 1}}, {"a": [{}, {"n": 2}]}, {"a": [{"n": 1}, {"n": 1}]}),
         ({"$inc": {"a.$[]": 1}}, {"a": [1, 2.5]}, {"a": [2, 3.5]}),
         ({"$unset": {"a.$[]": ""}}, {"a": [1, 2]}, {"a": [None, None]}),
+        ({"$set": {"a.3.x": 1, "a.1.y": 2}}, {"a": [{}]}, {"a": [{}, {"y": 2}, None, {"x": 1}]}),
         ({"$rename": {"a.b": "c.d"}}, {"a": {"b": 1, "x": 2}}, {"a": {"x": 2}, "c": {"d": 1}}),
         ({"$rename": {"no": "a"}}, {"a": 1}, {"a": 1}),
         ({"$rename": {"a": "b"}}, {"a": 1, "b": 2}, {"b": 1}),
@@ -403,6 +404,14 @@ def test_what_waits_for_an_insert_comes_with_one() -> None:
     update = compile_update({"$setOnInsert": {"a.b": 1, "c": 2}, "$inc": {"n": 1}})
     assert update.apply({}, inserting=True) == {"n": 1, "a": {"b": 1}, "c": 2}
     assert update.apply({"n": 1}) == {"n": 2}
+
+
+@pytest.mark.parametrize("first", ["$setOnInsert", "$set"])
+def test_what_waits_for_an_insert_is_made_before_a_later_element_pads_its_place(first: str) -> None:
+    ops = {"$setOnInsert": {"a.1.x": 1}, "$set": {"a.2.y": 2}}
+    update = compile_update(dict(sorted(ops.items(), reverse=first == "$setOnInsert")))
+
+    assert update.apply({"a": []}, inserting=True) == {"a": [None, {"x": 1}, {"y": 2}]}
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ class Oracle:
             for place in _places(document, path.split("."), chosen)
         ]
         _check_apart([place for _, place, _ in changes])
+        changes.sort(key=lambda change: _numeric_first(change[1]))
         for op, place, operand in changes:
             if op != "$rename":
                 self._change(document, "$set" if op == "$setOnInsert" else op, place, operand)
@@ -247,6 +248,11 @@ def _holder(document: Any, place: list[str], op: str) -> Any:
                 raise Refused
             return None
     return node
+
+
+def _numeric_first(place: list[str]) -> list[tuple[int, str]]:
+    """The order in which MongoDB changes places: those of numeric names in numeric order."""
+    return [(int(name), "") if name.isdigit() else (-1, name) for name in place]
 
 
 def _check_apart(places: list[list[str]]) -> None:
