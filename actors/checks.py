@@ -32,6 +32,8 @@ def refuse(field: str, expected: str, actual: object, *, shown: bool = False) ->
     # Values may be secret or huge: numbers and names of operations are shown, the rest is named by its type.
     number = isinstance(actual, int | float) and not isinstance(actual, bool)
     got = repr(actual)[:80] if number or (shown and isinstance(actual, str)) else type(actual).__name__
+    if actual == "":
+        got = "an empty one"
     raise ValidationError(f"{field}: expected {expected}, got {got}", field=field, expected=expected, actual=got)
 
 

@@ -35,7 +35,7 @@ DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
 DEPTH_MAX = 100
 
 INT_BITS_MAX = 65_536
-"""The most bits of an int that arithmetic makes; longer ones can be stored, but multiplying them takes seconds."""
+"""The most bits of an int: with longer ones a multiplication, or a comparison with a `Decimal`, takes seconds."""
 
 EXPECTED = "one of None, bool, int, float, str, bytes, datetime, date, Decimal, UUID, list, dict"
 
@@ -147,10 +147,10 @@ class _Walk:
     small in memory and would be 10^10 values when copied.
     """
 
-    __slots__ = ("bytes_left", "depth_max")
+    __slots__ = ("bytes_left", "bytes_max", "depth_max")
 
     def __init__(self, bytes_max: int, depth_max: int) -> None:
-        self.bytes_left = bytes_max
+        self.bytes_left = self.bytes_max = bytes_max
         self.depth_max = depth_max
 
     def mapping(self, source: Mapping[Any, Any], depth: int) -> tuple[dict[str, Any], str]:
@@ -170,7 +170,7 @@ class _Walk:
                     pass
                 elif kind is int:
                     if not -_INT_MAX <= value <= _INT_MAX:
-                        spent += value.bit_length() >> 3
+                        spent += _long_int_bytes(value)
                 elif kind is datetime and value.tzinfo is UTC:
                     pass
                 else:
@@ -198,7 +198,7 @@ class _Walk:
                     spent += len(value) if value.isascii() else _text_bytes(value)
                 elif kind is int:
                     if not -_INT_MAX <= value <= _INT_MAX:
-                        spent += value.bit_length() >> 3
+                        spent += _long_int_bytes(value)
                 elif kind not in _FREE and not (kind is datetime and value.tzinfo is UTC):
                     result[index] = self._other(value, kind, depth)
         except Refused as refused:
@@ -210,7 +210,7 @@ class _Walk:
     def _spend(self, count: int) -> None:
         self.bytes_left -= count
         if self.bytes_left < 0:
-            refuse("a smaller document", "more bytes than the limit for one document")
+            refuse(f"a document of at most {self.bytes_max:,} bytes", "a larger one")
 
     def _other(self, value: Any, kind: type, depth: int) -> Any:  # noqa: PLR0911 - one return per type
         """A value that the loops do not handle in line."""
@@ -273,6 +273,13 @@ def _text_bytes(text: str, *steps: str) -> int:
         return len(text.encode())
     except UnicodeEncodeError:
         refuse("text that is valid Unicode", "a lone surrogate", *(ascii(step) for step in steps))
+
+
+def _long_int_bytes(value: int) -> int:
+    bits = value.bit_length()
+    if bits > INT_BITS_MAX:
+        refuse(f"an int of at most {INT_BITS_MAX:,} bits", f"one of {bits:,} bits")
+    return bits >> 3
 
 
 def _utc(value: datetime) -> datetime:

@@ -71,10 +71,8 @@ def test_each_condition_asked_of_an_element_and_each_comparison_is_a_step() -> N
 @pytest.mark.parametrize(
     ("ops", "old"),
     [
-        ({"$mul": {"a": HUGE}}, HUGE),
         ({"$mul": {"a": 2}}, HUGE),
         ({"$mul": {"a": LONG}}, 2),
-        ({"$mul": {"a": HUGE}}, Decimal(1)),
         ({"$mul": {"a": Decimal(1)}}, HUGE),
         ({"$inc": {"a": 1}}, LONG),
         ({"$inc": {"a": 1}}, HUGE),
@@ -82,7 +80,7 @@ def test_each_condition_asked_of_an_element_and_each_comparison_is_a_step() -> N
         ({"$inc": {"a": Decimal("0.5")}}, HUGE),
         ({"$bit": {"a": {"or": 1}}}, HUGE),
     ],
-    ids=["huge", "huge old", "long", "huge and Decimal", "Decimal", "sum", "sum", "below", "Decimal sum", "bits"],
+    ids=["huge old", "long", "Decimal", "sum", "sum", "below", "Decimal sum", "bits"],
 )
 def test_arithmetic_makes_no_longer_int_than_the_limit_and_says_so_at_once(ops: Any, old: Any) -> None:
     started = time.process_time()
@@ -94,6 +92,12 @@ def test_arithmetic_makes_no_longer_int_than_the_limit_and_says_so_at_once(ops: 
         "an int of at most 65536 bits",
         "an int of more than 65536 bits",
     )
+
+
+@pytest.mark.parametrize("operator", ["$set", "$mul", "$push", "$min"])
+def test_an_operand_longer_than_any_int_may_be_is_refused_at_once(operator: str) -> None:
+    with pytest.raises(ValidationError, match=r"expected an int of at most 65,536 bits, got one of 12,000,000 bits"):
+        compile_update({operator: {"a": HUGE}})
 
 
 def test_ints_up_to_the_limit_are_exact() -> None:
@@ -120,11 +124,10 @@ def test_a_decimal_of_too_many_digits_is_refused_at_once() -> None:
         {"$multiply": ["$a", "$b"]},
         {"$add": ["$a", "$b"]},
         {"$mod": ["$a", {"$add": ["$a", -1]}]},
-        {"$mod": ["$a", {"$literal": (1 << 10_000_000) + 1}]},
         {"$divide": ["$a", "$b"]},
         {"$round": ["$a", -2]},
     ],
-    ids=["multiply", "multiply Decimal", "add", "mod", "mod huge", "divide", "round"],
+    ids=["multiply", "multiply Decimal", "add", "mod", "divide", "round"],
 )
 def test_an_expression_that_would_work_on_huge_ints_is_refused_at_once(expression: Any) -> None:
     aggregation = parse_pipeline([{"$project": {"x": expression}}]).start(Budget(1 << 30))
@@ -167,7 +170,7 @@ def test_what_goes_into_an_array_counts_the_array_as_a_level(op: str, many: bool
 
 def test_a_short_scalar_needs_no_walk_and_a_long_text_has_its_limit() -> None:
     assert compile_update({"$set": {"a": "x" * 5_000, "b": 2**200}}).apply({}) == {"a": "x" * 5_000, "b": 2**200}
-    with pytest.raises(ValidationError, match="a smaller document"):
+    with pytest.raises(ValidationError, match="a document of at most 16,777,216 bytes"):
         compile_update({"$set": {"a": "x" * (16 * 1024 * 1024)}})
     with pytest.raises(ValidationError, match="lone surrogate"):
         compile_update({"$set": {"a": "\ud800"}})

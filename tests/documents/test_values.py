@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parquedb.documents.codec import measure
-from parquedb.documents.values import normalize, normalize_sized, normalize_value
+from parquedb.documents.values import INT_BITS_MAX, normalize, normalize_sized, normalize_value
 from parquedb.errors import ValidationError
 
 NAIVE = datetime(2024, 1, 1, 12)  # noqa: DTZ001 - that a naive one is taken as UTC is under test
@@ -204,7 +204,7 @@ def test_a_document_past_the_byte_limit_is_refused() -> None:
     assert normalize({"a": "x" * 900}, bytes_max=1000)
     for big in ("x" * 1001, "é" * 600, b"x" * 1001, 1 << 9000, [1.0] * 200, {str(n): 1 for n in range(200)}):
         error = refusal({"a": big}, bytes_max=1000)
-        assert error.actual == "more bytes than the limit for one document"
+        assert (error.expected, error.actual) == ("a document of at most 1,000 bytes", "a larger one")
 
 
 def test_a_small_input_that_copies_to_a_huge_one_is_refused_in_time() -> None:
@@ -212,7 +212,14 @@ def test_a_small_input_that_copies_to_a_huge_one_is_refused_in_time() -> None:
     for _ in range(50):
         value = [value] * 10
 
-    assert refusal({"a": value}, bytes_max=100_000).actual == "more bytes than the limit for one document"
+    assert refusal({"a": value}, bytes_max=100_000).actual == "a larger one"
+
+
+def test_an_int_has_a_longest() -> None:
+    assert normalize({"a": (1 << INT_BITS_MAX) - 1, "b": [-(1 << INT_BITS_MAX) + 1]})["b"] == [-(1 << INT_BITS_MAX) + 1]
+    for value in (1 << INT_BITS_MAX, [-(1 << INT_BITS_MAX)]):
+        error = refusal({"a": value})
+        assert (error.expected, error.actual) == ("an int of at most 65,536 bits", "one of 65,537 bits")
 
 
 def test_a_single_value_is_checked_under_the_path_it_is_given() -> None:
