@@ -147,14 +147,15 @@ async def test_manifests_that_never_became_real_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("position", [2, 3, 4])
-@pytest.mark.parametrize("damage", ["missing", "corrupt", "foreign"])
+@pytest.mark.parametrize("damage", ["missing", "corrupt", "empty", "cut", "foreign"])
 async def test_a_missing_or_damaged_entry_is_named(position: int, damage: str) -> None:
     store = MemoryBackend()
     await chain(store, 4)
     key = PREFIX + entry_key(position)
+    whole = await store.read(key)
     await store.delete(key)
-    if damage == "corrupt":
-        await store.create(key, b"rubbish")
+    if damage in ("corrupt", "empty", "cut"):
+        await store.create(key, {"corrupt": b"rubbish", "empty": b"", "cut": whole[:-1]}[damage])
     elif damage == "foreign":
         await put(store, entry(position, name="zombie", previous="elsewhere", seq=position - 1))
     if damage == "missing" and position == 4:
