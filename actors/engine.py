@@ -334,7 +334,8 @@ class NamespaceEngine:
         """Fetch for writes that the writer could not decide yet, then have them decided."""
 
         async def work() -> None:
-            await load_for(writes, self._data, self._queue, self._lease)
+            memory_max = self._settings.query_memory_max
+            await load_for(writes, self._data, self._queue, self._lease, memory_max=memory_max)
             self._writer.loaded()
 
         self._spawn(work())
