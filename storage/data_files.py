@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import pyarrow as pa
 from pyroaring import BitMap
 
-from parquedb.documents.budget import Budget
+from parquedb.documents.budget import Budget, size_of
 from parquedb.errors import InternalError
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.columns import ID_COLUMN
@@ -305,7 +305,8 @@ class DataFiles:
                     wanted = inside[at : at + step]
                     found = await self.rows(file, columns, length, [row - start for row in wanted])
                     if budget is not None:
-                        budget.hold(found)
+                        # Off the loop like the rows themselves; one document may have a million values.
+                        budget.spend(await self.run(partial(_size_of_all, found)))
                     documents |= {Location(file.key, row): one for row, one in zip(wanted, found, strict=True)}
         return documents
 
@@ -358,6 +359,10 @@ class DataFiles:
             where = f"row {first.row} here and row {second.row} of {second.file!r}"
             raise self.cache.corruption(first.file, f"two live rows claim the id {id_!r}: {where}")
         return found[0] if found else None
+
+
+def _size_of_all(documents: Iterable[dict[str, Any]]) -> int:
+    return sum(map(size_of, documents))
 
 
 def bare_ids(column: pa.Array, prefix: str) -> list[str]:
