@@ -113,7 +113,7 @@ def create_run(operation: Operation, rules: Rules, waiter: tuple[Call, int], tra
     if not fits or not isinstance(first, SessionRequest):
         raise InvalidInputError("not a run of creates: sizes, documents and requests do not fit together")
     if max(sizes) > rules.document_bytes_max:
-        expected = f"a document of at most {rules.document_bytes_max} bytes"
+        expected = f"a document of at most {rules.document_bytes_max:,} bytes"
         raise ValidationError(field="document", expected=expected, actual=f"{max(sizes)} bytes")
     prepared = Prepared("create", (), operation.size + BASE_BYTES * len(sizes), _decided_whole)
     return CreateRun(prepared, None, 0, traceparent, [waiter], first=first, sizes=sizes, encoded=encoded)

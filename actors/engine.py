@@ -94,7 +94,6 @@ class NamespaceEngine:
         self._run: Run = run or _in_thread
         self._tasks: list[asyncio.Task[None]] = []
         self._over: ParqueDBError | None = None
-        self._failure: ParqueDBError | None = None
         prefix = namespace_prefix(namespace)
         self._prefix = prefix
         files = DataFiles(storage, namespace, cache_bytes_max=settings.cache_bytes_max, run=self._run)
@@ -219,6 +218,8 @@ class NamespaceEngine:
         self._over = RpcUnavailableError(f"namespace {self.namespace!r} has been closed by its owner; call again")
         self._writer.stop(self._over)
         await self._writer.drained()
+        # Before the entry is sent: once it has landed a successor waits for nobody.
+        self._lease.revoke(self._over)
         if self.state == "closed":
             try:
                 await self._writer.close()
@@ -334,7 +335,7 @@ class NamespaceEngine:
         """Fetch for writes that the writer could not decide yet, then have them decided."""
 
         async def work() -> None:
-            await load_for(writes, self._data, self._queue, self._lease)
+            await load_for(writes, self._data, self._queue, self._lease, memory_max=self._settings.query_memory_max)
             self._writer.loaded()
 
         self._spawn(work())

@@ -329,7 +329,7 @@ def _document(data: Any, rules: Rules, size: int = 0) -> tuple[Document, int]:
     """Return a checked copy of user data, and its estimated bytes; `size` as in `Operation.size`."""
     if size and isinstance(data, dict):
         if size > rules.document_bytes_max:
-            expected = f"a document of at most {rules.document_bytes_max} bytes"
+            expected = f"a document of at most {rules.document_bytes_max:,} bytes"
             raise ValidationError(field="document", expected=expected, actual=f"about {size} bytes")
         document = dict(data)
     else:

@@ -47,8 +47,9 @@ class Lease:
         self._check: asyncio.Task[None] | None = None
 
     def confirmed(self, start_s: float) -> None:
-        """Note a proof that began at boot-clock time `start_s`."""
-        self._anchor_s = max(self._anchor_s, start_s)
+        """Note a proof that began at boot-clock time `start_s`; one that comes after `revoke` is none."""
+        if self._over is None:
+            self._anchor_s = max(self._anchor_s, start_s)
 
     def revoke(self, error: ParqueDBError) -> None:
         """Vouch for nothing any more: this owner's time is over."""

@@ -23,7 +23,7 @@ from parquedb.actors.reads import Reader
 from parquedb.actors.state import NamespaceState
 from parquedb.actors.write_queue import WriteQueue
 from parquedb.actors.writer import Writer
-from parquedb.documents.budget import size_of
+from parquedb.documents.budget import Budget, size_of
 from parquedb.documents.codec import encode
 from parquedb.documents.filters import Predicate, compile_filter
 from parquedb.documents.seeding import seed_from_filter
@@ -33,6 +33,7 @@ from parquedb.errors import (
     ConcurrentModificationError,
     CorruptionError,
     ParqueDBError,
+    QueryMemoryError,
     QuotaExceededError,
     TimeoutError,  # noqa: A004 - the public name of the error
 )
@@ -73,7 +74,7 @@ class Many:
         rules: What documents must keep to.
         state: The committed state.
         reader: Finds documents.
-        settings: How many documents one write may change, and how long it may take.
+        settings: How many documents one write may change, what it may hold, and how long it may take.
         writer: Remembers what was answered before.
         queue: Where writes wait.
         lease: Tells whether a missing object means that a rival took over.
@@ -98,6 +99,7 @@ class Many:
         self._lease = lease
         self._documents_max = settings.many_documents_max
         self._bytes_max = settings.group_bytes_max
+        self._memory_max = settings.query_memory_max
         self._timeout_s = settings.request_timeout_s
 
     async def answer(
@@ -163,13 +165,20 @@ class Many:
         snapshot, seq = await self._reader.snapshot()
         bound = _CANDIDATES if work.only_first else self._documents_max
         try:
-            items = await scan.find(snapshot, work.predicate, limit=bound + 1, fields=("$id",))
+            budget = Budget(self._memory_max)
+            items = await scan.find(snapshot, work.predicate, limit=bound + 1, fields=("$id",), budget=budget)
             if len(items) > bound and not work.only_first:
                 matched = await scan.count(snapshot, work.predicate)
                 raise QuotaExceededError(
                     f"{work.kind}: the filter matches {matched:,} documents, more than the {bound:,} that one write "
                     "may change (`engine.many_documents_max`); narrow it, for example by ranges of $id"
                 )
+        except QueryMemoryError as error:
+            raise QuotaExceededError(
+                f"{work.kind}: what the filter looks at takes more than the {self._memory_max:,} bytes that one write "
+                "may hold in memory (`engine.query_memory_max`); narrow it, for example by ranges of $id",
+                cause=error,
+            ) from error
         except CorruptionError as error:
             raise await self._lease.explain(error) from error
         ids = tuple(item["$id"].partition("/")[2] for item in items[:bound])

@@ -192,12 +192,20 @@ class NamespaceActor(DocumentMethods):
         return {"status": status, "state": stats["state"], "circuits": circuits, "pid": os.getpid()}
 
     def __ray_shutdown__(self) -> None:
-        """Hand over cleanly when Ray ends this process in order; called outside the loop."""
+        """Hand over cleanly when Ray ends this process in order, SIGTERM included; called in the main thread.
+
+        Ray 2.60 has stopped the event loop by then, in a thread that is gone, but has not closed it: it runs once more,
+        here, with everything that lives on it.
+        """
         loop = self._loop
-        if loop is not None and loop.is_running():
-            # Whatever goes wrong: the process ends, and the next owner copes with one that vanished.
-            with contextlib.suppress(Exception):
+        if loop is None or loop.is_closed():
+            return
+        # Whatever goes wrong: the process ends, and the next owner copes with one that vanished.
+        with contextlib.suppress(Exception):
+            if loop.is_running():
                 asyncio.run_coroutine_threadsafe(self.close(), loop).result(SHUTDOWN_S)
+            else:
+                loop.run_until_complete(asyncio.wait_for(self.close(), SHUTDOWN_S))
 
     def _open_storage(self) -> ObservedBackend:
         settings = self._settings

@@ -23,6 +23,7 @@ from parquedb.actors.sessions import Receipt, Sessions
 from parquedb.settings import EngineSettings
 from parquedb.storage import deletions
 from parquedb.storage.bulk import Bulk, decode_bulk, with_found
+from parquedb.storage.chain import Chain
 from parquedb.storage.collection import least_needed
 from parquedb.storage.columns import ColumnRegistry
 from parquedb.storage.data_file import Built, DataFile
@@ -32,7 +33,6 @@ from parquedb.storage.history_segment import decode_segment
 from parquedb.storage.log import BackPointer, Kind, LogEntry, entry_key
 from parquedb.storage.manifest import History, Segment
 from parquedb.storage.moved import Moved
-from parquedb.storage.opening import Chain
 
 CHECKPOINTS_MAX = 64
 """Landed checkpoints remembered for the collector; between them neighbours are merged."""

@@ -9,11 +9,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from parquedb.actors import arguments
 from parquedb.actors.operations import Operation, Outcome
 from parquedb.cluster.async_collection import AsyncCollection
-from parquedb.cluster.client import CLOSE_TIMEOUT_S
 from parquedb.cluster.connection import Connection, unpickle_hooks
-from parquedb.cluster.link import AsyncLink, SyncLink
+from parquedb.cluster.link import AsyncLink
 from parquedb.cluster.watching import Watch
-from parquedb.errors import ParqueDBError
 from parquedb.settings import Settings
 
 __all__ = ["AsyncCollection", "AsyncDatabase"]
@@ -110,18 +108,9 @@ class AsyncDatabase:
     async def close(self) -> None:
         """Let go of the database; a Ray that `connect` started ends with its last user. Again does nothing."""
         if not self._connection.closed:
-            names = {name for links in self._loops.values() for name in links}
-            await asyncio.to_thread(self._connection.leave, lambda: self._close_owners(names))
+            await asyncio.to_thread(self._connection.leave)
             self._loops.clear()
             self._loop, self._links = None, {}
-
-    def _close_owners(self, names: set[str]) -> None:
-        # The actors end with the cluster: a clean farewell spares the next owner the wait for this one's lease.
-        for name in names:
-            try:
-                SyncLink(self._connection.settings, name, b"").ask("close", CLOSE_TIMEOUT_S)
-            except ParqueDBError:
-                continue
 
     def _link(self, namespace: str) -> AsyncLink:
         loop = asyncio.get_running_loop()

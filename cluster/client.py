@@ -13,7 +13,6 @@ from parquedb.cluster.collection import Collection
 from parquedb.cluster.connection import Connection, unpickle_hooks
 from parquedb.cluster.link import SyncLink
 from parquedb.cluster.watching import Watch
-from parquedb.errors import ParqueDBError
 from parquedb.settings import Settings
 
 __all__ = ["Collection", "Database"]
@@ -21,7 +20,6 @@ __all__ = ["Collection", "Database"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CLOSE_TIMEOUT_S = 5.0
 _REBUILT_MAX = 64
 
 
@@ -107,16 +105,8 @@ class Database:
     def close(self) -> None:
         """Let go of the database; a Ray that `connect` started ends with its last user. Again does nothing."""
         if not self._connection.closed:
-            self._connection.leave(self._close_owners)
+            self._connection.leave()
             self._links.clear()
-
-    def _close_owners(self) -> None:
-        # The actors end with the cluster: a clean farewell spares the next owner the wait for this one's lease.
-        for link in self._links.values():
-            try:
-                link.ask("close", CLOSE_TIMEOUT_S)
-            except ParqueDBError:
-                continue
 
     def _link(self, namespace: str) -> SyncLink:
         link = self._links.get(namespace)

@@ -6,7 +6,7 @@ import hashlib
 import pickle
 import random
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 import ray
@@ -81,13 +81,13 @@ class Connection:
         secrets.keep(self.settings)
         return self.settings, self.hooks_pickle
 
-    def leave(self, release: Callable[[], None]) -> None:
-        """Let go of Ray; the last user of a Ray that we started ends it, after `release` has run."""
+    def leave(self) -> None:
+        """Let go of Ray; the last user of a Ray that we started ends it."""
         self.closed = True
         with self._lock:
             if self._joined:
                 self._joined = False
-                ray_runtime.leave(release)
+                ray_runtime.leave()
 
     def probe_storage(self) -> None:
         """Try the store once per process and database (`memory://` lives inside the actors and is not tried).

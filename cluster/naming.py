@@ -52,6 +52,11 @@ def actor_name(settings: Settings, namespace: str) -> str:
     return database_name(settings) + encode_segment(namespace)
 
 
+def is_actor_name(name: str) -> bool:
+    """Whether an actor of this name serves a namespace, of whatever database."""
+    return name.startswith(f"{_PREFIX}:")
+
+
 def namespace_of(settings: Settings, name: str) -> str | None:
     """Return the namespace an actor of this database serves; None for any other actor's name."""
     prefix = database_name(settings)

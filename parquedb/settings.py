@@ -129,7 +129,7 @@ class EngineSettings(_Group):
         default=10_000, ge=1, le=1_000_000, description="Documents that one write by filter may change."
     )
     query_memory_max: int = Field(
-        default=100 * MIB, ge=64 * KIB, le=64 * GIB, description="Bytes one query may hold: sorts, groups, its answer."
+        default=100 * MIB, ge=64 * KIB, le=64 * GIB, description="Bytes one query or write may read and hold."
     )
     request_timeout_s: float = Field(
         default=30, ge=0.001, le=3600, description="Seconds a call may take that sets no limit itself."

@@ -117,6 +117,13 @@ class StorageBackend(ABC):
         """
         return 0
 
+    async def verifies_uploads(self, key: str, *, timeout_s: float | None = None) -> bool:
+        """Whether bytes that were cut or changed on their way are refused; tried with `key`, which may then exist.
+
+        True here: what a backend stores in its own process travels nowhere.
+        """
+        return True
+
     async def exists(self, key: str, *, timeout_s: float | None = None) -> bool:
         """Whether the key holds an object now."""
         from parquedb.errors import ObjectNotFoundError  # noqa: PLC0415 - keeps the interface free of imports

@@ -23,7 +23,7 @@ from parquedb.errors import (
     StorageWriteError,
 )
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.log import LogEntry, decode_entry, entry_key, position_of
+from parquedb.storage.log import Kind, LogEntry, decode_entry, entry_key, position_of
 
 BACKOFF_FIRST_S: Final = 0.02
 BACKOFF_MAX_S: Final = 1.0
@@ -178,6 +178,8 @@ class Committer:
         foreign_id = _commit_id(key, settlement.found)
         if foreign_id is None:
             return settlement, None  # Damaged in the store, or on its way here: it may be our own.
+        if entry.header.kind == Kind.OPEN:
+            return settlement, False  # A fence is never collected (rule 19): had ours landed, it would be there.
         return settlement, await self._overtaken(prefix, entry, foreign_id)
 
     async def _overtaken(self, prefix: str, entry: LogEntry, foreign_id: bytes) -> bool | None:

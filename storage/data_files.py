@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import pyarrow as pa
 from pyroaring import BitMap
 
+from parquedb.documents.budget import Budget, size_of
 from parquedb.errors import InternalError
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.columns import ID_COLUMN
@@ -31,6 +32,7 @@ KNOWN_IDS_MAX = 32_768
 
 _INLINE_ROWS = 32
 _GROUPS_AT_ONCE = 4
+_STEP_ROWS = 64
 
 
 class Location(NamedTuple):
@@ -220,17 +222,24 @@ class DataFiles:
         candidates = await self._candidates(list(dict.fromkeys(ids)))
         await self._read(candidates, [ID_COLUMN])
 
-    async def fetch(self, ids: Iterable[str]) -> dict[str, tuple[Location, dict[str, Any]]]:
+    async def fetch(
+        self, ids: Iterable[str], budget: Budget | None = None
+    ) -> dict[str, tuple[Location, dict[str, Any]]]:
         """Return the live document of each id that has one, and where it is.
 
         All of the answer is of one moment: the one when the last index needed had come in. Rows that die afterwards,
         while theirs are being read, are still returned.
 
+        Args:
+            ids: Bare ones.
+            budget: Bounds the documents returned; None for no bound.
+
         Raises:
             CorruptionError: an object is missing, altered or not what the manifest says; or two live rows claim an id.
+            QueryMemoryError: the documents take more memory than allowed; no more of them are read.
         """
         candidates = await self._candidates(list(dict.fromkeys(ids)))
-        documents = await self._read(candidates, None)
+        documents = await self._read(candidates, None, budget)
         found: dict[str, tuple[Location, dict[str, Any]]] = {}
         for id_, locations in candidates.locations.items():
             location = self._only(id_, [one for one in locations if documents[one][ID_COLUMN] == self._prefix + id_])
@@ -259,10 +268,12 @@ class DataFiles:
                     found.rows.setdefault(entry.file.key, (entry.file, set()))[1].add(row)
         return found
 
-    async def _read(self, candidates: _Candidates, names: Sequence[str] | None) -> dict[Location, dict[str, Any]]:
+    async def _read(
+        self, candidates: _Candidates, names: Sequence[str] | None, budget: Budget | None = None
+    ) -> dict[Location, dict[str, Any]]:
         """Return the documents of candidate rows (None: all columns), and remember whose rows they are."""
         parts = await asyncio.gather(
-            *[self._read_file(file, sorted(rows), names) for file, rows in candidates.rows.values()]
+            *[self._read_file(file, sorted(rows), names, budget) for file, rows in candidates.rows.values()]
         )
         documents: dict[Location, dict[str, Any]] = {}
         for part in parts:
@@ -274,7 +285,7 @@ class DataFiles:
         return documents
 
     async def _read_file(
-        self, file: DataFile, rows: Sequence[int], names: Sequence[str] | None
+        self, file: DataFile, rows: Sequence[int], names: Sequence[str] | None, budget: Budget | None
     ) -> dict[Location, dict[str, Any]]:
         starts = (await self.cache.footer(file)).starts
         documents: dict[Location, dict[str, Any]] = {}
@@ -288,8 +299,15 @@ class DataFiles:
             some = groups[first : first + _GROUPS_AT_ONCE]
             decoded = await asyncio.gather(*[self.cache.columns(file, group, names) for group, *_ in some])
             for columns, (_, start, length, inside) in zip(decoded, some, strict=True):
-                found = await self.rows(file, columns, length, [row - start for row in inside])
-                documents |= {Location(file.key, row): one for row, one in zip(inside, found, strict=True)}
+                # With a bound, in steps: it is passed by one step of each file at most.
+                step = len(inside) if budget is None else _STEP_ROWS
+                for at in range(0, len(inside), step):
+                    wanted = inside[at : at + step]
+                    found = await self.rows(file, columns, length, [row - start for row in wanted])
+                    if budget is not None:
+                        # Off the loop like the rows themselves; one document may have a million values.
+                        budget.spend(await self.run(partial(_size_of_all, found)))
+                    documents |= {Location(file.key, row): one for row, one in zip(wanted, found, strict=True)}
         return documents
 
     async def rows(
@@ -341,6 +359,10 @@ class DataFiles:
             where = f"row {first.row} here and row {second.row} of {second.file!r}"
             raise self.cache.corruption(first.file, f"two live rows claim the id {id_!r}: {where}")
         return found[0] if found else None
+
+
+def _size_of_all(documents: Iterable[dict[str, Any]]) -> int:
+    return sum(map(size_of, documents))
 
 
 def bare_ids(column: pa.Array, prefix: str) -> list[str]:

@@ -61,6 +61,10 @@ class DelegatingBackend(StorageBackend):
         """Forward."""
         return await self.inner.abort_uploads(prefix, older_than_s, timeout_s=timeout_s)
 
+    async def verifies_uploads(self, key: str, *, timeout_s: float | None = None) -> bool:
+        """Forward."""
+        return await self.inner.verifies_uploads(key, timeout_s=timeout_s)
+
     async def list(
         self, prefix: str, *, after: str | None = None, limit: int = 1000, timeout_s: float | None = None
     ) -> ListPage:

@@ -24,14 +24,16 @@ async def probe(backend: StorageBackend) -> None:
     """Try the store under a random key below `~probe/`, and clean up.
 
     Raises:
-        ConfigurationError: it overwrites on a create, loses or alters what it took, lists it late or out of order, or
-            ignores `If-Match` although the backend counts on it (its attribute `conditional_writes`).
+        ConfigurationError: it overwrites on a create, loses or alters what it took, keeps what was damaged on its way,
+            lists late or out of order, or ignores `If-Match` although the backend counts on it (its attribute
+            `conditional_writes`).
         ParqueDBError: the store could not be asked; this says nothing about it.
     """
     folder = f"{PROBE_FOLDER}/{uuid.uuid4().hex}"
     # Made in an order that is not the listing's. All in one folder, as logs and manifests are: SeaweedFS for one
     # sorts `a/1` before `a-1`, which nothing here depends on.
     keys = [f"{folder}/{name}" for name in ("b", "a-2", "a_1", "a-1", "a.1")]
+    damaged = f"{folder}/damaged"
     try:
         await _check_create(backend, keys[0])
         for key in keys[1:]:
@@ -39,8 +41,9 @@ async def probe(backend: StorageBackend) -> None:
         await _check_listing(backend, f"{folder}/", sorted(keys))
         if getattr(backend, "conditional_writes", True):
             await _check_stale_write(backend, keys[0])
+        await _check_digest(backend, damaged)
     finally:
-        for key in keys:
+        for key in (*keys, damaged):
             with contextlib.suppress(ParqueDBError):
                 await backend.delete(key)
 
@@ -89,6 +92,15 @@ async def _check_stale_write(backend: StorageBackend, key: str) -> None:
     except ETagMismatchError:
         return
     raise _unfit(backend, "it ignores If-Match: a write against an outdated etag replaced the object")
+
+
+async def _check_digest(backend: StorageBackend, key: str) -> None:
+    if not await backend.verifies_uploads(key) or await backend.exists(key):
+        raise _unfit(
+            backend,
+            "it ignores Content-MD5: bytes that do not match their digest were stored. A writer that dies in an upload"
+            " could leave a cut log entry, and nobody could tell that from an acknowledged one that was damaged since",
+        )
 
 
 def _unfit(backend: StorageBackend, reason: str) -> ConfigurationError:

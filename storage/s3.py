@@ -158,6 +158,16 @@ class S3Backend(StorageBackend):
         answer = await self._writing(key, put, refusal, timeout_s)
         return ObjectInfo(key, len(data), _etag(answer.get("ETag")))
 
+    async def verifies_uploads(self, key: str, *, timeout_s: float | None = None) -> bool:
+        """Whether the store refuses a body that is not the one its digest was made from; one that does not keeps it."""
+        digest = _digest(b"what was sent")
+        put = self._call("put_object", Key=self._root + check_key(key), Body=b"what arrived", ContentMD5=digest)
+        try:
+            await self._writing(key, put, lambda _: None, timeout_s)
+        except StorageWriteError:
+            return True
+        return False
+
     async def delete(self, key: str, *, timeout_s: float | None = None) -> None:
         """Remove an object; a missing one is no error."""
         gone = self._call("delete_object", Key=self._root + check_key(key))

@@ -496,6 +496,79 @@ async def test_a_flush_that_waits_is_told_when_the_owner_is_fenced(store: Memory
     new.abandon()
 
 
+class Slow(DelegatingBackend):
+    """Holds back reads of some objects and, once `replies_go_on` is cleared, the replies to creates."""
+
+    def __init__(self, inner: MemoryBackend, part: str) -> None:
+        super().__init__(inner)
+        self.reads_go_on, self.replies_go_on = asyncio.Event(), asyncio.Event()
+        self.replies_go_on.set()
+        self.reads, self.replies = 0, 0
+        self._part = part
+
+    async def read(self, key: str, *, timeout_s: float | None = None) -> bytes:
+        if self._part in key:
+            self.reads += 1
+            await self.reads_go_on.wait()
+        return await self.inner.read(key, timeout_s=timeout_s)
+
+    async def create(self, key: str, data: bytes, *, timeout_s: float | None = None) -> ObjectInfo:
+        info = await self.inner.create(key, data, timeout_s=timeout_s)
+        self.replies += not self.replies_go_on.is_set()
+        await self.replies_go_on.wait()
+        return info
+
+
+async def test_what_outlives_its_owners_farewell_is_not_answered_from_before(store: MemoryBackend) -> None:
+    """The successor waits for nobody after a `close`: nobody may answer any more, however young the lease."""
+    async with opened(store, read_lease_s=0.0) as writer:
+        await run(writer, "create", "a", {"n": 1})
+        await writer.flush()
+    slow = Slow(store, "/data/")
+    first = engine(slow, read_lease_s=30.0)
+    await first.open()
+    asked = [
+        asyncio.ensure_future(outcome(first, "get", "a")),
+        asyncio.ensure_future(outcome(first, "update", "a", {"$set": {"n": 9}}, expected_version=2)),
+    ]
+    await until(lambda: slow.reads > 0)
+    slow.replies_go_on.clear()
+    closing = asyncio.ensure_future(first.close())
+    await until(lambda: slow.replies > 0)
+    async with opened(store, read_lease_s=0.0) as second:
+        assert (await run(second, "update", "a", {"$inc": {"n": 1}}))["version"] == 2
+        slow.reads_go_on.set()
+        answers = await asyncio.gather(*asked)
+        slow.replies_go_on.set()
+        await closing
+    assert [type(answer.error) for answer in answers] == [RpcUnavailableError] * 2
+
+
+async def test_a_proof_that_comes_after_an_owners_farewell_is_none(store: MemoryBackend) -> None:
+    slow = Slow(store, "/log/")
+    slow.reads_go_on.set()
+    first = engine(slow, read_lease_s=0.0)
+    await first.open()
+    await run(first, "create", "a", {"n": 1})
+    slow.reads_go_on.clear()
+    before = slow.reads
+    asked = [
+        asyncio.ensure_future(outcome(first, "get", "a")),
+        asyncio.ensure_future(outcome(first, "update", "a", {"$set": {"n": 9}}, expected_version=2)),
+    ]
+    await until(lambda: slow.reads > before)
+    slow.replies_go_on.clear()
+    closing = asyncio.ensure_future(first.close())
+    await until(lambda: slow.replies > 0)
+    async with opened(store, read_lease_s=0.0) as second:
+        assert (await run(second, "update", "a", {"$inc": {"n": 1}}))["version"] == 2
+        slow.replies_go_on.set()
+        slow.reads_go_on.set()
+        answers = await asyncio.gather(*asked)
+        await closing
+    assert [type(answer.error) for answer in answers] == [RpcUnavailableError] * 2
+
+
 def test_closing_writes_a_close_entry_and_the_successor_does_not_wait(store: MemoryBackend) -> None:
     async def main() -> None:
         clock = SimClock(Process("test"))

@@ -257,6 +257,62 @@ async def test_the_positional_operator_takes_the_element_that_matched_in_each_do
         assert await run(owner, "count") == 2
 
 
+def large(number: int) -> dict[str, Any]:
+    return {"n": number, "parts": [f"{number}-{part:04d}" for part in range(1000)]}
+
+
+@pytest.mark.parametrize("kind", ["update_many", "batch"])
+async def test_documents_that_would_not_fit_into_memory_are_not_read_to_the_end(
+    store: MemoryBackend, kind: str
+) -> None:
+    async with opened(store, query_memory_max=1 << 20, cache_bytes_max=0) as owner:
+        for number in range(600):
+            await run(owner, "create", f"d{number:03d}", large(number))
+        await owner.flush()
+        assert await update_many(owner, {"n": {"$lt": 5}}, {"$inc": {"n": 0}}) == (5, 0)
+        operations = [["update", f"d{n:03d}", {"$inc": {"n": 1000}}, {}] for n in range(600)]
+        parts = [Operation(*part).to_wire() for part in operations]
+        writing = run(owner, "batch", None, parts) if kind == "batch" else update_many(owner, {}, {"$inc": {"n": 1000}})
+        tracemalloc.start()
+        try:
+            with pytest.raises(
+                QuotaExceededError, match=rf"{kind}: the documents it looks at take more than the 1,048,576 bytes"
+            ):
+                await writing
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        # All of them would take some 60 MB.
+        assert peak < 20 << 20
+        assert await run(owner, "count", filter={"version": 1}) == 600
+        assert await update_many(owner, {"n": {"$lt": 5}}, {"$inc": {"n": 1000}}) == (5, 5)
+
+
+async def test_a_filter_over_fields_that_would_not_fit_into_memory_is_refused(store: MemoryBackend) -> None:
+    async with opened(store, query_memory_max=64 << 10) as owner:
+        for number in range(20):
+            await run(owner, "create", f"d{number:02d}", {"text": "x" * 10_000})
+        await owner.flush()
+        with pytest.raises(
+            QuotaExceededError, match="update_many: what the filter looks at takes more than the 65,536 bytes"
+        ):
+            await update_many(owner, {"text": {"$regex": "x$"}}, {"$set": {"n": 1}})
+        assert await run(owner, "count", filter={"version": 1}) == 20
+
+
+async def test_writes_that_come_together_read_no_more_than_fits_at_a_time_and_all_happen(store: MemoryBackend) -> None:
+    async with opened(store, query_memory_max=64 << 10) as owner:
+        for number in range(30):
+            await run(owner, "create", f"d{number:02d}", {"n": number, "text": "x" * 20_000})
+        # Larger than the limit by itself.
+        await run(owner, "create", "huge", {"n": 0, "text": "x" * 100_000})
+        await owner.flush()
+        changes = [run(owner, "update", f"d{number:02d}", {"$inc": {"n": 100}}) for number in range(30)]
+        documents = await asyncio.gather(*changes, run(owner, "update", "huge", {"$inc": {"n": 100}}))
+        assert [one["version"] for one in documents] == [2] * 31
+        assert await run(owner, "count", filter={"n": {"$gte": 100}}) == 31
+
+
 async def test_a_document_created_in_the_same_group_is_met(store: MemoryBackend) -> None:
     gate = Gate(store)
     async with opened(gate, read_lease_s=30) as owner:
@@ -315,7 +371,7 @@ async def test_one_document_that_would_be_too_large_stops_all(store: MemoryBacke
     async with opened(store, document_bytes_max=2048) as owner:
         await filled(owner, "memory")
         await run(owner, "update", "d4", {"$set": {"text": "x" * 1500}})
-        with pytest.raises(ValidationError, match=r"smaller document|at most 2048 bytes"):
+        with pytest.raises(ValidationError, match="a document of at most 2,048 bytes"):
             await update_many(owner, None, {"$set": {"more": "y" * 600}})
         assert await run(owner, "count", filter={"more": {"$exists": True}}) == 0
 

@@ -3,8 +3,10 @@
 import asyncio
 import errno
 import os
+import threading
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from parquedb.errors import (
 )
 from parquedb.settings import Settings, load_settings
 from parquedb.storage.directory import System
+from tests.support.chain import read_history
 
 
 def settings_for(name: str, **engine: Any) -> Settings:
@@ -211,6 +214,25 @@ async def test_closing_hands_over_cleanly_and_the_next_call_opens_again(actor: N
     await actor.close()
     assert (await actor.stats())["state"] == "idle"
     assert await actor.get("a") is not None
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_process_that_ends_in_order_says_goodbye_though_its_loop_has_stopped(opened: bool, tmp_path: Path) -> None:
+    """As Ray does it: the loop's thread is gone, and the main thread calls the hook."""
+    settings = load_settings(str(tmp_path), engine={"read_lease_s": 0.05})
+    host = NamespaceActor(settings, "posts")
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    if opened:
+        asyncio.run_coroutine_threadsafe(host.create({}, id="a"), loop).result(30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(30)
+    host.__ray_shutdown__()
+    loop.close()
+    host.__ray_shutdown__()
+    kinds = [entry.header.kind for entry in asyncio.run(read_history(settings, "posts")).entries]
+    assert kinds == (["open", "write", "close"] if opened else [])
 
 
 async def test_a_request_id_used_again_with_another_document_answers_with_the_one_that_was_stored(

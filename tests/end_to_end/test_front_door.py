@@ -1,5 +1,6 @@
 """What a user meets first: the import, a Ray that starts by itself, a Ray cluster that runs already."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,12 +15,13 @@ from pathlib import Path
 import pytest
 
 import parquedb
+from tests.support.chain import read_history
 from tests.support.collector import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(code: str, cwd: Path, env: dict[str, str] | None = None) -> str:
+def run(code: str, cwd: Path, env: dict[str, str] | None = None, *, code_expected: int = 0) -> str:
     """Run a program of its own in `cwd` and return what it printed."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
@@ -30,7 +32,7 @@ def run(code: str, cwd: Path, env: dict[str, str] | None = None) -> str:
         timeout=90,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code_expected, done.stderr
     return done.stdout
 
 
@@ -88,6 +90,52 @@ def test_connect_starts_ray_if_none_runs_ends_it_and_leaves_the_data(tmp_path: P
     assert printed.splitlines()[-1] == "done"
     # An `open`, two writes, and the `close` that spares the next owner a wait.
     assert len(list((tmp_path / "data" / "posts" / "log").iterdir())) == 4
+
+
+@pytest.mark.parametrize(("awaiting", "signalled"), [(False, False), (False, True), (True, False)])
+def test_a_program_that_ends_without_closing_hands_its_namespaces_over(
+    awaiting: bool, signalled: bool, tmp_path: Path
+) -> None:
+    code = """
+        import asyncio, os, signal, parquedb
+
+        async def main():
+            db = await parquedb.connect_async("./data")
+            await db.create("posts", {})
+            return db
+    """
+    work = "db = asyncio.run(main())" if awaiting else "db = parquedb.connect('./data'); db.create('posts', {})"
+    ending = "os.kill(os.getpid(), signal.SIGTERM)" if signalled else ""
+    # Ray turns SIGTERM into an orderly exit with the signal's number.
+    run(f"{textwrap.dedent(code)}\n{work}\n{ending}", tmp_path, code_expected=15 if signalled else 0)
+    settings = parquedb.load_settings(str(tmp_path / "data"))
+    kinds = [entry.header.kind for entry in asyncio.run(read_history(settings, "posts")).entries]
+    assert kinds == ["open", "write", "close"]
+
+
+def test_a_cluster_that_is_not_there_is_soon_a_typed_error_that_says_what_to_do(tmp_path: Path) -> None:
+    printed = run(
+        f"""
+        import time, parquedb
+        from parquedb.errors import ConfigurationError, RpcUnavailableError
+        for address in ("127.0.0.1:{free_port()}", "ray://127.0.0.1:{free_port()}", "nonsense", "127.0.0.1:65536"):
+            started_s = time.monotonic()
+            try:
+                parquedb.connect("./data", ray_address=address)
+            except (ConfigurationError, RpcUnavailableError) as error:
+                print(type(error).__name__, error)
+            assert time.monotonic() - started_s < 10
+        """,
+        tmp_path,
+    )
+    gone, gone_client, nonsense, no_port = printed.splitlines()
+    for line in (gone, gone_client):
+        assert line.startswith("RpcUnavailableError no Ray cluster could be reached at ray_address '")
+        assert "Connection refused" in line
+        assert "`ray start --head`" in line
+    for line in (nonsense, no_port):
+        assert line.startswith("ConfigurationError ray_address '")
+        assert "expected 'host:port'" in line
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the cluster's processes in /proc")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import pickle
 import re
+import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from parquedb.errors import (
     ValidationError,
     VersionConflictError,
 )
+from tests.support.chain import read_history
 from tests.support.s3_servers import S3Server
 
 QUICK = {"read_lease_s": 0.05}
@@ -274,6 +276,27 @@ def pid_is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for the end of a process that is no child")
+@pytest.mark.parametrize("ending", ["SIGTERM", "__ray_terminate__"])
+def test_an_owner_that_is_ended_in_order_spares_the_next_one_its_lease(
+    ending: str, connect: Callable[..., parquedb.Database], tmp_path: Path
+) -> None:
+    db = connect(url=str(tmp_path / "db"), engine={"read_lease_s": 30.0})
+    posts = db["posts"]
+    posts.create({"n": 1}, id="a")
+    process = os.pidfd_open(posts.stats()["pid"])
+    if ending == "SIGTERM":
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+    else:
+        posts.actor.__ray_terminate__.remote()
+    assert select.select([process], [], [], 30)[0], "it did not end"
+    os.close(process)
+    # The lease would have to be waited out for 37 s.
+    assert posts.get_or_raise("a", timeout_s=30)["n"] == 1
+    kinds = [entry.header.kind for entry in asyncio.run(read_history(db.settings, "posts")).entries]
+    assert kinds == ["open", "write", "close", "open"]
 
 
 def test_an_actor_that_was_killed_for_good_is_made_anew(db: parquedb.Database) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from parquedb.actors.engine import NamespaceEngine
 from parquedb.clock import ManualClock
-from parquedb.errors import CorruptionError, FencedError
+from parquedb.errors import CorruptionError, FencedError, ObjectNotFoundError
 from parquedb.errors import TimeoutError as LateError
 from parquedb.storage.backend import ListPage, ObjectInfo
 from parquedb.storage.delegating import DelegatingBackend
@@ -69,6 +71,49 @@ class Interfering(DelegatingBackend):
             happen, self._before_create = self._before_create, None
             await happen()
         return await self.inner.create(key, data)
+
+
+class Busy(DelegatingBackend):
+    """A store whose owner writes whenever the opener looks for news or is about to create, so many times; then rests.
+
+    Attributes:
+        calls: What the opener asked: the operation, and the key or prefix.
+        found: The keys that it read and found, in order.
+    """
+
+    def __init__(self, inner: MemoryBackend, owner: NamespaceEngine, *, times: int) -> None:
+        super().__init__(inner)
+        self.calls: list[tuple[str, str]] = []
+        self.found: list[str] = []
+        self._owner = owner
+        self._times = times
+
+    async def _work(self, writes: int) -> None:
+        if self._times:
+            self._times -= 1
+            for number in range(writes):
+                await run(self._owner, "update", f"d{number}", {"$inc": {"n": 1}}, upsert=True)
+
+    async def read(self, key: str, *, timeout_s: float | None = None) -> bytes:
+        self.calls.append(("read", key))
+        try:
+            data = await self.inner.read(key)
+        except ObjectNotFoundError:
+            await self._work(1)
+            raise
+        self.found.append(key)
+        return data
+
+    async def create(self, key: str, data: bytes, *, timeout_s: float | None = None) -> ObjectInfo:
+        self.calls.append(("create", key))
+        await self._work(3)
+        return await self.inner.create(key, data)
+
+    async def list(
+        self, prefix: str, *, after: str | None = None, limit: int = 1000, timeout_s: float | None = None
+    ) -> ListPage:
+        self.calls.append(("list", prefix))
+        return await self.inner.list(prefix, after=after, limit=limit)
 
 
 async def checkpointed(store: MemoryBackend, *, name: str = "a") -> BackPointer:
@@ -147,14 +192,15 @@ async def test_manifests_that_never_became_real_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("position", [2, 3, 4])
-@pytest.mark.parametrize("damage", ["missing", "corrupt", "foreign"])
+@pytest.mark.parametrize("damage", ["missing", "corrupt", "empty", "cut", "foreign"])
 async def test_a_missing_or_damaged_entry_is_named(position: int, damage: str) -> None:
     store = MemoryBackend()
     await chain(store, 4)
     key = PREFIX + entry_key(position)
+    whole = await store.read(key)
     await store.delete(key)
-    if damage == "corrupt":
-        await store.create(key, b"rubbish")
+    if damage in ("corrupt", "empty", "cut"):
+        await store.create(key, {"corrupt": b"rubbish", "empty": b"", "cut": whole[:-1]}[damage])
     elif damage == "foreign":
         await put(store, entry(position, name="zombie", previous="elsewhere", seq=position - 1))
     if damage == "missing" and position == 4:
@@ -184,6 +230,22 @@ async def test_an_emptied_log_beside_a_manifest_is_damage() -> None:
     await manifest(store, 4, "a")
     with pytest.raises(CorruptionError, match="the log is empty"):
         await opener(store).open()
+
+
+async def test_a_namespace_that_begins_between_two_listings_is_no_damage() -> None:
+    class ListsTheLogBeforeItBegan(DelegatingBackend):
+        before = True
+
+        async def list(self, prefix: str, **options: Any) -> ListPage:
+            page = await self.inner.list(prefix, **options)
+            if prefix.endswith("log/") and self.before:
+                self.before = False
+                return ListPage((), False, page.server_s)
+            return page
+
+    store = MemoryBackend()
+    await checkpointed(store)
+    assert (await opener(ListsTheLogBeforeItBegan(store)).load()).tail == 5
 
 
 async def test_an_answer_cut_short_once_is_read_again() -> None:
@@ -227,7 +289,80 @@ async def test_entries_that_appear_meanwhile_are_taken_in() -> None:
     assert (taken.chain.tail, taken.chain.epoch) == (5, 5)
 
 
-async def test_a_checkpoint_that_appears_meanwhile_is_read_anew() -> None:
+@pytest.mark.parametrize("checkpoint_entries_max", [4, 32])
+async def test_an_owner_that_checkpoints_all_the_time_makes_an_opener_read_nothing_twice(
+    checkpoint_entries_max: int,
+) -> None:
+    store = MemoryBackend()
+    async with opened(store, checkpoint_entries_max=checkpoint_entries_max, group_ops_max=1) as owner:
+        for number in range(100):
+            await run(owner, "update", f"d{number % 50}", {"$set": {"n": number}}, upsert=True)
+        before = owner.tail
+        busy = Busy(store, owner, times=30)
+        taken = await opener(busy, read_lease_s=0.0).open()
+        owner.abandon()
+    creates = [key for what, key in busy.calls if what == "create"]
+    assert len(creates) > 10, "the owner was first again and again"
+    assert taken.chain.tail - before > 40
+    assert [key for what, key in busy.calls if what == "list"] == [
+        PREFIX + "log/",
+        PREFIX + "manifest/",
+        PREFIX + "log/",
+    ]
+    assert [key for key, times in Counter(busy.found).items() if times > 1] == []
+    # Round by round it has come to what one look at the end shows.
+    assert taken.chain == await opener(store).load()
+    assert taken.segments.keys() == {
+        each.key for each in (*taken.chain.manifest.tails, *taken.chain.manifest.request_ids)
+    }
+
+
+async def test_loading_again_reads_the_tail_and_what_is_new() -> None:
+    store = MemoryBackend()
+    base = await checkpointed(store)
+    counting = RoundTrips(store)
+    one = opener(counting)
+    first = await one.load()
+    for position in range(6, 9):
+        await put(store, entry(position, seq=4, base=base))
+    counting.calls.clear()
+    assert (await one.load()).tail == 8
+    assert first.tail == 5
+    reads = [key for key in counting.calls if not key.endswith("/")]
+    assert sorted(reads) == sorted(PREFIX + entry_key(position) for position in range(6, 9))
+
+
+async def test_an_opener_that_took_half_the_log_grace_to_catch_up_starts_over() -> None:
+    """What it absorbs may have landed late in collected ground (rule 18)."""
+    store, clock = MemoryBackend(), ManualClock()
+    await chain(store, 3)
+    counting = RoundTrips(store)
+
+    async def write_on() -> None:
+        await put(store, entry(4, seq=3))
+        clock.advance(60)
+
+    taken = await opener(Interfering(counting, write_on), clock).open()
+    assert taken.chain.tail == 5
+    assert counting.calls.count(PREFIX + "manifest/") == 2
+
+
+async def test_a_checkpoint_whose_manifest_is_of_another_chain_is_not_taken_in() -> None:
+    store = MemoryBackend()
+    await chain(store, 4)
+
+    async def fold() -> None:
+        made = Manifest("posts", INCARNATION, 1, 4, commit_id("elsewhere"), 4, 1, (1,), leases=LEASES)
+        key = manifest_key(4, 1, "a")
+        await store.create(PREFIX + key, encode_manifest(made))
+        moved = BackPointer(5, key, checksum(encode_manifest(made)), 4)
+        await put(store, entry(5, kind=Kind.CHECKPOINT, seq=4, base=moved))
+
+    with pytest.raises(CorruptionError, match="does not follow the entry before it"):
+        await opener(Interfering(store, fold)).open()
+
+
+async def test_a_checkpoint_that_appears_meanwhile_is_taken_in() -> None:
     store = MemoryBackend()
     await chain(store, 4)
 

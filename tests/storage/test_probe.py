@@ -64,6 +64,17 @@ class IgnoresIfMatch(MemoryBackend):
         return await super().write(key, data)
 
 
+class KeepsDamage(MemoryBackend):
+    async def verifies_uploads(self, key: str, *, timeout_s: float | None = None) -> bool:
+        await self.write(key, b"cut")
+        return False
+
+
+class RefusesDamageButStoresIt(KeepsDamage):
+    async def verifies_uploads(self, key: str, *, timeout_s: float | None = None) -> bool:
+        return not await super().verifies_uploads(key)
+
+
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
@@ -75,6 +86,8 @@ class IgnoresIfMatch(MemoryBackend):
         (IgnoresAfter, "does not continue a listing after a given key"),
         (NeverSaysMore, "does not say that more follows"),
         (IgnoresIfMatch, "ignores If-Match"),
+        (KeepsDamage, "ignores Content-MD5: .* a cut log entry"),
+        (RefusesDamageButStoresIt, "ignores Content-MD5"),
     ],
 )
 async def test_a_broken_store_is_refused_and_left_clean(broken: type[MemoryBackend], reason: str) -> None:

@@ -25,10 +25,11 @@ from parquedb.errors import (
     TimeoutError,  # noqa: A004 - the public name
 )
 from parquedb.storage.backend import StorageBackend
+from parquedb.storage.probe import probe
 from parquedb.storage.s3 import OBJECT_BYTES_MAX, S3Backend
 from parquedb.storage.s3_client import S3Client, S3Options
 from tests.support.fault_proxy import FaultProxy
-from tests.support.s3_servers import S3Server
+from tests.support.s3_servers import S3Server, start_moto
 
 Call = Callable[[StorageBackend], Awaitable[Any]]
 
@@ -453,6 +454,42 @@ async def test_a_lost_reply_of_a_real_server_is_unknown_and_settled_by_the_same_
     assert await backend.read("ns/log/1") == b"mine"
     assert weed_proxy.count(method="PUT") == 2
     await backend.close()
+
+
+# Digests
+
+
+@pytest.mark.parametrize("server", ["moto", "weed"])
+async def test_bytes_that_changed_on_their_way_are_refused_and_not_kept(
+    server: str, unique_prefix: str, request: pytest.FixtureRequest
+) -> None:
+    where: S3Server = request.getfixturevalue(server)
+    store = S3Backend(where.bucket, unique_prefix, options=options(where.endpoint_url))
+    assert await store.verifies_uploads("ns/damaged")
+    with pytest.raises(ObjectNotFoundError):
+        await store.read("ns/damaged")
+    await store.close()
+
+
+async def test_a_store_that_ignores_digests_is_refused() -> None:
+    """Plain moto is one; a database would work there until a writer dies while it uploads."""
+    server = start_moto(plain=True)
+    store = S3Backend(server.bucket, options=options(server.endpoint_url))
+    try:
+        with pytest.raises(ConfigurationError, match=r"this s3 store cannot hold a database: it ignores Content-MD5"):
+            await probe(store)
+        assert (await store.list("")).objects == ()
+    finally:
+        await store.close()
+        server.stop()
+
+
+async def test_a_store_that_does_not_answer_about_digests_is_not_judged(
+    store: S3Backend, moto_proxy: FaultProxy
+) -> None:
+    moto_proxy.add("status", status=503, method="PUT")
+    with pytest.raises(OutcomeUnknownError):
+        await store.verifies_uploads("ns/damaged")
 
 
 # Multipart uploads

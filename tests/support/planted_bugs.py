@@ -15,6 +15,9 @@ from parquedb.actors.state import NamespaceState
 from parquedb.actors.write_queue import WriteQueue
 from parquedb.storage import collection, opening
 from parquedb.storage.commit import Committer, Settled, Settlement
+from parquedb.storage.events import Event
+from parquedb.storage.log import entry_key, position_of
+from parquedb.storage.manifest import through_of
 from parquedb.storage.merge import Merge
 from parquedb.storage.moved import Moved
 from parquedb.storage.predecessors import Predecessors
@@ -150,7 +153,10 @@ def a_foreign_entry_is_no_fence(patch: pytest.MonkeyPatch) -> None:
     async def commit_anyway(self: Any, kind: Any, *rest: Any) -> Any:
         while True:
             entry, data = self._entry(kind, *rest[:3])
-            settlement, landed = await self._committer.settle_entry(self._state.prefix, entry, data)
+            try:
+                settlement, landed = await self._committer.settle_entry(self._state.prefix, entry, data)
+            except errors.ParqueDBError as error:
+                return error
             if landed:
                 self._state.advance(entry, data)
                 self._lease.confirmed(settlement.first_attempt_s)
@@ -243,17 +249,21 @@ def half_a_batch_is_applied(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(evaluate.Draft, "merge", lambda self, branch: None)
 
 
+def _show(held: Any, event: Any) -> None:
+    """Let reads find the document of an event in memory."""
+    row = held.active.rows[event.id]
+    row.change(event.document, row.seq, row.size)
+    held.cache.forget(event.id)
+
+
 @bug
 def reads_see_what_is_not_committed(patch: pytest.MonkeyPatch) -> None:
     original = writer.Writer._settle_group
 
     async def settle(self: Any, group: Any) -> None:
-        events, next_seq = group.draft.events, self._state.next_seq
-        seen = {event.id: self._state.active.rows.get(event.id) for event in events}
-        if events and not any(row is None for row in seen.values()):
-            for event in events:
-                self._state.active.rows[event.id].document = event.document
-        assert self._state.next_seq == next_seq
+        for event in group.draft.events:
+            if isinstance(event, Event) and event.id in self._state.active.rows:
+                _show(self._state, event)
         await original(self, group)
 
     patch.setattr(writer.Writer, "_settle_group", settle)
@@ -394,5 +404,75 @@ def grace_counts_from_creation(patch: pytest.MonkeyPatch) -> None:
         latest_s = listing.server_s - graces.snapshot_s
         old = {info.key for info in listing.objects if info.modified_s <= latest_s}
         return sorted({*original(listing, known, landed_s, graces), *(superseded & old) - needed})
+
+    patch.setattr(collection, "plan", plan)
+
+
+@bug
+def pending_state_is_kept_after_a_no(patch: pytest.MonkeyPatch) -> None:
+    """A group that was refused leaves its documents in memory (rule 13)."""
+    refused: list[bool] = [False]
+    original_commit, original_settle = writer.Writer._commit, writer.Writer._settle_group
+
+    async def commit(self: Any, *arguments: Any) -> Any:
+        landed = await original_commit(self, *arguments)
+        refused[0] = isinstance(landed, errors.ParqueDBError)
+        return landed
+
+    async def settle(self: Any, group: Any) -> None:
+        await original_settle(self, group)
+        if group.draft.events and refused[0]:
+            for event in group.draft.events:
+                if isinstance(event, Event) and event.id in self._state.active.rows:
+                    _show(self._state, event)
+
+    patch.setattr(writer.Writer, "_commit", commit)
+    patch.setattr(writer.Writer, "_settle_group", settle)
+
+
+@bug
+def a_checkpoint_lands_before_its_manifest(patch: pytest.MonkeyPatch) -> None:
+    original = Committer.store
+
+    async def store(self: Any, key: str, data: bytes) -> None:
+        if "/manifest/" in key:
+            storing = asyncio.ensure_future(original(self, key, data))
+            storing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        else:
+            await original(self, key, data)
+
+    patch.setattr(Committer, "store", store)
+
+
+@bug
+def the_tail_is_found_by_probing(patch: pytest.MonkeyPatch) -> None:
+    """From the newest manifest on, entry by entry (rule 18)."""
+    original = opening.Opener._read
+
+    async def read(self: Any, log_page: Any, manifest_page: Any) -> Any:
+        start = max((through_of(info.key) for info in manifest_page.objects), default=0)
+        tail = start
+        while await self._get(self._prefix + entry_key(tail + 1)) is not None:
+            tail += 1
+        reached = tuple(info for info in log_page.objects if position_of(info.key) <= tail)
+        if tail > start and reached:
+            log_page = replace(log_page, objects=reached)
+        return await original(self, log_page, manifest_page)
+
+    patch.setattr(opening.Opener, "_read", read)
+
+
+@bug
+def orphans_of_our_own_epoch_are_collected(patch: pytest.MonkeyPatch) -> None:
+    """They may be about to land (rule 21)."""
+    original = collection.plan
+
+    def plan(listing: Any, known: Any, landed_s: Any, graces: Any) -> list[str]:
+        doomed = original(listing, known, landed_s, graces)
+        if not known.checkpoints:
+            return doomed
+        kept = {key for one in known.checkpoints for key in (one.manifest, *one.objects)}
+        orphans = {info.key for info in listing.objects if not info.key.startswith("log/")} - kept - known.pins
+        return sorted({*doomed, *orphans})
 
     patch.setattr(collection, "plan", plan)

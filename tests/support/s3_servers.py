@@ -1,10 +1,12 @@
 """S3 servers for tests, on loopback: a real one (SeaweedFS) and a light one (moto) in a process of its own.
 
-python tests/support/s3_servers.py moto       # prints its URL and runs until stdin closes
+python tests/support/s3_servers.py moto       # prints its URL and runs until stdin closes; `plain` is moto as it comes
 """
 
+import base64
 import contextlib
 import ctypes
+import hashlib
 import json
 import logging
 import os
@@ -102,10 +104,14 @@ def start_weed(directory: Path, port: int | None = None) -> S3Server:
     return server
 
 
-def start_moto() -> S3Server:
-    """Start moto, made atomic, in its own process; state is in memory."""
+def start_moto(*, plain: bool = False) -> S3Server:
+    """Start moto in its own process; state is in memory.
+
+    Args:
+        plain: As it comes; otherwise made atomic, and made to compare bodies with their digests.
+    """
     process = subprocess.Popen(
-        [sys.executable, __file__, "moto"],
+        [sys.executable, __file__, "plain" if plain else "moto"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         preexec_fn=_die_with_parent,  # noqa: PLW1509 - it only calls the kernel
@@ -204,11 +210,29 @@ def make_moto_atomic() -> None:
             setattr(S3Response, name, locked(getattr(S3Response, name)))
 
 
-def _run_moto() -> None:
+def make_moto_check_digests() -> None:
+    """Refuse a PUT whose body is not the one that `Content-MD5` was made from; moto does not look at that header."""
+    from moto.s3.exceptions import S3ClientError  # noqa: PLC0415 - only in the server's own process
+    from moto.s3.responses import S3Response  # noqa: PLC0415
+
+    put_object = S3Response.put_object
+
+    def checked(self):
+        sent, found = self.headers.get("Content-MD5"), hashlib.md5(self.body, usedforsecurity=False).digest()
+        if sent is not None and base64.b64decode(sent) != found:
+            raise S3ClientError("BadDigest", "The Content-MD5 you specified did not match what we received.")
+        return put_object(self)
+
+    S3Response.put_object = checked
+
+
+def _run_moto(*, plain: bool) -> None:
     from moto.server import ThreadedMotoServer  # noqa: PLC0415 - only in the server's own process
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    make_moto_atomic()
+    if not plain:
+        make_moto_atomic()
+        make_moto_check_digests()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -218,4 +242,4 @@ def _run_moto() -> None:
 
 
 if __name__ == "__main__":
-    _run_moto()
+    _run_moto(plain=sys.argv[1] == "plain")

@@ -233,7 +233,11 @@ class Checker:
         needed_s: dict[str, float] = {}
         landed = [time_s for time_s, _ in self.history.checkpoints]
         for (_, base), until_s in zip(self.history.checkpoints, [*landed[1:], float("inf")], strict=False):
-            manifest = decode_manifest(base.manifest, store.first[PREFIX + base.manifest].data)
+            stored = store.first.get(PREFIX + base.manifest)
+            if stored is None:
+                self.fault(f"a checkpoint landed whose manifest {base.manifest} was never stored")
+                continue
+            manifest = decode_manifest(base.manifest, stored.data)
             for key in (base.manifest, *manifest.objects):
                 needed_s[PREFIX + key] = until_s + settings.snapshot_grace_s
         for key, time_s in store.deleted.items():
