@@ -73,6 +73,8 @@ class AsyncDatabase:
     create = _on_collection(AsyncCollection.create)
     create_many = _on_collection(AsyncCollection.create_many)
     insert_arrow = _on_collection(AsyncCollection.insert_arrow)
+    import_file = _on_collection(AsyncCollection.import_file)
+    export_file = _on_collection(AsyncCollection.export_file)
     get = _on_collection(AsyncCollection.get)
     get_or_raise = _on_collection(AsyncCollection.get_or_raise)
     exists = _on_collection(AsyncCollection.exists)

@@ -9,6 +9,7 @@ from parquedb.actors import arguments
 from parquedb.actors.operations import Request
 from parquedb.cluster.bulk import Created, chunks
 from parquedb.cluster.bulk_loading import AsyncBulkMethods
+from parquedb.cluster.exchange import AsyncExchangeMethods
 from parquedb.cluster.history import AsyncHistoryMethods
 from parquedb.cluster.many_writes import AsyncManyMethods
 from parquedb.cluster.pages import Document
@@ -25,6 +26,7 @@ class AsyncCollection(
     AsyncSchemaMethods,
     AsyncUpkeepMethods,
     AsyncHistoryMethods,
+    AsyncExchangeMethods,
 ):
     """One namespace of a database. Pickles; opens nothing until it is used.
 

@@ -70,6 +70,8 @@ class Database:
     create = _on_collection(Collection.create)
     create_many = _on_collection(Collection.create_many)
     insert_arrow = _on_collection(Collection.insert_arrow)
+    import_file = _on_collection(Collection.import_file)
+    export_file = _on_collection(Collection.export_file)
     get = _on_collection(Collection.get)
     get_or_raise = _on_collection(Collection.get_or_raise)
     exists = _on_collection(Collection.exists)
