@@ -208,6 +208,7 @@ def test_plain_csv_comes_back_with_its_types(posts: LocalCollection, other: Loca
         for n in range(20)
     ]
     documents[3] |= {"t": ""}
+    documents[6] |= {"t": "-"}
     del documents[4]["n"], documents[5]["t"]
     fill(posts, documents)
     for options in (
@@ -594,20 +595,28 @@ def test_a_failed_export_leaves_the_old_file_and_nothing_beside_it(posts: LocalC
     assert path.read_text() != "old"
 
 
-def test_an_export_shows_one_moment_whatever_is_written_meanwhile(posts: LocalCollection, tmp_path: Path) -> None:
-    posts.create_many([{"$id": f"{n}", "n": 0} for n in range(3_000)])
+@pytest.mark.parametrize("query", [{}, {"as_of": 12_000}, {"filter": {"n": 0}}, {"sort": "-$id"}])
+@pytest.mark.parametrize("url", [None, "memory://x"])
+def test_an_export_shows_one_moment_whatever_is_written_meanwhile(
+    tmp_path: Path, query: dict[str, Any], url: str | None
+) -> None:
+    made = LocalDatabase(tmp_path / "db", url=url)
+    posts = LocalCollection(made)
+    posts.create_many([{"$id": f"{n:05}", "n": 0} for n in range(12_000)])
+    told: list[int] = []
 
     def meddle(rows: int, size: int) -> None:
-        posts.update_many({}, {"$set": {"n": 1}})
+        told.append(rows)
+        if len(told) == 1:
+            posts.update_many({"$id": {"$gte": "posts/06000"}}, {"$set": {"n": 1}})
+            posts.delete("11999")
 
-    for query in ({}, {"as_of": 3_000}, {"filter": {"n": 0}}):
-        posts.export_file(tmp_path / "out.jsonl", overwrite=True, on_progress=meddle, **query) if query != {
-            "filter": {"n": 0}
-        } else None
-        rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-        assert len(rows) == 3_000
-        if "as_of" in query:
-            assert {row["n"] for row in rows} == {0}
+    out = posts.export_file(tmp_path / "out.jsonl", on_progress=meddle, **query)
+    rows = [json.loads(line)["n"] for line in out.path.read_text().splitlines()]
+    assert rows == [0] * 12_000
+    assert posts.count({"n": 1}) == 5_999
+    assert len(told) > 1 or (url is None and query == {})
+    made.end()
 
 
 # For coroutines.
