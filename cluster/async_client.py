@@ -81,6 +81,7 @@ class AsyncDatabase:
     find = _on_collection(AsyncCollection.find)
     find_one = _on_collection(AsyncCollection.find_one)
     count = _on_collection(AsyncCollection.count)
+    explain = _on_collection(AsyncCollection.explain)
     distinct = _on_collection(AsyncCollection.distinct)
     aggregate = _on_collection(AsyncCollection.aggregate)
     update = _on_collection(AsyncCollection.update)

@@ -10,6 +10,7 @@ from parquedb.actors.operations import Request
 from parquedb.cluster.bulk import Created, chunks
 from parquedb.cluster.bulk_loading import AsyncBulkMethods
 from parquedb.cluster.exchange import AsyncExchangeMethods
+from parquedb.cluster.explain import AsyncExplainMethods
 from parquedb.cluster.history import AsyncHistoryMethods
 from parquedb.cluster.many_writes import AsyncManyMethods
 from parquedb.cluster.pages import Document
@@ -21,6 +22,7 @@ from parquedb.errors import ParqueDBError
 
 class AsyncCollection(
     AsyncQueryMethods,
+    AsyncExplainMethods,
     AsyncManyMethods,
     AsyncBulkMethods,
     AsyncSchemaMethods,

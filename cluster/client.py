@@ -78,6 +78,7 @@ class Database:
     find = _on_collection(Collection.find)
     find_one = _on_collection(Collection.find_one)
     count = _on_collection(Collection.count)
+    explain = _on_collection(Collection.explain)
     distinct = _on_collection(Collection.distinct)
     aggregate = _on_collection(Collection.aggregate)
     update = _on_collection(Collection.update)

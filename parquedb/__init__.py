@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from parquedb.cluster.exchange_results import ExportResult as ExportResult
     from parquedb.cluster.exchange_results import ImportResult as ImportResult
     from parquedb.cluster.exchange_results import RowError as RowError
+    from parquedb.cluster.explanation import Explanation as Explanation
     from parquedb.cluster.history_results import Change as Change
     from parquedb.cluster.many_writes import UpdateResult as UpdateResult
     from parquedb.cluster.pages import AsyncPage as AsyncPage
@@ -40,6 +41,7 @@ _HOMES = {
     "Change": "parquedb.cluster.history_results",
     "Collection": "parquedb.cluster.collection",
     "Database": "parquedb.cluster.client",
+    "Explanation": "parquedb.cluster.explanation",
     "ExportResult": "parquedb.cluster.exchange_results",
     "HookRegistry": "parquedb.observability.hooks",
     "ImportResult": "parquedb.cluster.exchange_results",
@@ -63,6 +65,7 @@ __all__ = [
     "Change",
     "Collection",
     "Database",
+    "Explanation",
     "ExportResult",
     "HookRegistry",
     "ImportResult",
