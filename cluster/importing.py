@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from parquedb.actors import checks
 from parquedb.cluster.exchange_results import ImportResult
-from parquedb.errors import AlreadyExistsError, ParqueDBError, ValidationError
+from parquedb.errors import AlreadyExistsError, OutcomeUnknownError, ParqueDBError, ValidationError
 from parquedb.errors.base import Parts, rebuild
 from parquedb.schemas.model import FieldType, Schema
 from parquedb.storage.columns import ID_COLUMN
@@ -237,6 +237,12 @@ class _Import:
         """Return an error that says how far the import came."""
         name, stored = self.plan.place.path.name, self.rows
         facts = {"path": str(self.plan.place.path), "stored": stored, "request_id": self.plan.request_id}
+        if isinstance(error, OutcomeUnknownError):
+            # It names the id of a piece, which is of no use to who imports.
+            again = f"import it again with request_id={self.plan.request_id!r}"
+            return _retold(
+                error, f"{name}: whether rows behind the first {stored:,} were stored is unknown; {again}", facts
+            )
         before = f" ({stored:,} rows before it are stored)" if stored else ""
         return _retold(error, f"{name}: {error.message}{before}", facts)
 
@@ -288,7 +294,8 @@ def declared_kinds(schema: Schema) -> dict[str, str]:
 def _kind(type_: FieldType) -> str | None:
     kind = type_.kind
     if kind == "decimal" and type_.precision is not None:
-        return f"decimal({type_.precision},{type_.scale or 0})"
+        sized = f"decimal({type_.precision},{type_.scale or 0})"
+        return sized if is_kind(sized) else kind
     if kind == "enum":
         return "string" if all(isinstance(value, str) for value in type_.values) else None
     if kind == "relation":

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from parquedb.documents.values import TEXT_FIELDS
 from parquedb.errors import InvalidInputError
 from parquedb.storage.bulk import check_names
 from parquedb.storage.columns import ID_COLUMN
@@ -107,7 +108,7 @@ class CsvReader:
         """
         kinds = {**declared, **self._options.types}
         kinds = {name: kinds[name] for name in self._kept if name in kinds}
-        for name in (ID_COLUMN, self._id_column):
+        for name in (*TEXT_FIELDS, self._id_column):
             if name in self._kept:
                 kinds.setdefault(name, "string")
         open_ = [name for name in self._kept if name not in kinds]

@@ -24,6 +24,7 @@ from parquedb.errors import (
     InternalError,
     InvalidFilterError,
     NotFoundError,
+    OutcomeUnknownError,
     QueryMemoryError,
     StorageReadError,
     StorageWriteError,
@@ -325,6 +326,15 @@ def test_types_come_from_the_schema(posts: LocalCollection, tmp_path: Path) -> N
     assert "zip" in result.errors[0].reason
 
 
+def test_numbers_with_more_digits_than_a_column_has_come_in_as_decimals(posts: LocalCollection, tmp_path: Path) -> None:
+    posts.register({"n": "decimal(50,2)"})
+    assert imported(posts, tmp_path, "n\n" + "9" * 45 + ".25\n") == [{"n": Decimal("9" * 45 + ".25")}]
+
+
+def test_names_are_text(posts: LocalCollection, tmp_path: Path) -> None:
+    assert imported(posts, tmp_path, "name,$type,n\n1,2,3\n") == [{"name": "1", "$type": "2", "n": 3}]
+
+
 def test_without_inference_all_is_text(posts: LocalCollection, tmp_path: Path) -> None:
     assert imported(posts, tmp_path, "a,b\n1,true\n", infer_types=False) == [{"a": "1", "b": "true"}]
 
@@ -473,6 +483,19 @@ def test_an_import_that_was_cut_off_goes_on_where_it_was(
     assert result.rows == posts.count() == rows
     assert told[-1] == (rows, path.stat().st_size)
     assert told == sorted(told[:1]) + sorted(told[1:])
+
+
+def test_an_outcome_that_is_unknown_names_the_request_of_the_whole(
+    db: LocalDatabase, posts: LocalCollection, tmp_path: Path
+) -> None:
+    write(tmp_path / "in.jsonl", '{"n": 1}\n')
+    db.refuse.append(OutcomeUnknownError(request_id="of a piece"))
+    with pytest.raises(OutcomeUnknownError) as caught:
+        posts.import_file(tmp_path / "in.jsonl", request_id="mine")
+    assert caught.value.request_id == "mine"
+    assert caught.value.message == (
+        "in.jsonl: whether rows behind the first 0 were stored is unknown; import it again with request_id='mine'"
+    )
 
 
 # Arguments.
