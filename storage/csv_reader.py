@@ -34,8 +34,8 @@ from parquedb.storage.exchange_rows import (
     Refusals,
 )
 
-BLOCK_BYTES: Final = 16 << 20
-"""Bytes that are parsed at once; a row must be smaller."""
+BLOCK_BYTES: Final = 4 << 20
+"""Bytes that are parsed at once; a row must be smaller. PyArrow reads up to 32 blocks ahead."""
 
 
 @dataclass(frozen=True, slots=True)
