@@ -15,7 +15,7 @@ from parquedb.actors import checks
 from parquedb.actors.many_arguments import delete_many, update_many, upsert
 from parquedb.actors.operations import Operation, Request
 from parquedb.actors.past_arguments import changes, history
-from parquedb.actors.read_arguments import aggregate, count, distinct, exists, find, find_one, get
+from parquedb.actors.read_arguments import aggregate, count, distinct, exists, explain, find, find_one, get
 from parquedb.actors.schema_arguments import register, schema
 from parquedb.documents.updates import compile_update
 from parquedb.documents.values import MANAGED_FIELDS, normalize_sized
@@ -177,7 +177,7 @@ BUILDERS: Mapping[str, Callable[..., Operation]] = {
     builder.__name__: builder
     for builder in (
         *(create, create_many, update, replace, delete, restore, batch),
-        *(get, exists, find, find_one, count, distinct, aggregate),
+        *(get, exists, find, find_one, count, distinct, aggregate, explain),
         *(update_many, delete_many, upsert),
         *(register, schema),
         *(history, changes),

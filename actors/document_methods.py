@@ -49,6 +49,10 @@ class DocumentMethods:
         """Return the distinct values of a field; see `Collection.distinct`."""
         return await self._one(read_arguments.distinct(self._namespace, field, filter, **options))
 
+    async def explain(self, filter: Mapping[str, Any] | None = None, **options: Any) -> Any:  # noqa: A002 - as above
+        """Return how a find or count is carried out, as plain data; see `Collection.explain`."""
+        return await self._one(read_arguments.explain(self._namespace, filter, **options))
+
     async def aggregate(self, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> Any:
         """Run an aggregation pipeline; see `Collection.aggregate`."""
         return await self._one(read_arguments.aggregate(self._namespace, pipeline, **options))

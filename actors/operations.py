@@ -26,7 +26,7 @@ PREPARED_APART = MANY | {INSERT_ARROW}
 _QUEUED = frozenset({"create", CREATES, "create_many", "update", "replace", "delete", "restore", "batch", "register"})
 WRITES = PREPARED_APART | _QUEUED
 PAST = frozenset({"history", "changes", "snapshot", "pin", "unpin"})
-READS = PAST | {"get", GETS, "exists", "find", "find_one", "count", "distinct", "aggregate", "schema"}
+READS = PAST | {"get", GETS, "exists", "find", "find_one", "count", "distinct", "aggregate", "explain", "schema"}
 KINDS = WRITES | READS
 
 MANAGED: Final = frozenset(MANAGED_FIELDS)
@@ -58,7 +58,7 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
 
     Attributes:
         kind: `create create_many update replace delete restore batch` (writes), `get exists find
-            find_one count distinct aggregate` (reads).
+            find_one count distinct aggregate explain` (reads).
         id: The bare document id; None where the operation has none, or for the owner to choose one (create).
         body: create, replace: the document; update: the operators; create_many: the list of documents (each may hold
             `$id`); batch: the list of wire forms of its operations (see `to_wire`).
@@ -134,7 +134,8 @@ class Outcome(msgspec.Struct, frozen=True):
     Attributes:
         value: get: the document or None; create, update, replace, restore: the document; delete: the number deleted;
             exists: True or False; count: the number; find: `{"items": [...], "next_cursor": str | None}`, with `total`
-            if asked for; find_one: the document or None; distinct, aggregate: a list;
+            if asked for; find_one: the document or None; distinct, aggregate: a list; explain: see
+            `parquedb.actors.explain`;
             create_many: `{"ids": [...], "errors": [[index, error as JSON], ...]}`; batch: the list of its values.
         error: Why it was refused, or why its fate is unknown.
         seq: The last log sequence number a write took; for reads the state they saw.

@@ -16,6 +16,9 @@ from parquedb.documents.distinct import Distinct
 from parquedb.documents.filters import plain
 from parquedb.documents.sorting import parse_sort
 
+QUERY_PLANNER: Final = "queryPlanner"
+EXECUTION_STATS: Final = "executionStats"
+
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 10_000
 SKIP_MAX: Final = 100_000
@@ -103,6 +106,42 @@ def count(
         as_of=checks.as_of(as_of),
     )
     return Operation("count", None, None, options)
+
+
+def explain(
+    namespace: str,
+    filter: Mapping[str, Any] | None = None,
+    *,
+    operation: str = "find",
+    verbosity: str = EXECUTION_STATS,
+    sort: SortSpec | None = None,
+    limit: int = LIMIT_DEFAULT,
+    skip: int = 0,
+    fields: Fields | None = None,
+    include_deleted: bool = False,
+    as_of: AsOf | None = None,
+) -> Operation:
+    """Check the arguments of `explain`."""
+    if verbosity not in {QUERY_PLANNER, EXECUTION_STATS}:
+        checks.refuse("verbosity", f"{QUERY_PLANNER!r} or {EXECUTION_STATS!r}", verbosity, shown=True)
+    if operation == "count":
+        if sort is not None or skip or fields is not None or limit != LIMIT_DEFAULT:
+            checks.refuse("operation", "'find' beside sort, limit, skip or fields", operation, shown=True)
+        asked = count(namespace, filter, include_deleted=include_deleted, as_of=as_of)
+    elif operation == "find":
+        asked = find(
+            namespace,
+            filter,
+            sort=sort,
+            limit=limit,
+            skip=skip,
+            fields=fields,
+            include_deleted=include_deleted,
+            as_of=as_of,
+        )
+    else:
+        checks.refuse("operation", "'find' or 'count'", operation, shown=True)
+    return Operation("explain", None, None, {**asked.options, "operation": operation, "verbosity": verbosity})
 
 
 def distinct(

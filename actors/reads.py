@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from parquedb.actors.calls import Call
+from parquedb.actors.explain import prepare_explain
 from parquedb.actors.lease import Lease
 from parquedb.actors.operations import GETS, PAST, PREPARED_APART, Operation, Outcome
 from parquedb.actors.past_reads import PastReader
@@ -187,7 +188,10 @@ class Reader:
             found, seq = await self._past.document(operation.id or "", as_of, self.documents)
             shown = _shown(found, options)
             return Outcome(shown is not None if operation.kind == "exists" else shown, seq=seq)
-        ask = prepare(operation.kind, options, namespace=namespace, memory_max=self._memory_max)
+        if operation.kind == "explain":
+            ask = prepare_explain(options, namespace=namespace, memory_max=self._memory_max)
+        else:
+            ask = prepare(operation.kind, options, namespace=namespace, memory_max=self._memory_max)
         snapshot, seq = await (self.snapshot() if as_of is None else self._past.view(as_of, self._snapshot))
         return Outcome(await ask(snapshot), seq=seq)
 

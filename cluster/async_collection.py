@@ -9,6 +9,8 @@ from parquedb.actors import arguments
 from parquedb.actors.operations import Request
 from parquedb.cluster.bulk import Created, chunks
 from parquedb.cluster.bulk_loading import AsyncBulkMethods
+from parquedb.cluster.exchange import AsyncExchangeMethods
+from parquedb.cluster.explain import AsyncExplainMethods
 from parquedb.cluster.history import AsyncHistoryMethods
 from parquedb.cluster.many_writes import AsyncManyMethods
 from parquedb.cluster.pages import Document
@@ -20,11 +22,13 @@ from parquedb.errors import ParqueDBError
 
 class AsyncCollection(
     AsyncQueryMethods,
+    AsyncExplainMethods,
     AsyncManyMethods,
     AsyncBulkMethods,
     AsyncSchemaMethods,
     AsyncUpkeepMethods,
     AsyncHistoryMethods,
+    AsyncExchangeMethods,
 ):
     """One namespace of a database. Pickles; opens nothing until it is used.
 

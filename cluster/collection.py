@@ -9,6 +9,8 @@ from parquedb.actors import arguments
 from parquedb.actors.operations import Request
 from parquedb.cluster.bulk import Created, chunks
 from parquedb.cluster.bulk_loading import BulkMethods
+from parquedb.cluster.exchange import ExchangeMethods
+from parquedb.cluster.explain import ExplainMethods
 from parquedb.cluster.history import HistoryMethods
 from parquedb.cluster.many_writes import ManyMethods
 from parquedb.cluster.pages import Document
@@ -18,7 +20,16 @@ from parquedb.cluster.upkeep import UpkeepMethods
 from parquedb.errors import ParqueDBError
 
 
-class Collection(QueryMethods, ManyMethods, BulkMethods, SchemaMethods, UpkeepMethods, HistoryMethods):
+class Collection(
+    QueryMethods,
+    ExplainMethods,
+    ManyMethods,
+    BulkMethods,
+    SchemaMethods,
+    UpkeepMethods,
+    HistoryMethods,
+    ExchangeMethods,
+):
     """One namespace of a database. Pickles; opens nothing until it is used.
 
     Every method takes `timeout_s`, seconds for the call with all its repeats (default: `settings.client.timeout_s`).

@@ -20,14 +20,17 @@ import pyarrow.parquet as pq
 
 from parquedb.actors import read_arguments
 from parquedb.actors.operations import Operation
-from parquedb.actors.queries import prepare
+from parquedb.actors.queries import filter_of, prepare
 from parquedb.actors.read_arguments import Fields, SortSpec
 from parquedb.cluster import snapshot_ray
 from parquedb.cluster.connection import Connection
 from parquedb.cluster.link import SyncLink
 from parquedb.cluster.pages import Document, Page
 from parquedb.cluster.snapshot_hold import Hold
+from parquedb.documents.filters import compile_filter
+from parquedb.documents.projection import parse_projection
 from parquedb.errors import ConfigurationError, CorruptionError, InvalidInputError
+from parquedb.storage.scan_rows import stream
 from parquedb.storage.shred import unshred
 from parquedb.storage.snapshot import Part, Wanted, borrowed, counts_whole, explained, has_schema, memory_table, tables
 
@@ -65,6 +68,14 @@ class Snapshot:
         """The columns of `to_arrow` and of everything else that gives columns."""
         return self._hold.content.arrow_schema()
 
+    def present_columns(self) -> dict[str, pa.DataType]:
+        """Return the columns and their types, without those of the database that no document has."""
+        return self._hold.content.present_columns()
+
+    def residual_fields(self) -> frozenset[str]:
+        """Return the fields of which some document has a value in `$residual`."""
+        return self._hold.content.residual_fields()
+
     def to_arrow(self, columns: Sequence[str] | None = None, *, include_deleted: bool = False) -> pa.Table:
         """Return all rows as one table, in no particular order.
 
@@ -85,11 +96,24 @@ class Snapshot:
         schema = hold.content.arrow_schema(columns)
         return pa.RecordBatchReader.from_batches(schema, (batch for table in found for batch in table.to_batches()))
 
-    def documents(self, *, include_deleted: bool = False) -> Iterator[Document]:
-        """Yield the documents exactly as they are stored, in no particular order."""
-        for batch in self.batches(include_deleted=include_deleted):
-            for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-                yield from unshred(pa.Table.from_batches([batch.slice(start, _ROWS_AT_ONCE)]))
+    def documents(
+        self,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the public name of the argument
+        *,
+        fields: Fields | None = None,
+        include_deleted: bool = False,
+    ) -> Iterator[Document]:
+        """Yield the documents that match exactly as they are stored, in no particular order; `fields` as in `find`."""
+        if filter is None and fields is None:
+            for batch in self.batches(include_deleted=include_deleted):
+                for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+                    yield from unshred(pa.Table.from_batches([batch.slice(start, _ROWS_AT_ONCE)]))
+            return
+        hold, projection = self._opened(), parse_projection(fields)
+        given = read_arguments.count(self.namespace, filter, include_deleted=include_deleted).options
+        predicate = compile_filter(filter_of(given))
+        for documents in hold.iterate(stream(hold.scan, predicate, None if projection is None else projection.columns)):
+            yield from documents if projection is None else map(projection, documents)
 
     def count(self, filter: Mapping[str, Any] | None = None, *, include_deleted: bool = False) -> int:  # noqa: A002 - public
         """Count the documents that match; see `Collection.count`."""

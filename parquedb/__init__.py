@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from parquedb.cluster.collection import Collection as Collection
     from parquedb.cluster.connect import connect as connect
     from parquedb.cluster.connect import connect_async as connect_async
+    from parquedb.cluster.exchange_results import ExportResult as ExportResult
+    from parquedb.cluster.exchange_results import ImportResult as ImportResult
+    from parquedb.cluster.exchange_results import RowError as RowError
+    from parquedb.cluster.explanation import Explanation as Explanation
     from parquedb.cluster.history_results import Change as Change
     from parquedb.cluster.many_writes import UpdateResult as UpdateResult
     from parquedb.cluster.pages import AsyncPage as AsyncPage
@@ -37,9 +41,13 @@ _HOMES = {
     "Change": "parquedb.cluster.history_results",
     "Collection": "parquedb.cluster.collection",
     "Database": "parquedb.cluster.client",
+    "Explanation": "parquedb.cluster.explanation",
+    "ExportResult": "parquedb.cluster.exchange_results",
     "HookRegistry": "parquedb.observability.hooks",
+    "ImportResult": "parquedb.cluster.exchange_results",
     "Page": "parquedb.cluster.pages",
     "ParqueDBError": "parquedb.errors",
+    "RowError": "parquedb.cluster.exchange_results",
     "Settings": "parquedb.settings",
     "Snapshot": "parquedb.cluster.snapshot",
     "UpdateResult": "parquedb.cluster.many_writes",
@@ -57,9 +65,13 @@ __all__ = [
     "Change",
     "Collection",
     "Database",
+    "Explanation",
+    "ExportResult",
     "HookRegistry",
+    "ImportResult",
     "Page",
     "ParqueDBError",
+    "RowError",
     "Settings",
     "Snapshot",
     "UpdateResult",

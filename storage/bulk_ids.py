@@ -15,6 +15,7 @@ _CONTROL = r"\p{Cc}"
 _LETTERS = np.frombuffer(ALPHABET.encode(), np.uint8)
 _BITS = 5
 _TAIL_BITS = 20
+_SLICE_STOP = 2**31 - 1
 
 
 def bare_ids(path: str, column: pa.Array, namespace: str) -> pa.Array:
@@ -39,7 +40,8 @@ def bare_ids(path: str, column: pa.Array, namespace: str) -> pa.Array:
     led = pc.starts_with(column, prefix)
     if pc.any(led, min_count=0).as_py():
         # Ids are cut by bytes: the prefix ends with an ASCII character, so no character is torn.
-        cut = pc.binary_slice(column.cast(pa.binary()), len(prefix.encode())).cast(pa.string())
+        # Without a stop PyArrow 26 fails on columns of two rows.
+        cut = pc.binary_slice(column.cast(pa.binary()), len(prefix.encode()), _SLICE_STOP).cast(pa.string())
         column = pc.if_else(led, cut, column)
     _check(path, column)
     return column

@@ -22,6 +22,7 @@ from parquedb.storage.deletions import LiveRows
 from parquedb.storage.file_cache import FileCache, Run
 from parquedb.storage.id_index import IdIndex, hash_id, hash_ids
 from parquedb.storage.keys import namespace_prefix
+from parquedb.storage.scan_counts import CountedReads
 from parquedb.storage.shred import Columns, unshred_columns
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class DataFiles:
         self.run = run
         self._prefix = f"{namespace}/"
         prefix = namespace_prefix(namespace) if prefix is None else prefix
-        self.cache = FileCache(storage, prefix, bytes_max=cache_bytes_max, run=run)
+        self.cache = FileCache(CountedReads(storage), prefix, bytes_max=cache_bytes_max, run=run)
         self.live = LiveRows()
         self._entries: dict[str, _Entry] = {}
         self._known: dict[Location, str] = {}

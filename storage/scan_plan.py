@@ -19,6 +19,7 @@ from parquedb.storage.data_file import DataFile
 from parquedb.storage.data_files import DataFiles
 from parquedb.storage.deletions import live_mask
 from parquedb.storage.pushdown import Facts, Mask, Rows, Verdict, bit_masks, fields_of, masks, to_mask, verdict
+from parquedb.storage.scan_counts import ScanCounts
 from parquedb.storage.shred import Columns
 
 _NO_ROWS: Final = np.zeros(0, np.int64)
@@ -33,12 +34,14 @@ class ScanSnapshot:
         dead: Dead rows by file key; never changed afterwards.
         memory: Documents that are in no live row of a file; never changed afterwards.
         source: Reads the files.
+        counts: Takes note of what the query looks at; None where nobody asks.
     """
 
     files: tuple[DataFile, ...]
     dead: Mapping[str, BitMap]
     memory: Sequence[dict[str, Any]]
     source: DataFiles
+    counts: ScanCounts | None = None
 
     @classmethod
     def of(cls, source: DataFiles, memory: Sequence[dict[str, Any]] = ()) -> ScanSnapshot:
@@ -66,6 +69,8 @@ async def groups(snapshot: ScanSnapshot, predicate: Predicate, file: DataFile) -
         if footer.groups > 1:
             stats = {**footer.stats[number], ID_COLUMN: whole}
             if verdict(tree, Facts(stats, stop - start, file.residual_paths)) is Verdict.NONE:
+                if snapshot.counts is not None:
+                    snapshot.counts.ruled_out.add((file.key, number))
                 continue
         found.append(Group(file, number, start, stop))
     return found
@@ -94,6 +99,8 @@ async def filter_columns(
     columns = await cache.columns(group.file, group.number, names, dictionaries=True)
     if more:
         columns |= await cache.columns(group.file, group.number, dict.fromkeys(more))
+    if snapshot.counts is not None:
+        snapshot.counts.look(group.file.key, group.number, columns)
     return columns, names
 
 
@@ -122,6 +129,8 @@ def count_live(
     snapshot: ScanSnapshot, predicate: Predicate, columns: Columns, group: Group
 ) -> tuple[int, npt.NDArray[np.int64]]:
     """Return how many live rows of a group surely pass, and the rows that the columns leave in doubt."""
+    if snapshot.counts is not None:
+        snapshot.counts.look(group.file.key, group.number, columns)
     rows = Rows(columns, group.stop - group.start, group.file.residual_paths)
     may, must = bit_masks(predicate.filter, rows)
     dead = snapshot.dead.get(group.file.key)

@@ -48,6 +48,8 @@ async def passing(
     sure: npt.NDArray[np.bool_] | None = None,
 ) -> Sequence[Document]:
     """Return the documents of one step that pass; those that are `sure` to are not asked."""
+    if snapshot.counts is not None:
+        snapshot.counts.documents_tested += len(documents) if sure is None else int(np.count_nonzero(~sure))
     if sure is None:
         return await snapshot.source.run(lambda: list(filter(predicate.matches, documents)))
     if sure.all():
@@ -95,7 +97,10 @@ async def columns_for(
 ) -> dict[str, pa.Array]:
     """Return the columns that documents of a group are made of: top-level `fields`, None for all, and the filter's."""
     names = None if fields is None else dict.fromkeys([*fields, *fields_of(predicate.filter), RESIDUAL_COLUMN])
-    return await snapshot.source.cache.columns(group.file, group.number, names)
+    columns = await snapshot.source.cache.columns(group.file, group.number, names)
+    if snapshot.counts is not None:
+        snapshot.counts.look(group.file.key, group.number, columns)
+    return columns
 
 
 async def rows_of(snapshot: ScanSnapshot, group: Group, columns: Columns, rows: Sequence[int]) -> list[Document]:

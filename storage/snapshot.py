@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyroaring import BitMap
 
 from parquedb.errors import CorruptionError, SnapshotNotFoundError
-from parquedb.storage import deletions
+from parquedb.storage import deletions, residual
 from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN, ColumnRegistry, column_type
 from parquedb.storage.data_file import DataFile
 from parquedb.storage.data_files import DataFiles
@@ -23,6 +23,7 @@ from parquedb.storage.scan_plan import ScanSnapshot
 from parquedb.storage.shred import Columns, one_chunk, unshred
 
 _DELETED: Final = "deletedAt"
+_SOMETIMES: Final = frozenset({"createdBy", "updatedBy", "deletedAt", "deletedBy"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,17 @@ class SnapshotContent:
         for part in self.parts:
             files.add(part.file, dead=part.dead)
         return ScanSnapshot.of(files, unshred(self.memory))
+
+    def present_columns(self) -> dict[str, pa.DataType]:
+        """Return the columns and their types, without those of the database that no document has."""
+        seen = set(self.memory.column_names).union(*(part.file.stats for part in self.parts))
+        return {name: kind for name, kind in self.schema.items() if name not in _SOMETIMES or name in seen}
+
+    def residual_fields(self) -> frozenset[str]:
+        """Return the top-level fields of which some document has a value in `$residual`."""
+        texts = self.memory.column(RESIDUAL_COLUMN).drop_null().to_pylist()
+        in_memory = frozenset().union(*map(residual.decode, texts))
+        return in_memory.union(*(part.file.residual_paths for part in self.parts))
 
     def arrow_schema(self, columns: Sequence[str] | None = None) -> pa.Schema:
         """Return the schema of `tables`."""

@@ -181,6 +181,8 @@ class _Candidates:
         sure = self.must[rows]
         if sure.all():
             return rows.tolist(), documents
+        if self.snapshot.counts is not None:
+            self.snapshot.counts.documents_tested += int(np.count_nonzero(~sure))
         matches = self.predicate.matches
         kept = await self.snapshot.source.run(
             lambda: [
@@ -215,6 +217,8 @@ async def _documents(
     names = None if fields is None else dict.fromkeys([*fields, RESIDUAL_COLUMN])
     for group, members in _by_group(places):
         columns = await snapshot.source.cache.columns(group.file, group.number, names)
+        if snapshot.counts is not None:
+            snapshot.counts.look(group.file.key, group.number, columns)
         for step in steps(members):
             found = await rows_of(snapshot, group, columns, [places[at].row for at in step])
             await snapshot.source.run(partial(hold, found))

@@ -17,6 +17,7 @@ Source: MongoDB Extended JSON (v2), relaxed format.
 
 import math
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -30,6 +31,7 @@ from parquedb.errors import InvalidInputError
 DEPTH_MAX: Final = 200
 """Levels of nesting that are read: tags add one to a document's own."""
 
+_LITERAL: Final = "$literal"
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -47,18 +49,47 @@ def dumps(value: Any) -> str:
         raise InvalidInputError(f"not a document: {error}") from error
 
 
+def dumps_document(document: dict[str, Any]) -> str:
+    """Return the JSON text of a document, for `loads_document`: as `dumps`, but never a tag as a whole."""
+    if len(document) != 1:
+        return dumps(document)
+    ((name, value),) = document.items()
+    return f"{{{orjson.dumps(name).decode()}:{dumps(value)}}}"
+
+
 def loads(text: str | bytes) -> Any:
     """Return the value of a JSON text; plain JSON is its own value.
 
     Raises:
         InvalidInputError: not JSON, an unknown tag, or a tag around something else than it stands for.
     """
+    return _loaded(text, _FORMAT.untagged)
+
+
+def loads_document(text: str | bytes) -> dict[str, Any]:
+    """Return the document of a JSON text; `{"$id": "a"}` is one, and no tag.
+
+    Raises:
+        InvalidInputError: as `loads`, or not an object.
+    """
+    return _loaded(text, _document)  # type: ignore[no-any-return]  # `_document` returns a dict.
+
+
+def _loaded(text: str | bytes, read: Callable[[Any], Any]) -> Any:
     try:
         data = orjson.loads(text)
         _check_depth(data, 1)
-        return _FORMAT.untagged(data)
+        return read(data)
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise InvalidInputError(f"not extended JSON: {error}") from error
+
+
+def _document(data: Any) -> dict[str, Any]:
+    if type(data) is not dict:
+        raise ValueError(f"expected an object, got {type(data).__name__}")
+    if len(data) == 1 and _LITERAL in data:
+        data = data[_LITERAL]
+    return {name: _FORMAT.untagged(value) for name, value in data.items()}
 
 
 def _check_depth(data: Any, depth: int) -> None:
@@ -124,5 +155,5 @@ _FORMAT: Final = TaggedJson(
         "$uuid": UUID,
         "$surrogates": lambda digits: bytes.fromhex(digits).decode("utf-8", "surrogatepass"),
     },
-    "$literal",
+    _LITERAL,
 )

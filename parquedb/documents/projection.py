@@ -33,13 +33,15 @@ class Projection:
 
     Attributes:
         columns: Top-level fields that it needs; None for all.
+        hidden: Top-level fields that it leaves out as a whole, by name.
     """
 
-    __slots__ = ("_tree", "columns")
+    __slots__ = ("_tree", "columns", "hidden")
 
     def __init__(self, tree: Tree, *, excluding: bool) -> None:
         self._tree = tree
         self.columns = None if excluding else tuple(tree)
+        self.hidden = frozenset(name for name, below in tree.items() if below is None) if excluding else frozenset()
 
     def __call__(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Return the projected document."""

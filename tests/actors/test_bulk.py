@@ -50,6 +50,14 @@ async def loaded(owner: NamespaceEngine, data: Any, **options: Any) -> int:
     return sum(outcome.result()["rows"] for outcome in await load(owner, data, **options))
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])
+async def test_full_ids_are_ids_however_few(store: MemoryBackend, rows: int) -> None:
+    ids = ["posts/a", "posts/é", "c"][:rows]
+    async with opened(store) as owner:
+        assert await loaded(owner, pa.table({"$id": ids, "n": range(rows)})) == rows
+        assert (await run(owner, "get", "a"))["n"] == 0
+
+
 @pytest.mark.parametrize("how", ["at once", "restarted", "folded", "flushed"])
 async def test_rows_become_documents_with_exact_values(store: MemoryBackend, how: str) -> None:
     async with opened(store, checkpoint_entries_max=1 if how == "folded" else 64) as owner:
