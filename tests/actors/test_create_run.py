@@ -138,5 +138,5 @@ async def test_what_is_no_run_is_refused_and_a_document_too_large_is_named(store
             assert isinstance(refused.error, InvalidInputError)
         refusals = await sent(owner, [create(1), create(2, {"text": "x" * 2000})])
         assert all(isinstance(each.error, ValidationError) for each in refusals)
-        assert "at most 1024 bytes" in str(refusals[0].error)
+        assert "at most 1,024 bytes" in str(refusals[0].error)
         assert await run(owner, "count") == 0
