@@ -42,7 +42,7 @@ def test_a_batch_holds_single_writes_in_their_order() -> None:
         (lambda: arguments.create("n", {}, actor=5), "actor: expected a str that is not empty, got 5"),
         (
             lambda: arguments.create("n", {}, request_id=""),
-            "request_id: expected a str of 1 to 512 characters, got str",
+            "request_id: expected a str of 1 to 512 characters, got an empty one",
         ),
         (lambda: arguments.create_many("n", {"a": 1}), "docs: expected a list, got dict"),
         (lambda: arguments.create_many("n", [{}], ordered=1), "ordered: expected True or False, got 1"),
