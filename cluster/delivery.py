@@ -23,6 +23,7 @@ from parquedb.cluster.sessions import parse_request_id, request_id_text
 from parquedb.documents.codec import encode, encode_plain, is_plain
 from parquedb.errors import (
     BackpressureError,
+    ErrorCode,
     FencedError,
     OutcomeUnknownError,
     ParqueDBError,
@@ -180,6 +181,9 @@ class Delivery:
     def _final(self, error: BaseException) -> BaseException:
         """The answer of an attempt that was refused: an earlier one may still have been applied."""
         undecided = isinstance(error, ParqueDBError) and (error.retryable or type(error) is RpcError)
+        if isinstance(error, ParqueDBError) and error.code is ErrorCode.CONCURRENT_MODIFICATION:
+            # Whoever says so has looked for the request id first, and an owner that has opened since has settled it.
+            undecided = False
         return self._unknown(error) if self._in_doubt and undecided and self._operation.is_write else error
 
     def _unknown(self, error: BaseException | None) -> OutcomeUnknownError:

