@@ -72,15 +72,22 @@ class Terms:
         """Number of the schema in force; 0 for none."""
         return 0 if self.version is None else self.version.number
 
-    def plan(self, namespace: str, *, actor: str | None, id_column: str) -> Plan:
-        """Return what the documents of a load under these terms have in common."""
+    def plan(self, namespace: str, *, actor: str | None, id_column: str, strict: bool = False) -> Plan:
+        """Return what the documents of a load under these terms have in common.
+
+        Args:
+            namespace: Whose they are.
+            actor: Who is said to make them.
+            id_column: See `Plan`.
+            strict: Whether also that is refused which the schema's mode lets through with a warning.
+        """
         return Plan(
             namespace=namespace,
             at=self.at,
             actor=actor,
             id_column=id_column,
             registry=self.registry,
-            hold=hold_of(self.version),
+            hold=hold_of(self.version, strict=strict),
             bytes_max=self.bytes_max,
             depth_max=self.depth_max,
         )
@@ -153,8 +160,8 @@ class Load:
         return load
 
 
-def hold_of(version: Version | None) -> Hold | None:
-    """Return what holds new documents to a schema; None where there is none."""
+def hold_of(version: Version | None, *, strict: bool) -> Hold | None:
+    """Return what holds new documents to a schema; None where there is none. See `Terms.plan`."""
     if version is None:
         return None
     guard = Guard(version.schema, version.mode)
@@ -164,7 +171,7 @@ def hold_of(version: Version | None) -> Hold | None:
         try:
             guard.check(document)
         except ValidationError:
-            if guard.mode is not Mode.WARN:
+            if strict or guard.mode is not Mode.WARN:
                 raise
 
     return hold

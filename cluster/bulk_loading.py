@@ -1,20 +1,12 @@
-"""Loading Arrow data: made into data files here, stored from here, and committed by the owner.
-
-    caller                                   owner
-    terms? ------------------------------->  epoch, columns, schema, limits; or what the request came to before
-    make data files, store them
-    their description -------------------->  look at their ends, at their ids; one log entry
-                       <-------------------  rows; or "load again": another owner, another schema
+"""Loading Arrow data: made into data files here, stored from here, and committed by the owner (see `bulk_steps`).
 
 Little data, and data of a caller who cannot reach the store, travels to the owner as an Arrow stream instead.
 """
 
 # ruff: noqa: PLR0913 - the arguments of these methods are the public ones
 
-import asyncio
-import random
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,18 +14,23 @@ import pyarrow as pa
 
 from parquedb.actors import checks
 from parquedb.actors.arguments import check_timeout
-from parquedb.actors.load import Load, Terms, first_ulid
-from parquedb.actors.operations import BULK_TERMS, INSERT_ARROW, Operation, Outcome, Request
-from parquedb.clock import SystemClock
+from parquedb.actors.load import Load, Terms
+from parquedb.actors.operations import INSERT_ARROW, Operation, Request
+from parquedb.cluster.bulk_steps import (
+    Ask,
+    Steps,
+    direct_steps,
+    left_s,
+    new_request,
+    part_of,
+    store_on,
+    ulid_under,
+    whole_of,
+)
 from parquedb.cluster.collection_base import AsyncCollectionBase, CollectionBase
-from parquedb.cluster.direct_storage import DirectStorage, UnreachableError
-from parquedb.cluster.sessions import parse_request_id
-from parquedb.errors import ConflictError, ErrorCode, ObjectNotFoundError, OutcomeUnknownError, ParqueDBError
-from parquedb.errors import TimeoutError as DeadlineError
-from parquedb.ids import random_token
+from parquedb.cluster.direct_storage import DirectStorage
+from parquedb.errors import OutcomeUnknownError
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.bulk_store import BulkStore
-from parquedb.storage.commit import Committer
 
 PIECE_ROWS_MAX: Final = 1 << 20
 """Documents that one commit loads."""
@@ -43,16 +40,6 @@ PIECE_BYTES_MAX: Final = 256 << 20
 
 DIRECT_BYTES_MIN: Final = 1 << 20
 """Less Arrow data than this goes through the owner: asking for terms first would take longer than that."""
-
-_TOKEN_CHARS: Final = 26
-_DIRECT_SHARE: Final = 0.5
-"""Of the time left, what storing directly may take; the rest is for the owner's part, or for the way through him."""
-
-# Names of files must differ between forked processes.
-_random = random.SystemRandom()
-
-Steps = Generator[Operation, Outcome, dict[str, Any]]
-"""What has to be asked of the owner, one after the other; gets the outcomes, or has the errors thrown in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +84,9 @@ def pieces(
     given = checks.request(request_id)
     for number, table in enumerate(_tables(_batches(data))):
         if given is None and table.nbytes >= DIRECT_BYTES_MIN:
-            given = f"load-{random_token(_TOKEN_CHARS)}"
-        # A caller's id names the first piece; the others take theirs from it, so that a repeated call finds each.
-        own = f"{given}#{number}" if isinstance(given, str) and number else given
-        yield Piece(table, options, own)
+            given = new_request()
+        # So that a repeated call finds each.
+        yield Piece(table, options, part_of(given, number))
 
 
 def _batches(data: Any) -> Iterator[pa.RecordBatch]:
@@ -129,8 +115,8 @@ def _tables(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held)
 
 
-def arrow_steps(direct: DirectStorage, namespace: str, piece: Piece, deadline_s: float) -> Steps:
-    """Load one piece, and return `{"rows": number}`. Between its steps it takes CPU time and waits for storage.
+def arrow_steps(direct: DirectStorage, namespace: str, piece: Piece, deadline_s: float) -> Steps[int]:
+    """Load one piece, and return the number of its rows. Between questions it takes CPU time and waits for storage.
 
     Args:
         direct: The way to the store.
@@ -138,102 +124,31 @@ def arrow_steps(direct: DirectStorage, namespace: str, piece: Piece, deadline_s:
         piece: What to load.
         deadline_s: When the caller stops waiting, monotonic seconds.
     """
+    id_column, actor = piece.options.get("id_column", "$id"), piece.options.get("actor")
 
     async def stored(storage: StorageBackend, terms: Terms) -> Load:
-        store = store_on(storage, terms)
-        id_column = piece.options.get("id_column", "$id")
-        plan = terms.plan(namespace, actor=piece.options.get("actor"), id_column=id_column)
-        rows = await store.rows(piece.table, plan, first_ulid(terms.at.timestamp(), _random))
-        fresh = id_column not in piece.table.column_names
-        return terms.load(await store.store(rows, plan), fresh=fresh, answer={})
+        store, plan = store_on(storage, terms), terms.plan(namespace, actor=actor, id_column=id_column)
+        rows = await store.rows(piece.table, plan, ulid_under(terms))
+        return terms.load(await store.store(rows, plan), fresh=id_column not in piece.table.column_names, answer={})
 
     if piece.large and piece.request is not None:
-        answer = yield from direct_steps(direct, [piece.request], piece.options, deadline_s, stored)
-        if answer is not None:
-            return answer[1]
-    outcome = yield piece.operation()
-    return outcome.value  # type: ignore[no-any-return]  # The value of an `insert_arrow`.
-
-
-def store_on(storage: StorageBackend, terms: Terms) -> BulkStore:
-    """Return what makes and stores files under some terms, on the running loop."""
-    return BulkStore(Committer(storage, SystemClock(), _random), terms.epoch, _random, asyncio.to_thread)
-
-
-def direct_steps(
-    direct: DirectStorage,
-    requests: list[Request],
-    options: Mapping[str, Any],
-    deadline_s: float,
-    stored: Callable[[StorageBackend, Terms], Any],
-) -> Generator[Operation, Outcome, tuple[int, dict[str, Any]] | None]:
-    """Make files, store them and have them committed, again and again while terms change meanwhile.
-
-    Args:
-        direct: The way to the store.
-        requests: The load's own id, and others of which one may have been applied in its place.
-        options: Of the operation.
-        deadline_s: Monotonic seconds.
-        stored: Makes and stores the files.
-
-    Returns:
-        Which of `requests` was applied, now or earlier, and its answer; None where the store cannot be reached.
-    """
-    names = [request if isinstance(request, tuple) else parse_request_id(request) for request in requests]
-    while direct.usable:
-        asked = yield Operation(BULK_TERMS, body=[list(name) if isinstance(name, tuple) else name for name in names])
-        if "known" in asked.value:
-            index, answer = asked.value["known"]
-            return index, answer
-        terms = Terms.from_wire(asked.value["terms"])
-        try:
-            time_s = _DIRECT_SHARE * left_s(deadline_s)
-            load: Load = direct.run(lambda storage, terms=terms: stored(storage, terms), time_s)  # type: ignore[misc]
-            outcome = yield Operation(INSERT_ARROW, None, load.to_wire(), options, requests[0])
-        except UnreachableError:
-            return None
-        except ObjectNotFoundError as error:
-            # Stored, and yet not there: the owner looks at another place under the same name.
-            direct.avoid(error)
-        except ConflictError as error:
-            if error.code is not ErrorCode.CONCURRENT_MODIFICATION:
-                raise
-        else:
-            return 0, outcome.value
-    return None
-
-
-def left_s(deadline_s: float) -> float:
-    """Return the seconds until a deadline.
-
-    Raises:
-        TimeoutError: it has passed; nothing was stored.
-    """
-    left = deadline_s - time.monotonic()
-    if left <= 0:
-        raise DeadlineError("the load was not ready at its deadline; nothing of it is stored")
-    return left
-
-
-def advance(steps: Steps, outcome: Outcome | None, error: ParqueDBError | None) -> Operation | dict[str, Any]:
-    """Tell what the last step came to; return what to ask next, or the answer at the end."""
-    try:
-        return steps.throw(error) if error is not None else steps.send(outcome)  # type: ignore[arg-type]  # None first.
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # Of `Steps`.
+        applied = yield from direct_steps(direct, [piece.request], piece.options, deadline_s, stored)
+        if applied is not None:
+            return applied.answer["rows"]  # type: ignore[no-any-return]  # A number.
+    outcome = yield Ask(piece.operation(), left_s(deadline_s))
+    return outcome.value["rows"]  # type: ignore[no-any-return]  # As above.
 
 
 def unknown_of(error: OutcomeUnknownError, piece: Piece) -> OutcomeUnknownError:
     """Return an error that names the id of the whole call, which finds every piece of it."""
-    request = piece.request
-    if not isinstance(request, str) or error.request_id != request:
+    if piece.request is None or error.request_id != piece.request:
         return error
-    return OutcomeUnknownError(
-        f"a part of the load may or may not have been stored; the same call with request_id="
-        f"{request.partition('#')[0]!r} finds out and never stores it twice",
-        request_id=request.partition("#")[0],
-        cause=error,
+    request = whole_of(piece.request)
+    message = (
+        f"a part of the load may or may not have been stored; the same call with request_id={request!r} finds out "
+        "and never stores it twice"
     )
+    return OutcomeUnknownError(message, request_id=request, cause=error)
 
 
 class BulkMethods(CollectionBase):
@@ -274,23 +189,12 @@ class BulkMethods(CollectionBase):
             deadline_s = time.monotonic() + limit_s
             try:
                 steps = arrow_steps(self._database._connection.direct, self.namespace, piece, deadline_s)
-                stored += self._walk(steps, deadline_s)["rows"]
+                stored += self._walk(steps)
             except OutcomeUnknownError as error:
                 raise unknown_of(error, piece) from error
             if on_progress is not None:
                 on_progress(stored)
         return stored
-
-    def _walk(self, steps: Steps, deadline_s: float) -> dict[str, Any]:
-        """Take the steps of a load; return its answer."""
-        outcome: Outcome | None = None
-        error: ParqueDBError | None = None
-        while isinstance(step := advance(steps, outcome, error), Operation):
-            try:
-                outcome, error = self._run(step, left_s(deadline_s)), None
-            except ParqueDBError as raised:
-                error = raised
-        return step
 
 
 class AsyncBulkMethods(AsyncCollectionBase):
@@ -315,20 +219,9 @@ class AsyncBulkMethods(AsyncCollectionBase):
             deadline_s = time.monotonic() + limit_s
             try:
                 steps = arrow_steps(self._database._connection.direct, self.namespace, piece, deadline_s)
-                stored += (await self._walk(steps, deadline_s))["rows"]
+                stored += await self._walk(steps)
             except OutcomeUnknownError as error:
                 raise unknown_of(error, piece) from error
             if on_progress is not None:
                 on_progress(stored)
         return stored
-
-    async def _walk(self, steps: Steps, deadline_s: float) -> dict[str, Any]:
-        """Take the steps of a load; return its answer. What they do between is done in threads."""
-        outcome: Outcome | None = None
-        error: ParqueDBError | None = None
-        while isinstance(step := await asyncio.to_thread(advance, steps, outcome, error), Operation):
-            try:
-                outcome, error = await self._run(step, left_s(deadline_s)), None
-            except ParqueDBError as raised:
-                error = raised
-        return step

@@ -19,7 +19,10 @@ class Watch:
         options = dict(operation.options)
         if operation.is_write:
             size = len(operation.body) if operation.kind in {"create_many", "batch"} else 1
-            context = MutationContext(operation.kind, namespace, ids=ids, options=options, batch_size=max(1, size))
+            # A load may be what another method came to.
+            context = MutationContext(
+                options.pop("method", operation.kind), namespace, ids=ids, options=options, batch_size=max(1, size)
+            )
             self._announced = hooks.start("mutation", context)
         else:
             filter_ = options.pop("filter", None)

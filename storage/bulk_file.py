@@ -72,7 +72,7 @@ class Rows:
     Attributes:
         ids: Bare ids, all different.
         sorted: Whether they ascend.
-        columns: Typed columns that go into the file as they are.
+        columns: Typed columns that go into the file as they are. Those of plain text may be no valid text yet.
         rest: Columns whose values have to go row by row.
         residuals: The `$residual` column, where it is known already; then there is no `rest`.
         residual_paths: Fields that have a part in it.
@@ -134,6 +134,9 @@ def build(key: str, rows: Rows, plan: Plan) -> BulkFile:
         ValidationError: a value that documents cannot hold, or that the schema refuses; names the column.
     """
     count = len(rows.ids)
+    for name, array in (*rows.columns.items(), *rows.rest.items()):
+        if array.type == pa.string():
+            check_valid(name, array)
     found, residuals, residual_paths = _row_by_row(rows, plan)
     arrays = {
         ID_COLUMN: with_prefix(f"{plan.namespace}/", rows.ids),
@@ -158,6 +161,18 @@ def build(key: str, rows: Rows, plan: Plan) -> BulkFile:
         tail=tail_of(data),
     )
     return BulkFile(data, file, {name: column_of(array.type) for name, array in found.items()})
+
+
+def check_valid(name: str, array: pa.Array) -> None:
+    """Accept a column whose buffers are what its type says; takes time in proportion to its text and its lists.
+
+    Raises:
+        ValidationError: offsets or text are broken.
+    """
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise ValidationError(field=name, expected="valid Arrow data", actual=str(error)) from error
 
 
 def _bounds(rows: Rows) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from parquedb.storage.bulk import with_found
 from parquedb.storage.bulk_file import BulkFile, Plan, Rows, build
-from parquedb.storage.bulk_table import check_names, check_valid, rows_of
+from parquedb.storage.bulk_table import check_names, rows_of
 from parquedb.storage.columns import ColumnRegistry
 from parquedb.storage.commit import Committer
 from parquedb.storage.data_file import DataFile
@@ -47,20 +47,21 @@ class BulkStore:
         epoch: Of the owner that is to commit the files.
         rng: Names of files.
         run: Runs CPU work off the event loop.
+
+    Attributes:
+        run: As given.
     """
 
     def __init__(self, committer: Committer, epoch: int, rng: random.Random, run: Run) -> None:
         self._committer = committer
         self._epoch = epoch
         self._rng = rng
-        self._run = run
+        self.run = run
 
     async def rows(self, table: pa.Table, plan: Plan, first_ulid: int) -> Rows:
-        """Check a table and return its rows; raises like `check_names`, `check_valid` and `rows_of`."""
+        """Check a table and return its rows; raises like `check_names` and `rows_of`."""
         check_names(table.schema, plan.id_column)
-        half = -(-table.num_rows // 2)
-        await self._all([partial(check_valid, table.slice(start, half)) for start in (0, half)])
-        found: Rows = await self._run(partial(rows_of, table, plan, first_ulid))
+        found: Rows = await self.run(partial(rows_of, table, plan, first_ulid))
         return found
 
     async def store(self, rows: Rows, plan: Plan) -> Stored:
@@ -92,12 +93,9 @@ class BulkStore:
 
     async def _one(self, part: Rows, plan: Plan) -> BulkFile:
         key = object_key("data", self._epoch, self._rng.randbytes(16).hex(), ".parquet")
-        built: BulkFile = await self._run(partial(build, key, part, plan))
+        built: BulkFile = await self.run(partial(build, key, part, plan))
         await self._committer.store(namespace_prefix(plan.namespace) + key, built.data)
         return replace(built, data=b"")
-
-    async def _all(self, work: Sequence[Callable[[], Any]]) -> None:
-        await _together([self._run(one) for one in work])
 
 
 async def _together(work: Sequence[Awaitable[Any]]) -> list[Any]:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from parquedb.documents.values import DOLLAR_FIELDS, MANAGED_FIELDS, TEXT_FIELDS
 from parquedb.errors import ValidationError
 from parquedb.storage.arrow_fields import column_of, typed
-from parquedb.storage.bulk_file import Plan, Rows
+from parquedb.storage.bulk_file import Plan, Rows, check_valid
 from parquedb.storage.bulk_ids import ascend, bare_ids, check_distinct, ulids
 from parquedb.storage.columns import ID_COLUMN, Column, with_declared
 from parquedb.storage.shred import one_chunk
@@ -38,23 +38,11 @@ def check_names(schema: pa.Schema, id_column: str) -> None:
         raise ValidationError(field="id_column", expected=f"one of {', '.join(names)}", actual=repr(id_column))
 
 
-def check_valid(table: pa.Table) -> None:
-    """Accept data whose buffers are what their types say; takes time in proportion to the data.
-
-    Raises:
-        ValidationError: offsets or text are broken.
-    """
-    try:
-        table.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise ValidationError(field="table", expected="valid Arrow data", actual=str(error)) from error
-
-
 def rows_of(table: pa.Table, plan: Plan, first_ulid: int) -> Rows:
-    """Return the rows of a table whose names and buffers have been checked.
+    """Return the rows of a table.
 
     Args:
-        table: At least one row.
+        table: At least one row; its names have been checked.
         plan: See there.
         first_ulid: Number of the first id to make, where the data has none.
 
@@ -63,6 +51,10 @@ def rows_of(table: pa.Table, plan: Plan, first_ulid: int) -> Rows:
         AlreadyExistsError: two rows have one id.
     """
     given = {name: one_chunk(column) for name, column in zip(table.column_names, table.itercolumns(), strict=True)}
+    for name, array in given.items():
+        # Plain text is not touched before its file is made, and is checked there: part by part, beside other work.
+        if name == plan.id_column or array.type != pa.string():
+            check_valid(name, array)
     column = given.pop(plan.id_column, None)
     ids = ulids(first_ulid, table.num_rows) if column is None else _ids(plan, column)
     sorted_ = column is None or ascend(ids)
