@@ -131,7 +131,7 @@ def arrow_steps(direct: DirectStorage, namespace: str, piece: Piece, deadline_s:
         rows = await store.rows(piece.table, plan, ulid_under(terms))
         return terms.load(await store.store(rows, plan), fresh=id_column not in piece.table.column_names, answer={})
 
-    if piece.large and piece.request is not None:
+    if piece.large and piece.request is not None and direct.usable:
         applied = yield from direct_steps(direct, [piece.request], piece.options, deadline_s, stored)
         if applied is not None:
             return applied.answer["rows"]  # type: ignore[no-any-return]  # A number.

@@ -117,10 +117,13 @@ def direct_steps(
     """
     names = [request if isinstance(request, tuple) else parse_request_id(request) for request in requests]
     question = Operation(BULK_TERMS, body=[list(name) if isinstance(name, tuple) else name for name in names])
-    while direct.usable:
+    while True:
+        # Asked also where the store is out of reach: an earlier call may have reached it.
         told = (yield Ask(question, left_s(deadline_s))).value
         if "known" in told:
             return Applied(*told["known"])
+        if not direct.usable:
+            return None
         terms = Terms.from_wire(told["terms"])
         try:
             load = direct.run(lambda storage, terms=terms: stored(storage, terms), _DIRECT_SHARE * left_s(deadline_s))  # type: ignore[misc]
@@ -134,7 +137,6 @@ def direct_steps(
         except ConflictError as error:
             if error.code is not ErrorCode.CONCURRENT_MODIFICATION:
                 raise
-    return None
 
 
 def store_on(storage: StorageBackend, terms: Terms) -> BulkStore:

@@ -6,7 +6,7 @@ well, or that something is unusual; what exactly, and of which document, whoever
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import chain, islice
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parquedb.documents.values import TEXT_FIELDS, normalize, normalize_value
+from parquedb.documents.values import MANAGED_FIELDS, TEXT_FIELDS, normalize, normalize_value
 from parquedb.errors import ConflictError, ValidationError
 from parquedb.storage.bulk_file import Plan, Rows
 from parquedb.storage.bulk_ids import ascend, bare_ids, check_distinct, ulids
@@ -62,11 +62,17 @@ def documents_as_rows(documents: Sequence[Mapping[str, Any]], plan: Plan, first_
             if plan.hold is not None:
                 documents = _held(documents, plan)
             fields = {name: (values, at) for name, values, at in by_name(documents)}
-            normalize(dict.fromkeys(fields, ""))
+            _check_names(fields)
             ids = _ids(fields.pop(ID_COLUMN, None), len(documents), plan.namespace, first_ulid)
             return _rows(ids, [_checked(name, *field) for name, field in fields.items()], plan)
     except (ValidationError, ConflictError) as error:
         raise UnusualError(str(error)) from error
+
+
+def _check_names(names: Iterable[str]) -> None:
+    if not frozenset(MANAGED_FIELDS).isdisjoint(names):
+        raise UnusualError("a field that only the database writes")
+    normalize(dict.fromkeys(names, ""))
 
 
 def _rows(ids: pa.Array, fields: Sequence[Field], plan: Plan) -> Rows:

@@ -38,8 +38,9 @@ def bare_ids(path: str, column: pa.Array, namespace: str) -> pa.Array:
     prefix = f"{namespace}/"
     led = pc.starts_with(column, prefix)
     if pc.any(led, min_count=0).as_py():
-        # Ids are cut by bytes: the prefix ends with an ASCII character, so no character is torn.
-        cut = pc.binary_slice(column.cast(pa.binary()), len(prefix.encode())).cast(pa.string())
+        # By bytes: the prefix ends with an ASCII character, so no character is torn where it stands; elsewhere the cut
+        # is not used. By replacing: `binary_slice` fails on values that are shorter.
+        cut = _as_text(pc.binary_replace_slice(column.cast(pa.binary()), 0, len(prefix.encode()), b""))
         column = pc.if_else(led, cut, column)
     _check(path, column)
     return column
@@ -48,8 +49,12 @@ def bare_ids(path: str, column: pa.Array, namespace: str) -> pa.Array:
 def with_prefix(prefix: str, ids: pa.Array) -> pa.Array:
     """Return ids with some text in front of each."""
     # By bytes, at a third of the price of joining texts: what is put between whole texts tears no character.
-    joined = pc.binary_replace_slice(ids.cast(pa.binary()), 0, 0, prefix.encode())
-    return pa.StringArray.from_buffers(len(joined), *joined.buffers()[1:])
+    return _as_text(pc.binary_replace_slice(ids.cast(pa.binary()), 0, 0, prefix.encode()))
+
+
+def _as_text(values: pa.Array) -> pa.Array:
+    """Return bytes without nulls as text, unchecked."""
+    return pa.StringArray.from_buffers(len(values), *values.buffers()[1:], offset=values.offset)
 
 
 def _check(path: str, ids: pa.Array) -> None:
