@@ -134,6 +134,7 @@ def direct_steps(
         except ObjectNotFoundError as error:
             # Stored, and yet not there: the owner looks at another place under the same name.
             direct.avoid(error)
+            return None
         except ConflictError as error:
             if error.code is not ErrorCode.CONCURRENT_MODIFICATION:
                 raise

@@ -162,7 +162,7 @@ async def test_a_call_that_went_the_other_way_before_is_answered_that_way(caller
     away = Caller(caller.owner, MemoryBackend())
     away.direct.avoid("not reachable")
     first = await create(away, docs, request_id="mine")
-    assert away.asked == ["create_many"] * 3
+    assert away.asked == ["bulk_terms", *["create_many"] * 3]
     assert await create(caller, docs, request_id="mine") == first
     assert await run(caller.owner, "count") == 25
     # And the other way round: the file was committed, and now the store cannot be reached.
