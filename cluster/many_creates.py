@@ -4,6 +4,7 @@ Whoever repeats a call under its request id gets the first one's answer, whichev
 the id of the file's load and those of the calls are derived from it, and the owner is asked about all of them.
 """
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,10 +91,11 @@ class ManyCreates:
             store, first = store_on(storage, terms), ulid_under(terms)
             plan = terms.plan(self.namespace, actor=self.actor, id_column="$id", strict=True)
             rows = await store.run(partial(documents_as_rows, docs, plan, first))
-            ids[:] = _with_namespace(self.namespace, rows.ids.to_pylist())
+            # Its ids are made into text while the file is written.
+            work = store.run(lambda: _with_namespace(self.namespace, rows.ids.to_pylist()))
+            stored, ids[:] = await asyncio.gather(store.store(rows, plan), work)
             fresh = not any("$id" in document for document in docs)
-            answer = {"first": f"{first:x}", "ids": _digest(ids)}
-            return terms.load(await store.store(rows, plan), fresh=fresh, answer=answer)
+            return terms.load(stored, fresh=fresh, answer={"first": f"{first:x}", "ids": _digest(ids)})
 
         calls = range(-(-len(docs) // CHUNK_DOCS_MAX)) if isinstance(request, str) else ()
         requests = [request, *(f"{request}/{number}" for number in calls)]

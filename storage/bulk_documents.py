@@ -7,6 +7,7 @@ well, or that something is unusual; what exactly, and of which document, whoever
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import chain, islice
@@ -23,11 +24,11 @@ from parquedb.errors import ConflictError, ValidationError
 from parquedb.storage.bulk_file import Plan, Rows
 from parquedb.storage.bulk_ids import ascend, bare_ids, check_distinct, ulids
 from parquedb.storage.columns import ID_COLUMN
-from parquedb.storage.fields import Field, by_name, no_collection
+from parquedb.storage.fields import Field, Typed, by_name, no_collection, types_of
 from parquedb.storage.shred import residuals, shred_columns
 
-_AS_THEY_ARE: Final = frozenset({NoneType, bool, int, float, str, bytes, date, UUID})
-"""Types of values that need no second look: text is checked when it is encoded."""
+_PLAIN: Final = frozenset({NoneType, bool, int, float, str, bytes, date, UUID, datetime, Decimal, list, dict})
+"""Types of values that `normalize` leaves as they are, mostly; text is checked when it is encoded."""
 
 _LEVELS: Final = 8
 """Containers in containers that are looked into together; deeper ones are normalized one by one."""
@@ -139,16 +140,17 @@ def _ids(
 
 def _checked(name: str, values: Sequence[Any], at: Sequence[int] | None) -> Field:
     """Return a field with the values that `normalize` would give it."""
-    if name in TEXT_FIELDS and set(map(type, values)) != {str}:
+    types = types_of(values)
+    if name in TEXT_FIELDS and types != {str}:
         raise UnusualError(f"{name} is not text everywhere")
-    if not _is_plain(values, _LEVELS, len(values) * _ITEMS_MAX):
-        values = _in_utc(values) or [normalize_value(value, name) for value in values]
-    return name, values, at
+    if _is_plain(values, types, _LEVELS, len(values) * _ITEMS_MAX):
+        return name, Typed(values, types), at
+    return name, _in_utc(values, types) or [normalize_value(value, name) for value in values], at
 
 
-def _in_utc(values: Sequence[Any]) -> Sequence[Any] | None:
+def _in_utc(values: Sequence[Any], types: AbstractSet[type]) -> Sequence[Any] | None:
     """Return times of other zones than our UTC object as `normalize` does; None where that takes a closer look."""
-    if set(map(type, values)) != {datetime} or any(value.tzinfo is None for value in values):
+    if types != {datetime} or any(value.tzinfo is None for value in values):
         return None
     try:
         return [value.astimezone(UTC) for value in values]
@@ -156,24 +158,21 @@ def _in_utc(values: Sequence[Any]) -> Sequence[Any] | None:
         return None
 
 
-def _is_plain(values: Sequence[Any], levels: int, items_max: int) -> bool:
+def _is_plain(values: Sequence[Any], types: AbstractSet[type], levels: int, items_max: int) -> bool:
     """Whether normalizing would return every value as it is; containers are looked into."""
-    kinds = set(map(type, values))
-    if kinds <= _AS_THEY_ARE:
+    if not types <= _PLAIN:
+        return False
+    if datetime in types and not all(value.tzinfo is UTC for value in values if type(value) is datetime):
+        return False
+    if Decimal in types and any(value.is_snan() for value in values if type(value) is Decimal):
+        return False
+    if not types & {list, dict}:
         return True
-    if not kinds <= _AS_THEY_ARE | {datetime, list, dict, Decimal}:
-        return False
-    if datetime in kinds and not all(value.tzinfo is UTC for value in values if type(value) is datetime):
-        return False
-    if Decimal in kinds and any(value.is_snan() for value in values if type(value) is Decimal):
-        return False
-    containers = (
-        [value for value in values if type(value) is list or type(value) is dict] if kinds & {list, dict} else []
-    )
-    if not containers:
-        return True
+    containers = [value for value in values if type(value) is list or type(value) is dict]
     below = list(islice(chain.from_iterable(map(_items, containers)), items_max + 1))
-    return levels > 0 and len(below) <= items_max and _has_names(containers) and _is_plain(below, levels - 1, items_max)
+    if levels == 0 or len(below) > items_max or not _has_names(containers):
+        return False
+    return _is_plain(below, types_of(below), levels - 1, items_max)
 
 
 def _items(container: Any) -> Any:

@@ -31,7 +31,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from parquedb.storage.fields import by_name
+from parquedb.storage.fields import by_name, types_of
 
 ID_COLUMN = "$id"
 SEQ_COLUMN = "$seq"
@@ -279,7 +279,7 @@ def settle(  # noqa: PLR0913, PLR0917 - the state of one recursion step, private
 
 def _commonest_kind(values: Sequence[Any]) -> str | None:
     # The commonest type, not the first: prices like 10, 10.5, 11.5 should become a float column.
-    types = set(map(type, values))
+    types = types_of(values)
     for python in types if len(types) == 1 else [python for python, _ in Counter(map(type, values)).most_common()]:
         if python is dict:
             return "struct"

@@ -6,6 +6,7 @@ import gc
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from itertools import islice, repeat
 from operator import itemgetter, methodcaller
@@ -18,6 +19,25 @@ _ABSENT: Final = object()
 _BLOCK_ROWS: Final = 1_024
 _HOLES_MAX: Final = 3
 """Documents are padded to one width while that makes at most so many places for each value."""
+
+
+class Typed(list[Any]):
+    """Values whose types somebody has looked at already.
+
+    Attributes:
+        types: The types of the values.
+    """
+
+    __slots__ = ("types",)
+
+    def __init__(self, values: Iterable[Any], types: AbstractSet[type]) -> None:
+        super().__init__(values)
+        self.types = types
+
+
+def types_of(values: Sequence[Any]) -> AbstractSet[type]:
+    """Return the types of some values."""
+    return values.types if type(values) is Typed else set(map(type, values))
 
 
 def by_name(documents: Sequence[Mapping[str, Any]]) -> Iterator[Field]:

@@ -30,7 +30,7 @@ from parquedb.storage.columns import (
     column_type,
     settle,
 )
-from parquedb.storage.fields import Field, by_name
+from parquedb.storage.fields import Field, by_name, types_of
 from parquedb.storage.nearest import as_held, is_numeric
 
 Row = tuple[dict[str, Any], int]
@@ -190,7 +190,7 @@ class _Shredder:
             array, values, at = self._leaf(column, values, at)
         else:
             wanted = TYPE_OF_KIND.get(column)
-            if set(map(type, values)) != {wanted}:
+            if types_of(values) != {wanted}:
                 if is_numeric(column):
                     values, at = self._held(column, values, at)
                 else:
