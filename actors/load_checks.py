@@ -5,7 +5,7 @@ of another release. One read of the file's end settles what matters most, whatev
 
     the object is there, and exactly as large as said    a file cut short, another store
     its footer has the checksum said                     reads by parts rest on it
-    its rows, columns and their types                    every later read relies on them
+    its format, rows, columns and their types            every later read relies on them
     least and greatest `$id`, statistics of columns      taken from the footer; a wrong one would hide documents
 
 What would need all the data is believed: that `$id`s differ within the load and ascend where that is said, that values
@@ -26,7 +26,7 @@ from parquedb.storage import partial_reads
 from parquedb.storage.arrow_fields import column_of
 from parquedb.storage.column_stats import file_stats
 from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN, Column, ColumnRegistry
-from parquedb.storage.data_file import DataFile
+from parquedb.storage.data_file import FORMAT, DataFile
 from parquedb.storage.partial_reads import Parts
 
 _END_BYTES: Final = 64 << 10
@@ -60,14 +60,16 @@ def checked(file: DataFile, columns: Mapping[str, Any], end: bytes, namespace: s
     try:
         metadata = pq.read_metadata(partial_reads.reader(Parts(file.bytes, [(start, end)])))
         arrow = metadata.schema.to_arrow_schema()
-        found = {one.name: column_of(one.type) for one in arrow if one.name != RESIDUAL_COLUMN}
+        found = {one.name: column_of(one.type) for one in arrow}
         bounds = _bounds(metadata)
         stats = file_stats(metadata)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise _refused(file, f"its footer cannot be read: {error}") from error
     if metadata.num_rows != file.rows:
         raise _refused(file, f"it has {metadata.num_rows} rows instead of {file.rows}")
-    said = ColumnRegistry.from_wire(columns).columns
+    if (metadata.metadata or {}).get(b"parquedb.format") != FORMAT.encode():
+        raise _refused(file, f"it is not of format {FORMAT}")
+    said = {**ColumnRegistry.from_wire(columns).columns, RESIDUAL_COLUMN: "str"}
     wrong = [name for name, column in found.items() if not _within(column, said.get(name))]
     missing = {ID_COLUMN, "version", "createdAt", "updatedAt", RESIDUAL_COLUMN} - set(arrow.names)
     if wrong or missing:

@@ -25,7 +25,6 @@ from parquedb.cluster.bulk_steps import (
     part_of,
     store_on,
     ulid_under,
-    whole_of,
 )
 from parquedb.cluster.collection_base import AsyncCollectionBase, CollectionBase
 from parquedb.cluster.direct_storage import DirectStorage
@@ -50,11 +49,13 @@ class Piece:
         table: The data.
         options: `id_column` and `actor`, where they differ from their defaults.
         request: Its request id; None for one of the client's session.
+        whole: That of the call it is a piece of.
     """
 
     table: pa.Table
     options: Mapping[str, Any]
     request: Request | None
+    whole: Request | None
 
     def operation(self) -> Operation:
         """Return the operation that carries the data to the owner."""
@@ -86,7 +87,7 @@ def pieces(
         if given is None and table.nbytes >= DIRECT_BYTES_MIN:
             given = new_request()
         # So that a repeated call finds each.
-        yield Piece(table, options, part_of(given, number))
+        yield Piece(table, options, part_of(given, number), given)
 
 
 def _batches(data: Any) -> Iterator[pa.RecordBatch]:
@@ -141,9 +142,9 @@ def arrow_steps(direct: DirectStorage, namespace: str, piece: Piece, deadline_s:
 
 def unknown_of(error: OutcomeUnknownError, piece: Piece) -> OutcomeUnknownError:
     """Return an error that names the id of the whole call, which finds every piece of it."""
-    if piece.request is None or error.request_id != piece.request:
+    request = piece.whole
+    if not isinstance(request, str):
         return error
-    request = whole_of(piece.request)
     message = (
         f"a part of the load may or may not have been stored; the same call with request_id={request!r} finds out "
         "and never stores it twice"

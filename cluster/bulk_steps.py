@@ -88,11 +88,6 @@ def part_of(request: Request | None, number: int) -> Request | None:
     return f"{request}#{number}" if isinstance(request, str) and number else request
 
 
-def whole_of(request: Request) -> Request:
-    """Return the id of a whole load, from that of a part."""
-    return request.partition("#")[0] if isinstance(request, str) else request
-
-
 Stored = Callable[[StorageBackend, Terms], Coroutine[Any, Any, Load]]
 
 

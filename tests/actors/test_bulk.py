@@ -12,8 +12,8 @@ import pytest
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.operations import Outcome
 from parquedb.clock import SystemClock
-from parquedb.cluster.bulk_loading import PIECE_ROWS_MAX, pieces
-from parquedb.errors import AlreadyExistsError, ParqueDBError, ValidationError
+from parquedb.cluster.bulk_loading import PIECE_ROWS_MAX, pieces, unknown_of
+from parquedb.errors import AlreadyExistsError, OutcomeUnknownError, ParqueDBError, ValidationError
 from parquedb.storage.faults import Fault, FaultRule, FaultyBackend
 from parquedb.storage.memory import MemoryBackend
 from tests.support.engines import opened, run
@@ -181,3 +181,7 @@ def test_large_data_is_cut_into_commits() -> None:
     assert len(list(pieces(reader, request_id="mine"))) == 1
     many = pa.table({"n": pa.array(range(PIECE_ROWS_MAX + 1))})
     assert [piece.request for piece in pieces(many, request_id="mine")] == ["mine", "mine#1"]
+    unnamed = list(pieces(many))
+    assert unnamed[1].request == f"{unnamed[0].request}#1", "one id finds all of a large load"
+    error = unknown_of(OutcomeUnknownError(request_id=unnamed[1].request), unnamed[1])  # type: ignore[arg-type]
+    assert error.request_id == unnamed[0].request
