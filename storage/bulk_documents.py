@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import chain, islice
+from operator import attrgetter
 from types import NoneType
 from typing import Any, Final
 from uuid import UUID
@@ -150,7 +151,7 @@ def _checked(name: str, values: Sequence[Any], at: Sequence[int] | None) -> Fiel
 
 def _in_utc(values: Sequence[Any], types: AbstractSet[type]) -> Sequence[Any] | None:
     """Return times of other zones than our UTC object as `normalize` does; None where that takes a closer look."""
-    if types != {datetime} or any(value.tzinfo is None for value in values):
+    if types != {datetime} or None in set(map(attrgetter("tzinfo"), values)):
         return None
     try:
         return [value.astimezone(UTC) for value in values]
@@ -168,20 +169,22 @@ def _is_plain(values: Sequence[Any], types: AbstractSet[type], levels: int, item
         return False
     if not types & {list, dict}:
         return True
-    containers = [value for value in values if type(value) is list or type(value) is dict]
-    below = list(islice(chain.from_iterable(map(_items, containers)), items_max + 1))
-    if levels == 0 or len(below) > items_max or not _has_names(containers):
+    dicts, lists = _of_type(dict, values, types), _of_type(list, values, types)
+    items = chain(chain.from_iterable(map(dict.values, dicts)), chain.from_iterable(lists))
+    below = list(islice(items, items_max + 1))
+    if levels == 0 or len(below) > items_max or not _are_names(set(chain.from_iterable(dicts))):
         return False
     return _is_plain(below, types_of(below), levels - 1, items_max)
 
 
-def _items(container: Any) -> Any:
-    return container.values() if type(container) is dict else container
+def _of_type(wanted: type, values: Sequence[Any], types: AbstractSet[type]) -> Sequence[Any]:
+    if types == {wanted}:
+        return values
+    return [value for value in values if type(value) is wanted] if wanted in types else ()
 
 
-def _has_names(containers: Sequence[Any]) -> bool:
-    """Whether all dicts among some containers have keys that fields can have."""
-    names = set(chain.from_iterable([container for container in containers if type(container) is dict]))
+def _are_names(names: AbstractSet[Any]) -> bool:
+    """Whether all keys of some dicts are such that fields can have; some that can are left to a closer look."""
     return all(type(name) is str and "\0" not in name and name.isascii() for name in names)
 
 

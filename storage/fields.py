@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from itertools import islice, repeat
-from operator import itemgetter, methodcaller
+from itertools import compress, islice, repeat
+from operator import is_not, itemgetter, methodcaller
 from typing import Any, Final
 
 Field = tuple[str, Sequence[Any], Sequence[int] | None]
@@ -92,8 +92,8 @@ def _padded(
         if count == len(documents):
             yield name, column, None
         else:
-            positions = [position for position, value in enumerate(column) if value is not _ABSENT]
-            yield name, [value for value in column if value is not _ABSENT], positions
+            there = list(map(is_not, column, repeat(_ABSENT)))
+            yield name, list(compress(column, there)), list(compress(range(len(column)), there))
 
 
 def _turned(rows: Iterable[Iterable[Any]], width: int) -> list[list[Any]]:

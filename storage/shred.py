@@ -185,8 +185,10 @@ class _Shredder:
             array = self._struct(column, values, at) if values else None
         elif column.startswith("list<"):
             python = {TYPE_OF_KIND[column[5:-1]]}
-            fits = [type(value) is list and set(map(type, value)) <= python for value in values]
-            values, at = self._sift(values, at, fits)
+            # All together first: a look into each list by itself costs five times as much.
+            if types_of(values) != {list} or not set(map(type, chain.from_iterable(values))) <= python:
+                fits = [type(value) is list and set(map(type, value)) <= python for value in values]
+                values, at = self._sift(values, at, fits)
             array, values, at = self._leaf(column, values, at)
         else:
             wanted = TYPE_OF_KIND.get(column)
