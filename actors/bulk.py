@@ -9,10 +9,8 @@ of earlier epochs that nothing names are anybody's garbage, files of its own an 
 
 import asyncio
 import random
-import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from typing import Any, Final, NoReturn
 
@@ -24,8 +22,10 @@ from parquedb.actors.commit_group import BulkRequest
 from parquedb.actors.draft import Draft
 from parquedb.actors.evaluate import Prepared
 from parquedb.actors.lease import Lease
+from parquedb.actors.load import COMMIT_ROWS_MAX, Load, Terms, first_ulid
+from parquedb.actors.load_checks import checked, end_of
 from parquedb.actors.new_ids import NewIds
-from parquedb.actors.operations import INSERT_ARROW, Operation, Outcome, SessionRequest
+from parquedb.actors.operations import BULK_TERMS, INSERT_ARROW, Operation, Outcome, Request, SessionRequest
 from parquedb.actors.state import NamespaceState, log_datetime
 from parquedb.actors.write_queue import unknown
 from parquedb.actors.writer import Writer
@@ -36,108 +36,20 @@ from parquedb.errors import (
     ErrorCode,
     InternalError,
     InvalidInputError,
-    ObjectNotFoundError,
     ParqueDBError,
     ValidationError,
 )
 from parquedb.errors import TimeoutError as DeadlineError
-from parquedb.schemas.guard import Guard, Mode
-from parquedb.schemas.registered import Version
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.bulk import FILE_BYTES_MAX, FILE_ROWS_MAX, Bulk, Hold, Plan, build, check_names, with_found
-from parquedb.storage.columns import ColumnRegistry
+from parquedb.storage.bulk import Bulk
+from parquedb.storage.bulk_store import BulkStore
 from parquedb.storage.commit import Committer
 from parquedb.storage.data_file import DataFile
 from parquedb.storage.events import RequestRecord
-from parquedb.storage.manifest import object_key
 
 LOADS_MAX: Final = 16
 """Loads of one namespace that may be under way at once."""
-
-COMMIT_ROWS_MAX: Final = 4 * FILE_ROWS_MAX
-"""Documents that one entry loads; more take several, and then it is not all or nothing."""
-
-COMMIT_FILES_MAX: Final = 64
-
-_KEY = re.compile(r"data/(\d+)-[0-9a-f]{32}\.parquet")
-_RANDOM_BITS: Final = 80
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Stored files that wait to be committed.
-
-    Attributes:
-        files: Their seqs count from 0 in each.
-        columns: Wire form of the registry of their columns.
-        epoch: Of the owner whose names they have.
-        schema: Number of the schema that the documents were held to; 0 for none.
-        at: When the documents are said to be made.
-        fresh: Whether all ids were made for this, so that nobody can have them.
-    """
-
-    files: tuple[DataFile, ...]
-    columns: Mapping[str, Any]
-    epoch: int
-    schema: int
-    at: datetime
-    fresh: bool
-
-    def to_wire(self) -> dict[str, Any]:
-        """Return plain data for `from_wire`."""
-        return {
-            "files": [file.to_wire() for file in self.files],
-            "columns": dict(self.columns),
-            "epoch": self.epoch,
-            "schema": self.schema,
-            "at": self.at,
-            "fresh": self.fresh,
-        }
-
-    @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> "Load":
-        """Rebuild what `to_wire` gave, if it can be committed.
-
-        Raises:
-            InvalidInputError: it cannot.
-        """
-        try:
-            load = cls(**{**wire, "files": tuple(map(DataFile.from_wire, wire["files"]))})
-            ColumnRegistry.from_wire(load.columns)
-            epochs = {found and int(found[1]) for found in (_KEY.fullmatch(file.key) for file in load.files)}
-            counted = all(file.seq_first == 0 and file.seq_last == file.rows - 1 >= 0 for file in load.files)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidInputError(f"not a bulk load: {type(error).__name__}: {error}") from error
-        distinct = len({file.key for file in load.files}) == len(load.files)
-        if epochs != {load.epoch} or not counted or not distinct or load.at.tzinfo is None:
-            raise InvalidInputError("not a bulk load: its files have other names or seqs than such files have")
-        if len(load.files) > COMMIT_FILES_MAX or sum(file.rows for file in load.files) > COMMIT_ROWS_MAX:
-            message = f"one commit loads at most {COMMIT_FILES_MAX} files and {COMMIT_ROWS_MAX:,} documents"
-            raise InvalidInputError(message)
-        return load
-
-
-def hold_of(version: Version | None) -> Hold | None:
-    """Return what holds new documents to a schema; None where there is none."""
-    if version is None:
-        return None
-    guard = Guard(version.schema, version.mode)
-
-    def hold(document: dict[str, Any]) -> None:
-        guard.fill(document, new=True)
-        try:
-            guard.check(document)
-        except ValidationError:
-            if guard.mode is not Mode.WARN:
-                raise
-
-    return hold
-
-
-def first_ulid(at_s: float, rng: random.Random) -> int:
-    """Return the number of a ULID made at a Unix time."""
-    return int(at_s * 1000) << _RANDOM_BITS | rng.getrandbits(_RANDOM_BITS)
 
 
 class BulkLoads:
@@ -181,34 +93,41 @@ class BulkLoads:
         self._under_way: dict[PendingKey | int, _Attempt] = {}
         self._loads = 0
 
-    def terms(self) -> dict[str, Any]:
-        """Return what whoever makes files by himself has to know, as plain data."""
+    def terms(self) -> Terms:
+        """Return what whoever makes files has to know."""
         state, settings = self._state, self._settings
-        version = state.schemas.registered.current
-        return {
-            "epoch": state.epoch,
-            "at": log_datetime(state.now_us(self._clock.now())),
-            "registry": state.registry.to_wire(),
-            "schema": None if version is None else version.to_wire(),
-            "bytes_max": settings.document_bytes_max,
-            "depth_max": settings.depth_max,
-        }
+        return Terms(
+            epoch=state.epoch,
+            at=log_datetime(state.now_us(self._clock.now())),
+            registry=state.registry,
+            version=state.schemas.registered.current,
+            bytes_max=settings.document_bytes_max,
+            depth_max=settings.depth_max,
+        )
 
     async def answer(self, call: Call, operations: Sequence[tuple[int, Operation]]) -> None:
-        """Settle the bulk loads of a call; other operations are left alone."""
+        """Settle what a call has to do with bulk loads; other operations are left alone."""
         for place, operation in operations:
             if operation.kind == INSERT_ARROW:
                 call.settle(place, await self.insert(operation))
+            elif operation.kind == BULK_TERMS:
+                call.settle(place, self._asked(operation))
+
+    def _asked(self, operation: Operation) -> Outcome:
+        """Answer who wants to load: `{"terms": ...}`, or `{"known": [index, answer]}` of a request applied already.
+
+        Terms that are old by the time they are used are refused then, so nobody is asked whether they still hold.
+        """
+        for index, request in enumerate(operation.body):
+            named = SessionRequest(*request) if isinstance(request, list) else request
+            known = self._writer.recall(_write(named, 0.0))
+            if known is not None:
+                return known if known.error is not None else Outcome({"known": [index, known.value]}, seq=known.seq)
+        return Outcome({"terms": self.terms().to_wire()}, seq=self._state.next_seq - 1)
 
     async def insert(self, operation: Operation) -> Outcome:
-        """Carry out an `insert_arrow`; its value is `{"rows": number}`. Never raises for what the load comes to."""
-        write = Write(
-            Prepared(INSERT_ARROW, (), 0, _committed_alone),
-            operation.request,
-            int(operation.age_s * 1_000_000),
-            None,
-            [],
-        )
+        """Carry out an `insert_arrow`; its value is `{"rows": number}` and `Load.answer`. Raises for no load."""
+        write = _write(operation.request, operation.age_s)
         known = self._writer.recall(write)
         if known is not None:
             return known
@@ -253,8 +172,7 @@ class BulkLoads:
 
     async def _outcome(self, operation: Operation, attempt: "_Attempt") -> Outcome:
         body = operation.body
-        load = await self._made(operation) if "table" in body or "ipc" in body else Load.from_wire(body)
-        await asyncio.gather(*map(self._see, load.files))
+        load = await (self._made(operation) if "table" in body or "ipc" in body else self._seen(body))
         ids = NewIds(self._state, load.files, self._storage, self._checkpointer.flush)
         while True:
             if not load.fresh:
@@ -266,17 +184,14 @@ class BulkLoads:
             self._writer.submit_bulk(request)
             entry = await request.landed
             if entry is not None:
-                return Outcome({"rows": entry.header.count}, seq=entry.next_seq - 1)
+                return Outcome({"rows": entry.header.count, **load.answer}, seq=entry.next_seq - 1)
 
     def _decide(self, load: Load, ids: NewIds, attempt: "_Attempt") -> Bulk | None:
         """Return what to commit now; None when ids have to be looked at again. Never waits."""
         state = self._state
         if attempt.given_up is not None:
             raise attempt.given_up
-        if load.epoch != state.epoch:
-            raise _stale("its files belong to another owner of the namespace")
-        if load.schema != state.schemas.registered.number:
-            raise _stale("a schema was registered meanwhile")
+        self._check_terms(load)
         if load.at > log_datetime(state.now_us(self._clock.now())):
             raise InvalidInputError("not a bulk load: its documents are said to be made in the future")
         if {file.key for file in state.files.files} & {file.key for file in load.files}:
@@ -285,50 +200,42 @@ class BulkLoads:
             return None
         request = attempt.write.request
         wire = list(request) if isinstance(request, SessionRequest) else request
-        rows = sum(file.rows for file in load.files)
-        records = () if wire is None else (RequestRecord(wire, INSERT_ARROW, 0, rows, {"rows": rows}),)
+        answer = {"rows": load.rows, **load.answer}
+        records = () if wire is None else (RequestRecord(wire, INSERT_ARROW, 0, load.rows, answer),)
         return Bulk(load.files, load.columns, records)
 
-    async def _see(self, file: DataFile) -> None:
-        """Make sure that a file is there, as large as it is said to be."""
-        try:
-            info = await self._storage.stat(self._state.prefix + file.key)
-        except ObjectNotFoundError:
-            raise _stale(f"the file {file.key!r} is not in the store") from None
-        if info.size != file.bytes:
-            raise InvalidInputError(f"not a bulk load: {file.key!r} has {info.size} bytes instead of {file.bytes}")
+    def _check_terms(self, load: Load) -> None:
+        if load.epoch != self._state.epoch:
+            raise _stale("its files belong to another owner of the namespace")
+        if load.schema != self._state.schemas.registered.number:
+            raise _stale("a schema was registered meanwhile")
+
+    async def _seen(self, body: Mapping[str, Any]) -> Load:
+        """Return a load of files that somebody else has stored, as their ends show them."""
+        load = Load.from_wire(body)
+        # Before anything is read: what is of another epoch may be gone, which says nothing about the store.
+        self._check_terms(load)
+        files = await asyncio.gather(*[self._see(file, load) for file in load.files])
+        return replace(load, files=tuple(files))
+
+    async def _see(self, file: DataFile, load: Load) -> DataFile:
+        state = self._state
+        end = await self._storage.read_range(state.prefix + file.key, *end_of(file))
+        seen: DataFile = await state.files.run(partial(checked, file, load.columns, end, state.namespace))
+        return seen
 
     async def _made(self, operation: Operation) -> Load:
         """Make the files of Arrow data that came along."""
-        state, terms = self._state, self.terms()
+        terms, options = self.terms(), operation.options
         table = _table(operation.body)
         if not 1 <= table.num_rows <= COMMIT_ROWS_MAX:
             message = f"one call carries 1 to {COMMIT_ROWS_MAX:,} rows, not {table.num_rows:,}; a client sends more"
             raise InvalidInputError(message)
-        version = state.schemas.registered.current
-        plan = Plan(
-            namespace=state.namespace,
-            at=terms["at"],
-            actor=operation.options.get("actor"),
-            id_column=operation.options.get("id_column", "$id"),
-            registry=state.registry,
-            hold=hold_of(version),
-            bytes_max=terms["bytes_max"],
-            depth_max=terms["depth_max"],
-        )
-        check_names(table.schema, plan.id_column)
-        fresh = plan.id_column not in table.column_names
-        ulid, columns, files = first_ulid(plan.at.timestamp(), self._rng), ColumnRegistry.empty(), []
-        for piece in cut(table):
-            key = object_key("data", state.epoch, self._rng.randbytes(16).hex(), ".parquet")
-            built = await state.files.run(partial(build, key, piece, plan, ulid))
-            await self._committer.store(state.prefix + key, built.data)
-            ulid += piece.num_rows
-            columns = with_found(columns, built.columns)
-            plan = replace(plan, registry=with_found(plan.registry, built.columns))
-            files.append(built.file)
-        number = 0 if version is None else version.number
-        return Load(tuple(files), columns.to_wire(), state.epoch, number, plan.at, fresh)
+        id_column = options.get("id_column", "$id")
+        plan = terms.plan(self._state.namespace, actor=options.get("actor"), id_column=id_column)
+        store = BulkStore(self._committer, terms.epoch, self._rng, self._state.files.run)
+        rows = await store.rows(table, plan, first_ulid(terms.at.timestamp(), self._rng))
+        return terms.load(await store.store(rows, plan), fresh=id_column not in table.column_names, answer={})
 
     async def _confirmed(self, error: ParqueDBError) -> ParqueDBError:
         """Return a refusal, once nobody else can have made it untrue."""
@@ -354,14 +261,6 @@ class _Attempt:
             self.done.set_result(outcome)
 
 
-def cut(table: pa.Table) -> list[pa.Table]:
-    """Return the rows of a table in pieces that each become one file."""
-    rows = table.num_rows
-    pieces = max(-(-rows // FILE_ROWS_MAX), -(-table.nbytes // FILE_BYTES_MAX), 1)
-    step = -(-rows // pieces)
-    return [table.slice(start, step) for start in range(0, rows, step)]
-
-
 def _table(body: Mapping[str, Any]) -> pa.Table:
     table = body.get("table")
     if table is None:
@@ -376,6 +275,10 @@ def _table(body: Mapping[str, Any]) -> pa.Table:
 
 def _stale(why: str) -> ConflictError:
     return ConflictError(f"{why}; load again", code=ErrorCode.CONCURRENT_MODIFICATION)
+
+
+def _write(request: Request | None, age_s: float) -> Write:
+    return Write(Prepared(INSERT_ARROW, (), 0, _committed_alone), request, int(age_s * 1_000_000), None, [])
 
 
 def _committed_alone(_draft: Draft) -> NoReturn:

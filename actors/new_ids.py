@@ -1,4 +1,4 @@
-"""Whether ids about to be loaded in bulk are taken: by documents in memory, in files, or by each other.
+"""Whether ids about to be loaded in bulk are taken, by documents in memory or in files.
 
 Ranges are compared first: ids above everything there is need nothing more. Where ranges overlap, the hashes of both
 files' ids are compared as a whole, and what they have in common by the ids themselves.
@@ -6,7 +6,6 @@ files' ids are compared as a whole, and what they have in common by the ids them
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from itertools import combinations
 
 import numpy as np
 
@@ -27,7 +26,7 @@ class NewIds:
 
     Args:
         state: Whose documents there are.
-        files: The files to be loaded, stored already.
+        files: The files to be loaded, stored already; their ids differ.
         storage: Where they are.
         flush: Turns what is in memory into files.
     """
@@ -52,12 +51,9 @@ class NewIds:
         """Look at everything; afterwards `hold` says whether that is still the truth.
 
         Raises:
-            AlreadyExistsError: an id is taken, or is in two of the files; names one and says how many.
+            AlreadyExistsError: an id is taken; names one and says how many.
             CorruptionError: an object is missing or altered.
         """
-        for one, other in combinations(self._files, 2):
-            if _overlap(one, other):
-                await self._compare(one, self._fresh, other, "more than once in the data")
         while True:
             # What changes from here on is `hold`'s to see.
             seq = self._state.next_seq
@@ -65,7 +61,7 @@ class NewIds:
             for file in self._state.files.files:
                 for new in self._files:
                     if _overlap(new, file):
-                        await self._compare(new, self._state.files, file, "already exists")
+                        await self._compare(new, file)
             self._checked_seq = seq
             if self.hold():
                 return
@@ -119,9 +115,9 @@ class NewIds:
         known, document = self._state.in_memory(id_)
         return known and document is not None
 
-    async def _compare(self, new: DataFile, files: DataFiles, other: DataFile, where: str) -> None:
+    async def _compare(self, new: DataFile, other: DataFile) -> None:
         """Refuse ids of a new file that live rows of another one have."""
-        common = max(new.id_min, other.id_min)
+        files, common = self._state.files, max(new.id_min, other.id_min)
         await self._fresh.load_index([common])
         await files.load_index([common])
         mine, theirs = self._fresh.index(new.key), _index(files, other)
@@ -134,16 +130,14 @@ class NewIds:
         for start in range(0, len(rows), _CONFIRMED_AT_ONCE):
             ids = await self._ids(new, rows[start : start + _CONFIRMED_AT_ONCE])
             await files.load_index(ids)
-            found += [id_ for id_ in ids if self._stands(files, id_)]
+            found += [id_ for id_ in ids if self._stands(id_)]
         if found:
-            raise taken(found[0], self._state.namespace, len(found), where)
+            raise taken(found[0], self._state.namespace, len(found), "already exists")
 
-    def _stands(self, files: DataFiles, id_: str) -> bool:
+    def _stands(self, id_: str) -> bool:
         """Whether an id with the hash of another is that one, and its document is there."""
-        if files is self._fresh:
-            return True
         known, document = self._state.in_memory(id_)
-        return document is not None if known else files.locate_now(id_) is not None
+        return document is not None if known else self._state.files.locate_now(id_) is not None
 
     async def _ids(self, file: DataFile, rows: Sequence[int]) -> list[str]:
         starts = (await self._fresh.cache.footer(file)).starts

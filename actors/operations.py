@@ -18,15 +18,22 @@ MANY = frozenset({"update_many", "delete_many", "upsert"})
 """Writes to all documents that a filter matches."""
 
 INSERT_ARROW = "insert_arrow"
-"""Kind of a bulk load: `body` is `{"ipc": Arrow stream}`."""
+"""Kind of a bulk load: `body` is `{"ipc": Arrow stream}`, or the wire form of a `Load` of files stored already."""
+
+BULK_TERMS = "bulk_terms"
+"""Kind of the question under which terms files may be made: `body` is the list of requests that it would be."""
 
 PREPARED_APART = MANY | {INSERT_ARROW}
 """Writes that have to look at storage before they can be queued."""
 
+ANSWERED_APART = PREPARED_APART | {BULK_TERMS}
+"""What comes with reads, and is answered by others than the reader."""
+
 _QUEUED = frozenset({"create", CREATES, "create_many", "update", "replace", "delete", "restore", "batch", "register"})
 WRITES = PREPARED_APART | _QUEUED
 PAST = frozenset({"history", "changes", "snapshot", "pin", "unpin"})
-READS = PAST | {"get", GETS, "exists", "find", "find_one", "count", "distinct", "aggregate", "explain", "schema"}
+_QUERIES = frozenset({"find", "find_one", "count", "distinct", "aggregate", "explain"})
+READS = PAST | _QUERIES | {"get", GETS, "exists", "schema", BULK_TERMS}
 KINDS = WRITES | READS
 
 MANAGED: Final = frozenset(MANAGED_FIELDS)

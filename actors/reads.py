@@ -13,7 +13,7 @@ import msgspec
 from parquedb.actors.calls import Call
 from parquedb.actors.explain import prepare_explain
 from parquedb.actors.lease import Lease
-from parquedb.actors.operations import GETS, PAST, PREPARED_APART, Operation, Outcome
+from parquedb.actors.operations import ANSWERED_APART, GETS, PAST, Operation, Outcome
 from parquedb.actors.past_reads import PastReader
 from parquedb.actors.queries import prepare
 from parquedb.actors.state import NamespaceState
@@ -64,7 +64,7 @@ class Reader:
         for place, operation in reads:
             if operation.kind == GETS:
                 work.append(self._many(call, place, operation, timeout_s))
-            elif not _is_get(operation) and operation.kind not in PREPARED_APART:
+            elif not _is_get(operation) and operation.kind not in ANSWERED_APART:
                 work.append(self._query(call, place, operation, timeout_s))
         await asyncio.gather(*work)
 

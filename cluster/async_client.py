@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from parquedb.actors import arguments
-from parquedb.actors.operations import Operation, Outcome
+from parquedb.actors.operations import BULK_TERMS, Operation, Outcome
 from parquedb.cluster.async_collection import AsyncCollection
 from parquedb.cluster.connection import Connection, unpickle_hooks
 from parquedb.cluster.link import AsyncLink
@@ -136,7 +136,7 @@ class AsyncDatabase:
         link = self._link(namespace)
         connection = self._connection
         limit_s = arguments.check_timeout(timeout_s, connection.settings.client.timeout_s)
-        if connection.hooks.active:
+        if connection.hooks.active and operation.kind != BULK_TERMS:
             return self._watched(link, namespace, operation, limit_s)
         return link.deliver(operation, limit_s)
 

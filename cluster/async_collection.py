@@ -12,6 +12,7 @@ from parquedb.cluster.bulk_loading import AsyncBulkMethods
 from parquedb.cluster.exchange import AsyncExchangeMethods
 from parquedb.cluster.explain import AsyncExplainMethods
 from parquedb.cluster.history import AsyncHistoryMethods
+from parquedb.cluster.many_creates import DOCS_MIN, ManyCreates
 from parquedb.cluster.many_writes import AsyncManyMethods
 from parquedb.cluster.pages import Document
 from parquedb.cluster.queries import AsyncQueryMethods
@@ -71,6 +72,10 @@ class AsyncCollection(
             One entry per document: its id, or the error that refused it. When `ordered`, the first refusal ends it and
             what follows is `CancelledError_`.
         """
+        if isinstance(docs, list | tuple) and len(docs) >= DOCS_MIN:
+            limit_s = arguments.check_timeout(timeout_s, self._database.settings.client.timeout_s)
+            many = ManyCreates(self._database._connection.direct, self.namespace, ordered, actor, limit_s)
+            return await self._walk(many.steps(docs, request_id))
         created = Created(ordered=ordered)
         for operation in chunks(self.namespace, docs, ordered=ordered, actor=actor, request_id=request_id):
             if not created.add((await self._run(operation, timeout_s)).value, len(operation.body)):

@@ -1,15 +1,35 @@
-"""Loading Arrow data: it travels as Arrow streams and becomes data files, never Python dicts on the way."""
+"""Loading Arrow data: made into data files here, stored from here, and committed by the owner (see `bulk_steps`).
+
+Little data, and data of a caller who cannot reach the store, travels to the owner as an Arrow stream instead.
+"""
 
 # ruff: noqa: PLR0913 - the arguments of these methods are the public ones
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
 
 from parquedb.actors import checks
+from parquedb.actors.arguments import check_timeout
+from parquedb.actors.load import Load, Terms
 from parquedb.actors.operations import INSERT_ARROW, Operation, Request
+from parquedb.cluster.bulk_steps import (
+    Ask,
+    Steps,
+    direct_steps,
+    left_s,
+    new_request,
+    part_of,
+    store_on,
+    ulid_under,
+)
 from parquedb.cluster.collection_base import AsyncCollectionBase, CollectionBase
+from parquedb.cluster.direct_storage import DirectStorage
+from parquedb.errors import OutcomeUnknownError
+from parquedb.storage.backend import StorageBackend
 
 PIECE_ROWS_MAX: Final = 1 << 20
 """Documents that one commit loads."""
@@ -17,11 +37,43 @@ PIECE_ROWS_MAX: Final = 1 << 20
 PIECE_BYTES_MAX: Final = 256 << 20
 """Arrow data of one commit, in bytes, unless a single batch is larger."""
 
+DIRECT_BYTES_MIN: Final = 1 << 20
+"""Less Arrow data than this goes through the owner: asking for terms first would take longer than that."""
 
-def loads(
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one commit loads.
+
+    Attributes:
+        table: The data.
+        options: `id_column` and `actor`, where they differ from their defaults.
+        request: Its request id; None for one of the client's session.
+        whole: That of the call it is a piece of.
+    """
+
+    table: pa.Table
+    options: Mapping[str, Any]
+    request: Request | None
+    whole: Request | None
+
+    def operation(self) -> Operation:
+        """Return the operation that carries the data to the owner."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.table.schema) as writer:
+            writer.write_table(self.table)
+        return Operation(INSERT_ARROW, None, {"ipc": sink.getvalue().to_pybytes()}, self.options, self.request)
+
+    @property
+    def large(self) -> bool:
+        """Whether it is worth storing directly."""
+        return bool(self.table.nbytes >= DIRECT_BYTES_MIN)
+
+
+def pieces(
     data: Any, *, id_column: str = "$id", actor: str | None = None, request_id: Request | None = None
-) -> Iterator[Operation]:
-    """Cut Arrow data into operations of one commit each.
+) -> Iterator[Piece]:
+    """Cut Arrow data into pieces of one commit each.
 
     Raises:
         ValidationError: not Arrow data, or an argument of the wrong kind.
@@ -31,13 +83,11 @@ def loads(
         actor=checks.optional_text("actor", actor),
     )
     given = checks.request(request_id)
-    for number, piece in enumerate(_pieces(_batches(data))):
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, piece.schema) as writer:
-            writer.write_table(piece)
-        # A caller's id names the first piece; the others take theirs from it, so that a repeated call finds each.
-        own = f"{given}#{number}" if isinstance(given, str) and number else given
-        yield Operation(INSERT_ARROW, None, {"ipc": sink.getvalue().to_pybytes()}, options, own)
+    for number, table in enumerate(_tables(_batches(data))):
+        if given is None and table.nbytes >= DIRECT_BYTES_MIN:
+            given = new_request()
+        # So that a repeated call finds each.
+        yield Piece(table, options, part_of(given, number), given)
 
 
 def _batches(data: Any) -> Iterator[pa.RecordBatch]:
@@ -51,7 +101,7 @@ def _batches(data: Any) -> Iterator[pa.RecordBatch]:
     return iter(data.to_batches())
 
 
-def _pieces(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+def _tables(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
@@ -64,6 +114,42 @@ def _pieces(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
             rows, size = rows + part.num_rows, size + part.nbytes
     if held:
         yield pa.Table.from_batches(held)
+
+
+def arrow_steps(direct: DirectStorage, namespace: str, piece: Piece, deadline_s: float) -> Steps[int]:
+    """Load one piece, and return the number of its rows. Between questions it takes CPU time and waits for storage.
+
+    Args:
+        direct: The way to the store.
+        namespace: Whose documents they are.
+        piece: What to load.
+        deadline_s: When the caller stops waiting, monotonic seconds.
+    """
+    id_column, actor = piece.options.get("id_column", "$id"), piece.options.get("actor")
+
+    async def stored(storage: StorageBackend, terms: Terms) -> Load:
+        store, plan = store_on(storage, terms), terms.plan(namespace, actor=actor, id_column=id_column)
+        rows = await store.rows(piece.table, plan, ulid_under(terms))
+        return terms.load(await store.store(rows, plan), fresh=id_column not in piece.table.column_names, answer={})
+
+    if piece.large and piece.request is not None and direct.usable:
+        applied = yield from direct_steps(direct, [piece.request], piece.options, deadline_s, stored)
+        if applied is not None:
+            return applied.answer["rows"]  # type: ignore[no-any-return]  # A number.
+    outcome = yield Ask(piece.operation(), left_s(deadline_s))
+    return outcome.value["rows"]  # type: ignore[no-any-return]  # As above.
+
+
+def unknown_of(error: OutcomeUnknownError, piece: Piece) -> OutcomeUnknownError:
+    """Return an error that names the id of the whole call, which finds every piece of it."""
+    request = piece.whole
+    if not isinstance(request, str):
+        return error
+    message = (
+        f"a part of the load may or may not have been stored; the same call with request_id={request!r} finds out "
+        "and never stores it twice"
+    )
+    return OutcomeUnknownError(message, request_id=request, cause=error)
 
 
 class BulkMethods(CollectionBase):
@@ -98,9 +184,15 @@ class BulkMethods(CollectionBase):
             ValidationError: a column or value that documents cannot hold, or that the schema refuses.
             AlreadyExistsError: an id is taken, or twice in the data; nothing of that commit was stored.
         """
+        limit_s = check_timeout(timeout_s, self._database.settings.client.timeout_s)
         stored = 0
-        for operation in loads(data, id_column=id_column, actor=actor, request_id=request_id):
-            stored += self._run(operation, timeout_s).value["rows"]
+        for piece in pieces(data, id_column=id_column, actor=actor, request_id=request_id):
+            deadline_s = time.monotonic() + limit_s
+            try:
+                steps = arrow_steps(self._database._connection.direct, self.namespace, piece, deadline_s)
+                stored += self._walk(steps)
+            except OutcomeUnknownError as error:
+                raise unknown_of(error, piece) from error
             if on_progress is not None:
                 on_progress(stored)
         return stored
@@ -122,9 +214,15 @@ class AsyncBulkMethods(AsyncCollectionBase):
         timeout_s: float | None = None,
     ) -> int:
         """Store the rows of Arrow data as new documents; see `Collection.insert_arrow`."""
+        limit_s = check_timeout(timeout_s, self._database.settings.client.timeout_s)
         stored = 0
-        for operation in loads(data, id_column=id_column, actor=actor, request_id=request_id):
-            stored += (await self._run(operation, timeout_s)).value["rows"]
+        for piece in pieces(data, id_column=id_column, actor=actor, request_id=request_id):
+            deadline_s = time.monotonic() + limit_s
+            try:
+                steps = arrow_steps(self._database._connection.direct, self.namespace, piece, deadline_s)
+                stored += await self._walk(steps)
+            except OutcomeUnknownError as error:
+                raise unknown_of(error, piece) from error
             if on_progress is not None:
                 on_progress(stored)
         return stored

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from parquedb.actors import arguments
-from parquedb.actors.operations import Operation, Outcome
+from parquedb.actors.operations import BULK_TERMS, Operation, Outcome
 from parquedb.cluster.collection import Collection
 from parquedb.cluster.connection import Connection, unpickle_hooks
 from parquedb.cluster.link import SyncLink
@@ -125,7 +125,7 @@ class Database:
         link = self._links.get(namespace) or self._link(namespace)
         connection = self._connection
         limit_s = arguments.check_timeout(timeout_s, connection.settings.client.timeout_s)
-        if not connection.hooks.active:
+        if not connection.hooks.active or operation.kind == BULK_TERMS:
             return link.deliver(operation, limit_s)
         watch = Watch(connection.hooks, namespace, operation)
         try:

@@ -12,6 +12,7 @@ from parquedb.cluster.bulk_loading import BulkMethods
 from parquedb.cluster.exchange import ExchangeMethods
 from parquedb.cluster.explain import ExplainMethods
 from parquedb.cluster.history import HistoryMethods
+from parquedb.cluster.many_creates import DOCS_MIN, ManyCreates
 from parquedb.cluster.many_writes import ManyMethods
 from parquedb.cluster.pages import Document
 from parquedb.cluster.queries import QueryMethods
@@ -71,6 +72,10 @@ class Collection(
             One entry per document: its id, or the error that refused it. When `ordered`, the first refusal ends it and
             what follows is `CancelledError_`.
         """
+        if isinstance(docs, list | tuple) and len(docs) >= DOCS_MIN:
+            limit_s = arguments.check_timeout(timeout_s, self._database.settings.client.timeout_s)
+            many = ManyCreates(self._database._connection.direct, self.namespace, ordered, actor, limit_s)
+            return self._walk(many.steps(docs, request_id))
         created = Created(ordered=ordered)
         for operation in chunks(self.namespace, docs, ordered=ordered, actor=actor, request_id=request_id):
             if not created.add(self._run(operation, timeout_s).value, len(operation.body)):

@@ -1,15 +1,20 @@
 """What every method of a collection stands on: its namespace, and the way to the owner."""
 
+import asyncio
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from parquedb.actors.operations import Operation, Outcome
+from parquedb.cluster.bulk_steps import Ask, Steps, advance
 from parquedb.cluster.pages import Document
+from parquedb.errors import ParqueDBError
 from parquedb.storage.keys import check_namespace
 
 if TYPE_CHECKING:
     from parquedb.cluster.async_client import AsyncDatabase
     from parquedb.cluster.client import Database
+
+T = TypeVar("T")
 
 
 class CollectionBase:
@@ -29,6 +34,18 @@ class CollectionBase:
 
     def _run(self, operation: Operation, timeout_s: float | None) -> Outcome:
         return self._database._run(self.namespace, operation, timeout_s)
+
+    def _walk(self, steps: Steps[T]) -> T:
+        """Ask the owner what some steps ask; return what they come to."""
+        outcome: Outcome | None = None
+        error: ParqueDBError | None = None
+        while isinstance(step := advance(steps, outcome, error), Ask):
+            try:
+                outcome, error = self._run(*step), None
+            except ParqueDBError as raised:
+                error = raised
+        value: T = step.value
+        return value
 
     def _document(self, operation: Operation, timeout_s: float | None) -> Document:
         document: Document = self._run(operation, timeout_s).value
@@ -62,6 +79,18 @@ class AsyncCollectionBase:
 
     def _run(self, operation: Operation, timeout_s: float | None) -> Awaitable[Outcome]:
         return self._database._run(self.namespace, operation, timeout_s)
+
+    async def _walk(self, steps: Steps[T]) -> T:
+        """Ask the owner what some steps ask; return what they come to. What they do in between is done in threads."""
+        outcome: Outcome | None = None
+        error: ParqueDBError | None = None
+        while isinstance(step := await asyncio.to_thread(advance, steps, outcome, error), Ask):
+            try:
+                outcome, error = await self._run(*step), None
+            except ParqueDBError as raised:
+                error = raised
+        value: T = step.value
+        return value
 
     async def _document(self, operation: Operation, timeout_s: float | None) -> Document:
         document: Document = (await self._run(operation, timeout_s)).value

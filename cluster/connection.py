@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import hashlib
 import pickle
-import random
 import threading
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
@@ -13,15 +12,15 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import RayError
 
-from parquedb.clock import SystemClock
 from parquedb.cluster import ray_runtime, secrets
+from parquedb.cluster.direct_storage import DirectStorage, open_storage
 from parquedb.cluster.placement import find, served_namespaces
 from parquedb.errors import ConfigurationError, InvalidInputError, InvalidPathError
 from parquedb.observability.export import process_telemetry
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
 from parquedb.settings import Settings
+from parquedb.storage.backend import StorageBackend
 from parquedb.storage.keys import decode_segment
-from parquedb.storage.layers import wrap_backend
 from parquedb.storage.open import open_backend
 from parquedb.storage.probe import probe
 
@@ -40,6 +39,7 @@ class Connection:
         settings: With an absolute URL.
         hooks: The process's hooks and this connection's.
         hooks_pickle: The hook objects, for actors and for other processes.
+        direct: The storage, for loads that this process makes by itself.
     """
 
     def __init__(self, settings: Settings, hook_objects: Iterable[object] = ()) -> None:
@@ -58,6 +58,7 @@ class Connection:
             self.hooks.register_hook(telemetry.hook)
         self.hooks_pickle = _pickle_hooks(objects) if objects else b""
         self.closed = False
+        self.direct = DirectStorage(self._open_storage, reachable=not settings.url.startswith("memory:"))
         self._joined = False
         self._lock = threading.Lock()
 
@@ -84,6 +85,7 @@ class Connection:
     def leave(self) -> None:
         """Let go of Ray; the last user of a Ray that we started ends it."""
         self.closed = True
+        self.direct.close()
         with self._lock:
             if self._joined:
                 self._joined = False
@@ -119,14 +121,11 @@ class Connection:
             found.update(run_blocking(self._stored_namespaces()))
         return sorted(found)
 
+    def _open_storage(self) -> StorageBackend:
+        return open_storage(self.settings, self.hooks)
+
     async def _stored_namespaces(self) -> list[str]:
-        storage = wrap_backend(
-            open_backend(self.settings),
-            self.settings.storage,
-            clock=SystemClock(),
-            hooks=self.hooks,
-            rng=random.Random(),  # noqa: S311 - jitter
-        )
+        storage = self._open_storage()
         try:
             folders = await storage.list_folders("")
         finally:

@@ -23,6 +23,7 @@ from parquedb.cluster.sessions import parse_request_id, request_id_text
 from parquedb.documents.codec import encode, encode_plain, is_plain
 from parquedb.errors import (
     BackpressureError,
+    ErrorCode,
     FencedError,
     OutcomeUnknownError,
     ParqueDBError,
@@ -35,8 +36,7 @@ UNKNOWN_RETRIES_MAX = 4
 BACKOFF_BASE_S = 0.05
 BACKOFF_MAX_S = 1.0
 
-# Their options hold nothing but numbers, texts and flags.
-_PLAIN_BESIDE_BODY = frozenset({"create", "update", "replace", "delete", "restore"})
+_SINGLE_WRITES = frozenset({"create", "update", "replace", "delete", "restore"})
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes, msgspec.Raw})
 _SCALARS_AND_CONTAINERS = _SCALARS | {dict, list, tuple}
 
@@ -115,7 +115,7 @@ class Delivery:
             now_s - self._first_s if self._failures else 0.0,
             operation.size,
         ]
-        if operation.kind in _PLAIN_BESIDE_BODY:
+        if operation.kind in _SINGLE_WRITES and _is_plain(operation.options.values()):
             body = operation.body
             # A normalized document needs no second look at its datetimes.
             if is_plain(body) if operation.size else body is None or _is_plain(body.values()):
@@ -184,6 +184,9 @@ class Delivery:
     def _final(self, error: BaseException) -> BaseException:
         """The answer of an attempt that was refused: an earlier one may still have been applied."""
         undecided = isinstance(error, ParqueDBError) and (error.retryable or type(error) is RpcError)
+        if isinstance(error, ParqueDBError) and error.code is ErrorCode.CONCURRENT_MODIFICATION:
+            # Whoever says so has looked for the request id first, and an owner that has opened since has settled it.
+            undecided = False
         return self._unknown(error) if self._in_doubt and undecided and self._operation.is_write else error
 
     def _unknown(self, error: BaseException | None) -> OutcomeUnknownError:

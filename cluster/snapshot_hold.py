@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
@@ -11,16 +10,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from parquedb.actors.operations import Operation
-from parquedb.clock import SystemClock
 from parquedb.cluster.connection import Connection
+from parquedb.cluster.direct_storage import open_storage
 from parquedb.cluster.link import SyncLink
-from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.data_files import DataFiles
-from parquedb.storage.layers import wrap_backend
-from parquedb.storage.open import open_backend
 from parquedb.storage.scan_plan import ScanSnapshot
 from parquedb.storage.snapshot import SnapshotContent
 
@@ -37,17 +33,6 @@ _logger = get_logger(__name__)
 async def in_thread(work: Callable[[], Any]) -> Any:
     """Run CPU work off the event loop."""
     return await asyncio.to_thread(work)
-
-
-def open_storage(settings: Settings, hooks: HookRegistry) -> StorageBackend:
-    """Open the database's storage with its layers around it, for use on one event loop."""
-    return wrap_backend(
-        open_backend(settings),
-        settings.storage,
-        clock=SystemClock(),
-        hooks=hooks,
-        rng=random.Random(),  # noqa: S311 - jitter
-    )
 
 
 def data_files(storage: StorageBackend, settings: Settings, namespace: str) -> DataFiles:

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from parquedb.cluster import secrets
 from parquedb.cluster.connection import Connection
-from parquedb.cluster.snapshot_hold import data_files, open_storage
+from parquedb.cluster.direct_storage import open_storage
+from parquedb.cluster.snapshot_hold import data_files
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
 from parquedb.storage import deletions

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from parquedb.actors.operations import Operation, Outcome
+from parquedb.actors.operations import INSERT_ARROW, Operation, Outcome
 from parquedb.observability.contexts import MutationContext, MutationResult, QueryContext, QueryResult
 from parquedb.observability.hooks import HookRegistry
 
@@ -19,7 +19,10 @@ class Watch:
         options = dict(operation.options)
         if operation.is_write:
             size = len(operation.body) if operation.kind in {"create_many", "batch"} else 1
-            context = MutationContext(operation.kind, namespace, ids=ids, options=options, batch_size=max(1, size))
+            # A load may be what another method came to.
+            context = MutationContext(
+                options.pop("method", operation.kind), namespace, ids=ids, options=options, batch_size=max(1, size)
+            )
             self._announced = hooks.start("mutation", context)
         else:
             filter_ = options.pop("filter", None)
@@ -44,6 +47,8 @@ class Watch:
     def _written(self, value: Any) -> tuple[int, int]:
         if self._operation.kind == "create_many":
             return len(value["ids"]) - len(value["errors"]), len(value["errors"])
+        if self._operation.kind == INSERT_ARROW:
+            return value["rows"], 0
         if isinstance(value, list):
             return len(value), 0
         return value if isinstance(value, int) else 1, 0

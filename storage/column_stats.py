@@ -123,6 +123,47 @@ def group_stats(group: Any) -> dict[str, ColumnStats]:
     return found
 
 
+def file_stats(metadata: Any) -> dict[str, ColumnStats]:
+    """Return what `column_stats` would, from the footer of a Parquet file (a PyArrow `FileMetaData`).
+
+    Lists are the exception: their `nulls` is -1, for the writer counts the items without a value.
+    """
+    found: dict[str, ColumnStats] = {}
+    rows = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        found = joined(found, rows, group_stats(group), group.num_rows)
+        rows += group.num_rows
+    return {path: _as_kept(one) for path, one in found.items()}
+
+
+def _as_kept(one: ColumnStats) -> ColumnStats:
+    if not one.kind:
+        return ColumnStats("", None, None, one.nulls)
+    if one.kind != "str" or one.low is None:
+        return one
+    return one._replace(low=one.low[:TEXT_CHARS_MAX], high=None if one.high is None else _text_above(one.high))
+
+
+def joined(
+    before: Mapping[str, ColumnStats], rows_before: int, added: Mapping[str, ColumnStats], rows_added: int
+) -> dict[str, ColumnStats]:
+    """Return the statistics of rows followed by others."""
+    if not rows_before:
+        return dict(added)
+    return {path: _both(before[path], rows_before, one, rows_added) for path, one in added.items()}
+
+
+def _both(one: ColumnStats, one_rows: int, other: ColumnStats, other_rows: int) -> ColumnStats:
+    nulls = -1 if -1 in {one.nulls, other.nulls} else one.nulls + other.nulls
+    if one.nulls == one_rows or other.nulls == other_rows:
+        bounds = other if one.nulls == one_rows else one
+        return bounds._replace(nulls=nulls)
+    low = None if one.low is None or other.low is None else min(one.low, other.low)
+    high = None if one.high is None or other.high is None else max(one.high, other.high)
+    return ColumnStats(one.kind, low, high, nulls)
+
+
 def _kind_of_parquet(statistics: Any) -> str:
     logical = statistics.logical_type.type
     physical = statistics.physical_type

@@ -31,6 +31,8 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from parquedb.storage.fields import by_name, types_of
+
 ID_COLUMN = "$id"
 SEQ_COLUMN = "$seq"
 RESIDUAL_COLUMN = "$residual"
@@ -232,14 +234,12 @@ def grown(
     result = dict(column)
     if depth >= DEPTH_MAX:
         return result
-    names = dict.fromkeys(chain.from_iterable(values))
-    by_name: dict[str, list[Any]] = {name: [] for name in names if not isinstance(column.get(name), str)}
-    if not by_name:
+    open_ = {name for name in set(chain.from_iterable(values)) if not isinstance(column.get(name), str)}
+    if not open_:
         return result
-    for value in values:
-        for name in value.keys() & by_name.keys():
-            by_name[name].append(value[name])
-    for name, items in by_name.items():
+    for name, items, _ in by_name(values):
+        if name not in open_:
+            continue
         before = result.get(name)
         after = settle(name, before, result, items, room, depth)
         if after is not None and after is not before:
@@ -279,7 +279,8 @@ def settle(  # noqa: PLR0913, PLR0917 - the state of one recursion step, private
 
 def _commonest_kind(values: Sequence[Any]) -> str | None:
     # The commonest type, not the first: prices like 10, 10.5, 11.5 should become a float column.
-    for python, _ in Counter(map(type, values)).most_common():
+    types = types_of(values)
+    for python in types if len(types) == 1 else [python for python, _ in Counter(map(type, values)).most_common()]:
         if python is dict:
             return "struct"
         if python is list:

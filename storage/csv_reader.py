@@ -17,7 +17,7 @@ import pyarrow.csv as pacsv
 
 from parquedb.documents.values import TEXT_FIELDS
 from parquedb.errors import InvalidInputError
-from parquedb.storage.bulk import check_names
+from parquedb.storage.bulk_table import check_names
 from parquedb.storage.columns import ID_COLUMN
 from parquedb.storage.csv_cells import VALUE_KINDS, Inference, as_text, misfits, read_cells, rows_but, shown, without
 from parquedb.storage.exchange_files import Place, Source, reading

@@ -10,7 +10,7 @@ from parquedb.storage.backend import ListPage, ObjectInfo, StorageBackend
 T = TypeVar("T")
 
 READ_OPERATIONS = frozenset({"read", "read_range", "list", "list_folders", "stat", "exists"})
-WRITE_OPERATIONS = frozenset({"create", "write", "delete", "abort_uploads"})
+WRITE_OPERATIONS = frozenset({"create", "write", "delete", "abort_uploads", "verifies_uploads"})
 
 
 class DelegatingBackend(StorageBackend):
@@ -162,6 +162,12 @@ class FunnelBackend(DelegatingBackend):
                 lambda to, limit_s: to.abort_uploads(prefix, older_than_s, timeout_s=limit_s),
                 timeout_s,
             )
+        )
+
+    async def verifies_uploads(self, key: str, *, timeout_s: float | None = None) -> bool:
+        """Pass."""
+        return await self._pass(
+            Call("verifies_uploads", key, lambda to, limit_s: to.verifies_uploads(key, timeout_s=limit_s), timeout_s)
         )
 
     async def list(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from parquedb.storage.column_stats import ColumnStats, column_stats
+from parquedb.storage.column_stats import ColumnStats, column_stats, joined
 from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN, ColumnRegistry
 from parquedb.storage.data_file import FORMAT, Built, DataFile, low_cardinality
 from parquedb.storage.id_index import Hashes
@@ -56,7 +54,7 @@ class FileWriter:
             self._id_min = first
         self._id_max = last
         self._writer.write_table(table, row_group_size=len(ids))
-        self._stats = _joined(self._stats, self._rows, column_stats(table), len(ids))
+        self._stats = joined(self._stats, self._rows, column_stats(table), len(ids))
         self._seqs += pc.min_max(table.column(SEQ_COLUMN)).as_py().values()
         self._residuals |= table.column(RESIDUAL_COLUMN).null_count < len(ids)
         self._hashes.append(hashes)
@@ -106,22 +104,3 @@ class FileWriter:
             write_page_checksum=True,
             sorting_columns=[pq.SortingColumn(schema.get_field_index(ID_COLUMN))],
         )
-
-
-def _joined(
-    before: Mapping[str, ColumnStats], rows_before: int, added: Mapping[str, ColumnStats], rows_added: int
-) -> dict[str, ColumnStats]:
-    """Return the statistics of rows followed by others."""
-    if not rows_before:
-        return dict(added)
-    return {path: _both(before[path], rows_before, one, rows_added) for path, one in added.items()}
-
-
-def _both(one: ColumnStats, one_rows: int, other: ColumnStats, other_rows: int) -> ColumnStats:
-    nulls = one.nulls + other.nulls
-    if one.nulls == one_rows or other.nulls == other_rows:
-        bounds = other if one.nulls == one_rows else one
-        return bounds._replace(nulls=nulls)
-    low = None if one.low is None or other.low is None else min(one.low, other.low)
-    high = None if one.high is None or other.high is None else max(one.high, other.high)
-    return ColumnStats(one.kind, low, high, nulls)

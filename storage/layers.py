@@ -162,6 +162,13 @@ class ObservedBackend(DelegatingBackend):
             return await call
         return await self._announced(self._context("abort_uploads", prefix), call)
 
+    async def verifies_uploads(self, key: str, *, timeout_s: float | None = None) -> bool:
+        """Forward, announced."""
+        call = self.inner.verifies_uploads(key, timeout_s=timeout_s)
+        if not self._hooks.active:
+            return await call
+        return await self._announced(self._context("verifies_uploads", key), call)
+
     async def list(
         self, prefix: str, *, after: str | None = None, limit: int = 1000, timeout_s: float | None = None
     ) -> ListPage:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from parquedb.errors import InvalidInputError
 from parquedb.storage.arrow_fields import column_of, typed
-from parquedb.storage.bulk import check_names
+from parquedb.storage.bulk_table import check_names
 from parquedb.storage.columns import ID_COLUMN, PATHS_MAX, RESIDUAL_COLUMN, SEQ_COLUMN, Column, ColumnRegistry
 from parquedb.storage.exchange_files import Place, reading
 from parquedb.storage.exchange_rows import (

@@ -12,8 +12,8 @@ import pytest
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.operations import Outcome
 from parquedb.clock import SystemClock
-from parquedb.cluster.bulk_loading import PIECE_ROWS_MAX, loads
-from parquedb.errors import AlreadyExistsError, ParqueDBError, ValidationError
+from parquedb.cluster.bulk_loading import PIECE_ROWS_MAX, pieces, unknown_of
+from parquedb.errors import AlreadyExistsError, OutcomeUnknownError, ParqueDBError, ValidationError
 from parquedb.storage.faults import Fault, FaultRule, FaultyBackend
 from parquedb.storage.memory import MemoryBackend
 from tests.support.engines import opened, run
@@ -43,7 +43,7 @@ def table(start: int, stop: int, **columns: Any) -> pa.Table:
 
 
 async def load(owner: NamespaceEngine, data: Any, **options: Any) -> list[Outcome]:
-    return [(await owner.execute([operation]))[0] for operation in loads(data, **options)]
+    return [(await owner.execute([piece.operation()]))[0] for piece in pieces(data, **options)]
 
 
 async def loaded(owner: NamespaceEngine, data: Any, **options: Any) -> int:
@@ -186,6 +186,10 @@ async def test_the_file_is_plain_parquet(store: MemoryBackend, tmp_path: Any) ->
 def test_large_data_is_cut_into_commits() -> None:
     batch = pa.record_batch({"n": pa.array(range(1000))})
     reader = pa.RecordBatchReader.from_batches(batch.schema, [batch] * 3)
-    assert len(list(loads(reader, request_id="mine"))) == 1
+    assert len(list(pieces(reader, request_id="mine"))) == 1
     many = pa.table({"n": pa.array(range(PIECE_ROWS_MAX + 1))})
-    assert [operation.request for operation in loads(many, request_id="mine")] == ["mine", "mine#1"]
+    assert [piece.request for piece in pieces(many, request_id="mine")] == ["mine", "mine#1"]
+    unnamed = list(pieces(many))
+    assert unnamed[1].request == f"{unnamed[0].request}#1", "one id finds all of a large load"
+    error = unknown_of(OutcomeUnknownError(request_id=unnamed[1].request), unnamed[1])  # type: ignore[arg-type]
+    assert error.request_id == unnamed[0].request

@@ -10,7 +10,7 @@ import pytest
 
 from parquedb.actors import read_arguments
 from parquedb.actors.engine import NamespaceEngine
-from parquedb.cluster.bulk_loading import loads
+from parquedb.cluster.bulk_loading import pieces
 from parquedb.cluster.explanation import Explanation
 from parquedb.errors import InvalidFilterError, InvalidSortError, ValidationError
 from parquedb.storage.delegating import DelegatingBackend
@@ -64,8 +64,8 @@ async def load(owner: NamespaceEngine, *numbers: range) -> None:
             "n": list(some),
             "w": [f"{n * 2654435761 % 2**32:x}" for n in some],
         }
-        for operation in loads(pa.table(columns | {"k": [n % 5 for n in some]})):
-            [outcome] = await owner.execute([operation])
+        for piece in pieces(pa.table(columns | {"k": [n % 5 for n in some]})):
+            [outcome] = await owner.execute([piece.operation()])
             outcome.result()
 
 
@@ -292,8 +292,8 @@ async def test_files_of_which_no_row_group_is_left_are_ruled_out(store: Counting
     async with opened(store) as owner:
         numbers = [*range(GROUP), *range(10**6, 10**6 + 10)]
         table = pa.table({"$id": [f"{n:07}" for n in numbers], "n": numbers})
-        for operation in loads(table):
-            await owner.execute([operation])
+        for piece in pieces(table):
+            await owner.execute([piece.operation()])
         told = await explained(owner, {"n": 500_000})
         assert told.files[0].how == "ruled out"
         assert (told.row_groups_scanned, told.row_groups_skipped, told.returned) == (0, 2, 0)

@@ -15,7 +15,9 @@ from parquedb.documents.codec import decode
 from parquedb.errors import (
     BackpressureError,
     CircuitOpenError,
+    ConflictError,
     EntityNotFoundError,
+    ErrorCode,
     FencedError,
     OutcomeUnknownError,
     ParqueDBError,
@@ -93,6 +95,14 @@ def test_a_refusal_is_the_callers_answer(error: ParqueDBError) -> None:
     with pytest.raises(type(error)) as raised:
         write().after(error, 0.0)
     assert raised.value is error
+
+
+def test_that_something_changed_meanwhile_is_proof_enough() -> None:
+    """Whoever says so has looked for the request id first."""
+    delivery = write()
+    delivery.after(ReplyLost(), 1.0)
+    with pytest.raises(ConflictError, match="load again"):
+        delivery.after(ConflictError("load again", code=ErrorCode.CONCURRENT_MODIFICATION), 2.0)
 
 
 def test_a_refusal_after_a_lost_reply_is_no_proof_that_nothing_was_applied() -> None:

@@ -35,6 +35,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "write": ("posts/a", b"data"),
     "delete": ("posts/a",),
     "abort_uploads": ("posts/", 60.0),
+    "verifies_uploads": ("posts/probe",),
     "list": ("posts/",),
     "list_folders": ("",),
     "stat": ("posts/a",),

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from parquedb.actors.commit_group import BulkRequest
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.errors import ParqueDBError
-from parquedb.storage.bulk import Bulk, Plan, build
+from parquedb.storage.bulk import Bulk
+from parquedb.storage.bulk_file import Plan, build
+from parquedb.storage.bulk_table import rows_of
 from parquedb.storage.log import LogEntry
 from parquedb.storage.manifest import object_key
 from parquedb.storage.memory import MemoryBackend
@@ -148,7 +150,7 @@ class Life:
         state = self.owner._data
         key = object_key("data", state.epoch, f"{self.made:032x}", ".parquet")
         plan = Plan(NAMESPACE, self.clock.now(), None, "$id", state.registry)
-        built = build(key, pa.table({"$id": list(ids), "v": list(values)}), plan, 0)
+        built = build(key, rows_of(pa.table({"$id": list(ids), "v": list(values)}), plan, 0), plan)
         await self.store.create(state.prefix + key, built.data)
         landed: asyncio.Future[LogEntry | None] = asyncio.get_running_loop().create_future()
         bulk = Bulk((built.file,), built.columns, ())
