@@ -26,6 +26,9 @@ ROW_GROUP_ROWS = 131_072
 
 _SAMPLE_ROWS = 4_096
 _DICTIONARY_SHARE = 0.25
+_DICTIONARY_BYTES_MAX = 1 << 20
+"""Where PyArrow gives a dictionary up, after having written it."""
+
 _NO_DICTIONARY = frozenset({ID_COLUMN, SEQ_COLUMN, RESIDUAL_COLUMN})
 
 
@@ -165,7 +168,7 @@ def write_table(table: pa.Table, *, sorted_by_id: bool, row_group_rows: int = RO
         sink,
         row_group_size=row_group_rows,
         compression="zstd",
-        use_dictionary=low_cardinality(table),
+        use_dictionary=low_cardinality(table, row_group_rows),
         write_statistics=True,
         write_page_checksum=True,
         sorting_columns=sorting,
@@ -177,7 +180,7 @@ def _row_id(row: Row) -> str:
     return row[0][ID_COLUMN]  # type: ignore[no-any-return]  # `$id` of a document is text.
 
 
-def low_cardinality(table: pa.Table) -> list[str]:
+def low_cardinality(table: pa.Table, row_group_rows: int = ROW_GROUP_ROWS) -> list[str]:
     """Return the Parquet paths of the columns that get a dictionary, judged by a sample of the rows."""
     # A dictionary of a unique column fails anew in every row group, which costs a third of the writing time.
     paths = []
@@ -189,6 +192,24 @@ def low_cardinality(table: pa.Table) -> list[str]:
             path, values = f"{path}.list.element", array.flatten()  # noqa: PLW2901 - the path of the leaf below
         step = max(1, len(values) // _SAMPLE_ROWS)
         sample = values.take(pa.array(np.arange(0, len(values), step))).drop_null()
-        if len(sample) and pc.count_distinct(sample).as_py() <= max(1, len(sample) * _DICTIONARY_SHARE):
+        if not len(sample):
+            continue
+        distinct = _distinct(sample, whole=step == 1)
+        in_group = min(len(values), row_group_rows)
+        entry_bytes = sample.nbytes / len(sample)
+        if distinct <= max(1, in_group * _DICTIONARY_SHARE) and distinct * entry_bytes <= _DICTIONARY_BYTES_MAX:
             paths.append(path)
     return paths
+
+
+def _distinct(sample: pa.Array, *, whole: bool) -> float:
+    """Return about how many distinct values there are where these were sampled, or in `whole`, exactly.
+
+    Source:
+        A. Chao, "Nonparametric estimation of the number of classes in a population", 1984, bias-corrected.
+    """
+    counts = pc.value_counts(sample).field("counts").to_numpy()
+    if whole:
+        return len(counts)
+    once, twice = int(np.count_nonzero(counts == 1)), int(np.count_nonzero(counts == 2))  # noqa: PLR2004
+    return len(counts) + once * (once - 1) / (2 * (twice + 1))

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import xxhash
@@ -15,7 +16,7 @@ from parquedb.documents.codec import decode, encode
 from parquedb.errors import CorruptionError
 from parquedb.storage import deletions
 from parquedb.storage.columns import ColumnRegistry
-from parquedb.storage.data_file import DataFile, build
+from parquedb.storage.data_file import DataFile, build, low_cardinality
 from tests.support.columns import document
 
 
@@ -72,6 +73,26 @@ def test_parquet_readers_see_sorted_zstd_with_dictionaries_only_where_they_pay(b
     assert {"carrier", "weather.temp", "tags.list.element", "note", "day"} <= with_dictionary
     assert not {"$id", "$seq", "$residual", "tail", "ratio", "delay"} & with_dictionary
     assert columns["delay"].statistics.max == 189
+
+
+def test_a_sample_that_is_mostly_distinct_can_come_from_a_column_of_few_values():
+    rng = np.random.default_rng(1)
+    many, step = 100_000, 100_000 // 4_096
+    table = pa.table(
+        {
+            "few": rng.integers(0, 4_000, many),
+            "text": pa.array(rng.integers(0, 4_000, many).astype(str)),
+            "long": pa.array(np.char.add("x" * 400, rng.integers(0, 4_000, many).astype(str))),
+            "half": np.where(np.arange(many) % (2 * step) < step, 0, np.arange(many)),
+            "many": rng.integers(0, 60_000, many),
+            "unique": np.arange(many),
+            "none": pa.nulls(many, pa.int64()),
+        }
+    )
+    sampled = table.column("few").take(pa.array(np.arange(0, many, step)))
+    assert pc.count_distinct(sampled).as_py() > len(sampled) / 2
+    assert low_cardinality(table) == ["few", "text"]
+    assert low_cardinality(table.slice(0, 5_000)) == []
 
 
 def test_duckdb_and_pandas_read_plain_typed_columns(built, tmp_path):
