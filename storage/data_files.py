@@ -18,9 +18,10 @@ from parquedb.storage.backend import StorageBackend
 from parquedb.storage.columns import ID_COLUMN
 from parquedb.storage.data_file import Built, DataFile
 from parquedb.storage.deletions import LiveRows
-from parquedb.storage.file_cache import FileCache, Run
+from parquedb.storage.file_cache import FileCache, Portion
 from parquedb.storage.id_index import IdIndex, hash_id, hash_ids
 from parquedb.storage.keys import namespace_prefix
+from parquedb.storage.object_cache import Run
 from parquedb.storage.shred import Columns, unshred_columns
 
 if TYPE_CHECKING:
@@ -276,21 +277,43 @@ class DataFiles:
     async def _read_file(
         self, file: DataFile, rows: Sequence[int], names: Sequence[str] | None
     ) -> dict[Location, dict[str, Any]]:
-        starts = (await self.cache.footer(file)).starts
+        footer = await self.cache.footer(file)
         documents: dict[Location, dict[str, Any]] = {}
-        groups = [
-            (group, start, stop - start, inside)
-            for group, (start, stop) in enumerate(pairwise(starts))
-            if (inside := [row for row in rows if start <= row < stop])
-        ]
-        # Few at once: a decoded group is large, and more threads than processors gain nothing.
-        for first in range(0, len(groups), _GROUPS_AT_ONCE):
-            some = groups[first : first + _GROUPS_AT_ONCE]
-            decoded = await asyncio.gather(*[self.cache.columns(file, group, names) for group, *_ in some])
-            for columns, (_, start, length, inside) in zip(decoded, some, strict=True):
-                found = await self.rows(file, columns, length, [row - start for row in inside])
+        absent: list[tuple[Portion, int, int, list[int]]] = []
+        for group, (start, stop) in enumerate(pairwise(footer.starts)):
+            inside = [row for row in rows if start <= row < stop]
+            if not inside:
+                continue
+            portion = Portion(file, group, footer.names if names is None else names)
+            # Text may be at hand in either form, from queries of either kind.
+            columns = self.cache.now(portion, dictionaries=True) or self.cache.now(portion, dictionaries=False)
+            if columns is None:
+                absent.append((portion, start, stop, inside))
+                continue
+            found = await self.rows(file, columns, stop - start, [row - start for row in inside])
+            documents |= {Location(file.key, row): one for row, one in zip(inside, found, strict=True)}
+        # Few at once: a decoded group is large.
+        for first in range(0, len(absent), _GROUPS_AT_ONCE):
+            some = absent[first : first + _GROUPS_AT_ONCE]
+            parts = await self._decoded_rows(file, some)
+            for (_, _, _, inside), found in zip(some, parts, strict=True):
                 documents |= {Location(file.key, row): one for row, one in zip(inside, found, strict=True)}
         return documents
+
+    async def _decoded_rows(
+        self, file: DataFile, wanted: Sequence[tuple[Portion, int, int, list[int]]]
+    ) -> list[list[dict[str, Any]]]:
+        """Return rows of row groups that are not in memory, made into documents where they are decoded."""
+
+        def look(at: int, columns: Columns) -> list[dict[str, Any]]:
+            _, start, stop, inside = wanted[at]
+            return unshred_columns(columns, stop - start, [row - start for row in inside])
+
+        try:
+            found = await self.cache.each([portion for portion, *_ in wanted], look)
+        except ValueError as error:
+            raise self.cache.corruption(file.key, f"a residual cannot be read: {error}", error) from error
+        return [one or [] for one in found]
 
     async def rows(
         self, file: DataFile, columns: Columns, length: int, positions: Sequence[int]
