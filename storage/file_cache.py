@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import pyarrow as pa
@@ -20,6 +21,9 @@ from parquedb.storage.shred import Columns
 T = TypeVar("T")
 Look = Callable[[int, Columns], T]
 """Makes something of a portion, given its number and its columns; called in any thread."""
+
+_GROUPS_A_CALL = 4
+"""Between two calls threads wait for each other; what one call decodes may only leave memory together."""
 
 _THREADS = 2
 """Decoding gains nothing from more, and leaves the others to those who wait for them."""
@@ -280,10 +284,12 @@ def _result(done: _Done[T], item: _Item) -> T | None:
 
 def _worked(items: Sequence[_Item], data: Mapping[str, Readable | BaseException], look: Look[T]) -> _Done[T]:
     done: _Done[T] = _Done()
-    decoders = _Decoders(data)
-    for at, columns, absent, _ in items:
-        if absent is not None:
-            decoded = done.decoded[absent.flight] = decoders.decoded(absent, alone=len(items) == 1)
+    absent = [item.absent for item in items if item.absent is not None]
+    for some in _alike(absent):
+        done.decoded |= _decoded(some, data[some[0].file.key], alone=len(items) == 1)
+    for at, columns, missing, _ in items:
+        if missing is not None:
+            decoded = done.decoded[missing.flight]
             if isinstance(decoded, (_Ruled, Exception)):
                 continue
             columns = {**columns, **decoded}  # noqa: PLW2901 - the same columns, now all of them
@@ -294,28 +300,46 @@ def _worked(items: Sequence[_Item], data: Mapping[str, Readable | BaseException]
     return done
 
 
-class _Decoders:
-    """Decoders of some objects, one open at a time: portions of one object come one after the other."""
+def _alike(wanted: Sequence[_Wanted]) -> Iterator[list[_Wanted]]:
+    """Yield those that can be decoded by one call: the same columns of one file, of a few row groups in a row."""
+    for _, run in groupby(wanted, lambda one: (one.file.key, one.names, one.encoded)):
+        some = list(run)
+        for first in range(0, len(some), _GROUPS_A_CALL):
+            yield some[first : first + _GROUPS_A_CALL]
 
-    def __init__(self, data: Mapping[str, Readable | BaseException]) -> None:
-        self._data = data
-        self._open: tuple[Any, Decoder] | None = None
 
-    def decoded(self, wanted: _Wanted, *, alone: bool) -> Columns | _Ruled | Exception:
-        """Return columns, what stands for them, or why there are none."""
-        file, footer, group, names, encoded, texts = wanted
-        data = self._data[file.key]
-        if isinstance(data, Exception):
-            return data
-        if isinstance(data, BaseException):
-            raise data
-        try:
-            for name, some in texts:
-                entries = entries_of(data, footer.metadata.row_group(group).column(footer.numbers[name]))
-                if entries is not None and lacks(entries, some):
-                    return _Ruled(name, entries)
-            if self._open is None or self._open[0] != (file.key, encoded):
-                self._open = (file.key, encoded), Decoder(data, footer, encoded)
-            return self._open[1].group(group, names, threads=alone)
-        except DECODE_ERRORS as error:
-            return error
+def _decoded(
+    wanted: Sequence[_Wanted], data: Readable | BaseException, *, alone: bool
+) -> dict[tuple[Any, ...], Columns | _Ruled | Exception]:
+    """Return columns, what stands for them, or why there are none."""
+    if isinstance(data, Exception):
+        return dict.fromkeys((one.flight for one in wanted), data)
+    if isinstance(data, BaseException):
+        raise data
+    try:
+        ruled = {one.flight: found for one in wanted if (found := _ruled(one, data)) is not None}
+        rest = [one for one in wanted if one.flight not in ruled]
+        if not rest:
+            return {**ruled}
+        first = rest[0]
+        decoder = Decoder(data, first.footer, first.encoded)
+        arrays = decoder.groups([one.group for one in rest], first.names, threads=alone)
+    except DECODE_ERRORS as error:
+        if len(wanted) == 1:
+            return {wanted[0].flight: error}
+        # One by one, to learn which of them it is.
+        outcomes: dict[tuple[Any, ...], Columns | _Ruled | Exception] = {}
+        for one in wanted:
+            outcomes |= _decoded([one], data, alone=alone)
+        return outcomes
+    return {**ruled, **{one.flight: columns for one, columns in zip(rest, arrays, strict=True)}}
+
+
+def _ruled(wanted: _Wanted, data: Readable) -> _Ruled | None:
+    """Return the dictionary that says that no row is of interest, if one does."""
+    group, numbers = wanted.footer.metadata.row_group(wanted.group), wanted.footer.numbers
+    for name, texts in wanted.texts:
+        entries = entries_of(data, group.column(numbers[name]))
+        if entries is not None and lacks(entries, texts):
+            return _Ruled(name, entries)
+    return None

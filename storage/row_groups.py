@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -168,18 +168,33 @@ class Decoder:
         Raises:
             DECODE_ERRORS: the object is damaged.
         """
+        [arrays] = self.groups([group], names, threads=threads)
+        return arrays
+
+    def groups(self, groups: Sequence[int], names: Iterable[str], *, threads: bool) -> list[dict[str, pa.Array]]:
+        """Return the same of several row groups by one call, during which other threads run.
+
+        Where several are asked for, the arrays of a column may share memory.
+        """
         wanted, footer = list(names), self._footer
         counted = footer.counted_from is not None and SEQ_COLUMN in wanted
         stored = [name for name in wanted if name != SEQ_COLUMN] if counted else wanted
-        table = self._parquet.read_row_group(group, columns=stored, use_threads=threads)
-        columns = zip(table.column_names, table.itercolumns(), strict=True)
-        arrays = {name: one_chunk(column) for name, column in columns}
-        start, stop = footer.starts[group : group + 2]
-        if table.num_rows != stop - start and stored:
-            raise ValueError(f"{table.num_rows} rows instead of {stop - start}")
-        if counted and footer.counted_from is not None:
-            arrays[SEQ_COLUMN] = pa.array(np.arange(footer.counted_from + start, footer.counted_from + stop))
-        return arrays
+        table = self._parquet.read_row_groups(groups, columns=stored, use_threads=threads)
+        rows = sum(footer.starts[group + 1] - footer.starts[group] for group in groups)
+        if table.num_rows != rows and stored:
+            raise ValueError(f"{table.num_rows} rows instead of {rows}")
+        found, first = [], 0
+        for group in groups:
+            start, stop = footer.starts[group : group + 2]
+            part = table if len(groups) == 1 else table.slice(first, stop - start)
+            arrays = {
+                name: one_chunk(column) for name, column in zip(part.column_names, part.itercolumns(), strict=True)
+            }
+            if counted and footer.counted_from is not None:
+                arrays[SEQ_COLUMN] = pa.array(np.arange(footer.counted_from + start, footer.counted_from + stop))
+            found.append(arrays)
+            first += stop - start
+        return found
 
 
 def decode_group(data: Readable, footer: Footer, group: int, names: Iterable[str]) -> dict[str, pa.Array]:
