@@ -136,13 +136,13 @@ class StorageContext:
     """One attempt of one call to the object store.
 
     Attributes:
-        operation: `read`, `read_range`, `create`, `write`, `delete`, `list`, `list_folders` or `stat`.
-        key: The object's key, or the prefix of a listing; without the backend's root.
+        operation: `read`, `read_range`, `read_ranges`, `create`, `write`, `delete`, `list`, `list_folders` or `stat`.
+        key: The object's key, the first one of several, or the prefix of a listing; without the backend's root.
         backend: `local`, `s3`, `memory`, ...
         namespace: The namespace it is for, where known.
         bytes: Bytes sent, for `create` and `write`.
         start: First byte asked for (inclusive), for `read_range`.
-        length: Bytes asked for, for `read_range`.
+        length: Bytes asked for, for `read_range` and, in total, `read_ranges`.
         options: Anything else the call was given.
         side: The process that reports it.
         attempt: 1 for the first try, 2 for its first retry, ...

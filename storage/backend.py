@@ -12,8 +12,28 @@ What a write can come to (see `docs/architecture.md`, "Three outcomes"):
 """
 # ruff: noqa: ARG002 - what a method does where a store has nothing to do needs none of its arguments
 
+import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+RANGES_AT_ONCE: Final = 8
+"""Parts that one call of `read_ranges` asks a store for at the same time."""
+
+
+class Range(NamedTuple):
+    """A part of an object.
+
+    Attributes:
+        key: Of the object.
+        start: First byte (inclusive).
+        length: Bytes.
+    """
+
+    key: str
+    start: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +91,24 @@ class StorageBackend(ABC):
 
         A start at or past the end gives `b""`, on every backend.
         """
+
+    async def read_ranges(self, ranges: Sequence[Range], *, timeout_s: float | None = None) -> Sequence[bytes]:
+        """Return what `read_range` gives for each, of one object or of several; `RANGES_AT_ONCE` at the same time.
+
+        Here each of them has the whole time; a backend that can read them together gives it to all.
+        """
+        free = asyncio.Semaphore(RANGES_AT_ONCE)
+
+        async def read(key: str, start: int, length: int) -> bytes:
+            async with free:
+                return await self.read_range(key, start, length, timeout_s=timeout_s)
+
+        tasks = [asyncio.ensure_future(read(*one)) for one in ranges]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
 
     @abstractmethod
     async def create(self, key: str, data: bytes, *, timeout_s: float | None = None) -> ObjectInfo:

@@ -6,34 +6,31 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import pyarrow as pa
 from pyroaring import BitMap
 
-from parquedb.documents.budget import Budget, size_of
+from parquedb.documents.budget import Budget
 from parquedb.errors import InternalError
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.columns import ID_COLUMN
 from parquedb.storage.data_file import Built, DataFile
 from parquedb.storage.deletions import LiveRows
-from parquedb.storage.file_cache import FileCache, Run
+from parquedb.storage.file_cache import FileCache
 from parquedb.storage.id_index import IdIndex, hash_id, hash_ids
 from parquedb.storage.keys import namespace_prefix
+from parquedb.storage.object_cache import Run
+from parquedb.storage.row_reader import RowReader
 from parquedb.storage.scan_counts import CountedReads
-from parquedb.storage.shred import Columns, unshred_columns
+from parquedb.storage.shred import Columns
 
 if TYPE_CHECKING:
     from parquedb.storage.moved import Moved
 
 KNOWN_IDS_MAX = 32_768
 """Rows whose id is remembered after it was read, so that `locate_now` can answer without waiting."""
-
-_INLINE_ROWS = 32
-_GROUPS_AT_ONCE = 4
-_STEP_ROWS = 64
 
 
 class Location(NamedTuple):
@@ -91,6 +88,7 @@ class DataFiles:
         self._prefix = f"{namespace}/"
         prefix = namespace_prefix(namespace) if prefix is None else prefix
         self.cache = FileCache(CountedReads(storage), prefix, bytes_max=cache_bytes_max, run=run)
+        self._reader = RowReader(self.cache, run)
         self.live = LiveRows()
         self._entries: dict[str, _Entry] = {}
         self._known: dict[Location, str] = {}
@@ -274,57 +272,24 @@ class DataFiles:
     ) -> dict[Location, dict[str, Any]]:
         """Return the documents of candidate rows (None: all columns), and remember whose rows they are."""
         parts = await asyncio.gather(
-            *[self._read_file(file, sorted(rows), names, budget) for file, rows in candidates.rows.values()]
+            *[self._reader.read(file, sorted(rows), names, budget) for file, rows in candidates.rows.values()]
         )
-        documents: dict[Location, dict[str, Any]] = {}
-        for part in parts:
-            documents |= part
+        documents = {
+            Location(key, row): document
+            for key, part in zip(candidates.rows, parts, strict=True)
+            for row, document in part.items()
+        }
         hashes = {id_: hash_id(id_) for id_ in candidates.locations}
         for id_, locations in candidates.locations.items():
             for location in locations:
                 self._remember(location, id_, hashes[id_], documents[location].get(ID_COLUMN))
         return documents
 
-    async def _read_file(
-        self, file: DataFile, rows: Sequence[int], names: Sequence[str] | None, budget: Budget | None
-    ) -> dict[Location, dict[str, Any]]:
-        starts = (await self.cache.footer(file)).starts
-        documents: dict[Location, dict[str, Any]] = {}
-        groups = [
-            (group, start, stop - start, inside)
-            for group, (start, stop) in enumerate(pairwise(starts))
-            if (inside := [row for row in rows if start <= row < stop])
-        ]
-        # Few at once: a decoded group is large, and more threads than processors gain nothing.
-        for first in range(0, len(groups), _GROUPS_AT_ONCE):
-            some = groups[first : first + _GROUPS_AT_ONCE]
-            decoded = await asyncio.gather(*[self.cache.columns(file, group, names) for group, *_ in some])
-            for columns, (_, start, length, inside) in zip(decoded, some, strict=True):
-                # With a bound, in steps: it is passed by one step of each file at most.
-                step = len(inside) if budget is None else _STEP_ROWS
-                for at in range(0, len(inside), step):
-                    wanted = inside[at : at + step]
-                    found = await self.rows(file, columns, length, [row - start for row in wanted])
-                    if budget is not None:
-                        # Off the loop like the rows themselves; one document may have a million values.
-                        budget.spend(await self.run(partial(_size_of_all, found)))
-                    documents |= {Location(file.key, row): one for row, one in zip(wanted, found, strict=True)}
-        return documents
-
     async def rows(
         self, file: DataFile, columns: Columns, length: int, positions: Sequence[int]
     ) -> list[dict[str, Any]]:
-        """Return rows of decoded columns as documents; few at once here, many off the loop.
-
-        Raises:
-            CorruptionError: a residual of `file` cannot be read.
-        """
-        try:
-            if len(positions) <= _INLINE_ROWS:
-                return unshred_columns(columns, length, positions)
-            return await self.run(lambda: unshred_columns(columns, length, positions))
-        except ValueError as error:
-            raise self.cache.corruption(file.key, f"a residual cannot be read: {error}", error) from error
+        """Return rows of decoded columns as documents; see `RowReader.documents`."""
+        return await self._reader.documents(file, columns, length, positions)
 
     def _remember(self, location: Location, wanted: str, hashed: int, actual: Any) -> None:
         if type(actual) is not str or not actual.startswith(self._prefix):
@@ -360,10 +325,6 @@ class DataFiles:
             where = f"row {first.row} here and row {second.row} of {second.file!r}"
             raise self.cache.corruption(first.file, f"two live rows claim the id {id_!r}: {where}")
         return found[0] if found else None
-
-
-def _size_of_all(documents: Iterable[dict[str, Any]]) -> int:
-    return sum(map(size_of, documents))
 
 
 def bare_ids(column: pa.Array, prefix: str) -> list[str]:

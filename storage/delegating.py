@@ -1,15 +1,15 @@
 """Backends that hand on to another one: the start of every layer."""
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from parquedb.storage.backend import ListPage, ObjectInfo, StorageBackend
+from parquedb.storage.backend import ListPage, ObjectInfo, Range, StorageBackend
 
 T = TypeVar("T")
 
-READ_OPERATIONS = frozenset({"read", "read_range", "list", "list_folders", "stat", "exists"})
+READ_OPERATIONS = frozenset({"read", "read_range", "read_ranges", "list", "list_folders", "stat", "exists"})
 WRITE_OPERATIONS = frozenset({"create", "write", "delete", "abort_uploads", "verifies_uploads"})
 
 
@@ -42,6 +42,10 @@ class DelegatingBackend(StorageBackend):
     async def read_range(self, key: str, start: int, length: int, *, timeout_s: float | None = None) -> bytes:
         """Forward."""
         return await self.inner.read_range(key, start, length, timeout_s=timeout_s)
+
+    async def read_ranges(self, ranges: Sequence[Range], *, timeout_s: float | None = None) -> Sequence[bytes]:
+        """Forward."""
+        return await self.inner.read_ranges(ranges, timeout_s=timeout_s)
 
     async def create(self, key: str, data: bytes, *, timeout_s: float | None = None) -> ObjectInfo:
         """Forward."""
@@ -94,7 +98,7 @@ class Call(Generic[T]):
 
     Attributes:
         operation: Name of the method.
-        key: The key, or the prefix of a listing.
+        key: The key, the first one of several, or the prefix of a listing.
         send: Makes the call on a backend, with a limit in seconds.
         timeout_s: The limit the caller gave.
         conditional: Whether sending it twice may be answered differently the second time: `create` and `if_match`.
@@ -127,6 +131,13 @@ class FunnelBackend(DelegatingBackend):
                 lambda to, limit_s: to.read_range(key, start, length, timeout_s=limit_s),
                 timeout_s,
             )
+        )
+
+    async def read_ranges(self, ranges: Sequence[Range], *, timeout_s: float | None = None) -> Sequence[bytes]:
+        """Pass."""
+        key = ranges[0].key if ranges else ""
+        return await self._pass(
+            Call("read_ranges", key, lambda to, limit_s: to.read_ranges(ranges, timeout_s=limit_s), timeout_s)
         )
 
     async def create(self, key: str, data: bytes, *, timeout_s: float | None = None) -> ObjectInfo:

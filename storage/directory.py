@@ -7,16 +7,21 @@ import os
 import stat as stat_module
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import xxhash
 
 from parquedb.errors import ConfigurationError, ObjectNotFoundError, PathTraversalError, StorageReadError
-from parquedb.storage.backend import ListPage, ObjectInfo
+from parquedb.storage.backend import ListPage, ObjectInfo, Range
 from parquedb.storage.keys import is_key, is_segment
 
 TEMP_FOLDER = "~tmp"
+
+_READ_BYTES_MAX = 1 << 30
+"""Linux reads less than 2 GiB at a time."""
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a named pipe that somebody left in the directory would wait for ever.
@@ -94,19 +99,22 @@ class Directory:
             finally:
                 os.close(parent_fd)
 
-    def read(self, key: str, start: int, length: int | None) -> bytes:
-        """Return bytes from `start` on, `length` or all of them."""
-        with self._reading(key), self._open_file(key) as descriptor:
-            if start:
-                os.lseek(descriptor, start, os.SEEK_SET)
-            with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
-                if length is None:
-                    return file.readall()
-                parts = []
-                while length and (part := file.read(min(length, 1 << 30))):
-                    parts.append(part)
-                    length -= len(part)
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+    def read(self, key: str) -> bytes:
+        """Return the whole object."""
+        with (
+            self._reading(key),
+            self._open_file(key) as descriptor,
+            os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file,
+        ):
+            return file.readall()
+
+    def read_ranges(self, ranges: Sequence[Range]) -> list[bytes]:
+        """Return the bytes of each, cut at the end of the file."""
+        found: list[bytes] = []
+        for key, parts in groupby(ranges, attrgetter("key")):
+            with self._reading(key), self._open_file(key) as descriptor:
+                found += [_read_range(descriptor, part.start, part.length) for part in parts]
+        return found
 
     def stat(self, key: str) -> ObjectInfo:
         """Describe an object; its etag is a hash of the content, so the whole file is read."""
@@ -222,6 +230,15 @@ class Directory:
         if error.errno == errno.ESTALE:
             return f"the database directory {str(self._given_root)!r} is gone: {error.strerror}"
         return f"cannot {verb} {key!r}: {error.strerror}"
+
+
+def _read_range(descriptor: int, start: int, length: int) -> bytes:
+    parts = []
+    while length and (part := os.pread(descriptor, min(length, _READ_BYTES_MAX), start)):
+        parts.append(part)
+        start += len(part)
+        length -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def parts_of(key: str) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ class Fault(StrEnum):
     TRUNCATED = "truncated"
 
 
-_OPERATIONS_OF = {Fault.LATE: WRITE_OPERATIONS, Fault.TRUNCATED: frozenset({"read", "read_range"})}
+_OPERATIONS_OF = {Fault.LATE: WRITE_OPERATIONS, Fault.TRUNCATED: frozenset({"read", "read_range", "read_ranges"})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,8 +254,9 @@ class FaultyBackend(FunnelBackend):
             raise make(call.key)
         if rule.fault is Fault.TRUNCATED:
             data = await call.send(self.inner, limit_s)
-            whole = cast(bytes, data)
-            return cast(T, whole[: self._rng.randrange(len(whole))]) if whole else data
+            if isinstance(data, list):
+                return cast(T, [*data[:-1], *map(self._cut, data[-1:])])
+            return cast(T, self._cut(cast(bytes, data)))
         cause: errors.ParqueDBError | None = None
         if rule.fault is Fault.LATE:
             due_s = self._clock.boot_s() + self._rng.uniform(*rule.delay_s)
@@ -266,6 +267,9 @@ class FaultyBackend(FunnelBackend):
             except errors.ParqueDBError as error:  # The refusal was lost like any other answer.
                 cause = error
         raise _lost(call) from cause
+
+    def _cut(self, whole: bytes) -> bytes:
+        return whole[: self._rng.randrange(len(whole))] if whole else whole
 
     async def _deliver(self, due: list[_Late]) -> int:
         due = sorted(due, key=lambda late: (late.due_s, late.due_number))

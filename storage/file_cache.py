@@ -1,363 +1,345 @@
-"""Data files in memory: whole objects, footers and decoded columns, in one cache bounded by bytes.
-
-A data file never changes, so nothing here is ever stale. An object is read once however many ask for it at the same
-time, and checked against the manifest's size and checksum before anything in it is believed.
-"""
+"""Data files in memory: their columns as decoded, in one cache with the objects and footers they are made from."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from typing import Any, Generic, NamedTuple, TypeVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-import xxhash
 
-from parquedb.errors import CorruptionError, ObjectNotFoundError
-from parquedb.storage import partial_reads
-from parquedb.storage.backend import StorageBackend
-from parquedb.storage.column_stats import ColumnStats, group_stats
-from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN
 from parquedb.storage.data_file import DataFile
-from parquedb.storage.partial_reads import SPARSE_BYTES_MIN, Parts, Readable, Span, Tail
-from parquedb.storage.shred import one_chunk
+from parquedb.storage.dictionary_pages import Texts, entries_of, lacks
+from parquedb.storage.object_cache import ObjectCache, together
+from parquedb.storage.partial_reads import Readable
+from parquedb.storage.row_groups import DECODE_ERRORS, Decoder, Footer, top_level
+from parquedb.storage.shred import Columns
 
 T = TypeVar("T")
+Look = Callable[[int, Columns], T]
+"""Makes something of a portion, given its number and its columns; called in any thread."""
 
-OBJECT_READS_MAX = 8
-"""Objects read from the store at the same time."""
+_GROUPS_A_CALL = 4
+"""Between two calls threads wait for each other; what one call decodes may only leave memory together."""
 
-_TAIL_READ_BYTES = 64 << 10
-
-
-class Run(Protocol):
-    """Runs CPU work off the event loop."""
-
-    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
-        """Return what `work` returns."""
+_THREADS = 2
+"""Decoding gains nothing from more, and leaves the others to those who wait for them."""
 
 
-@dataclass(frozen=True)
-class Footer:
-    """The structure of one Parquet file.
+class Portion(NamedTuple):
+    """What a query looks at in one row group.
 
     Attributes:
-        metadata: As PyArrow read it.
-        names: Top-level columns.
-        starts: First row of each row group, and the number of rows at the end.
-        counted_from: Seq of the first row of a file that has no `$seq` column: it was loaded in bulk, and the seqs
-            of its rows follow each other. None where the file says them itself.
+        file: The file.
+        group: Number of the row group.
+        paths: Top-level columns, or dotted paths below them; at most one of each top-level column.
+        texts: Top-level fields of which a row must have one of some texts to be of interest.
     """
 
-    metadata: Any
+    file: DataFile
+    group: int
+    paths: Sequence[str]
+    texts: Texts = ()
+
+
+class _Wanted(NamedTuple):
+    """Columns of one row group, by the names that the file has for them.
+
+    Attributes:
+        file: The file.
+        footer: Its structure.
+        group: Number of the row group.
+        names: Top-level columns, or paths of columns below one.
+        encoded: Those that come as dictionary arrays.
+        texts: As in `Portion`, of encoded columns.
+    """
+
+    file: DataFile
+    footer: Footer
+    group: int
     names: tuple[str, ...]
-    starts: tuple[int, ...]
-    counted_from: int | None = None
-
-    @cached_property
-    def known(self) -> frozenset[str]:
-        """`names` as a set."""
-        return frozenset(self.names)
-
-    @cached_property
-    def dictionaries(self) -> frozenset[str]:
-        """Top-level text columns that the file keeps as dictionaries."""
-        if not self.groups:
-            return frozenset()
-        group, schema = self.metadata.row_group(0), self.metadata.schema
-        found = set()
-        for number in range(group.num_columns):
-            column = group.column(number)
-            text = schema.column(number).logical_type.type == "STRING"
-            if text and column.has_dictionary_page and column.path_in_schema in self.known:
-                found.add(column.path_in_schema)
-        return frozenset(found)
+    encoded: frozenset[str]
+    texts: Texts = ()
 
     @property
-    def groups(self) -> int:
-        """Number of row groups."""
-        return len(self.starts) - 1
+    def flight(self) -> tuple[Any, ...]:
+        """Names the work of decoding them."""
+        return ("decode", self.file.key, self.group, self.names, self.encoded, self.texts)
 
-    @cached_property
-    def decoded_bytes(self) -> int:
-        """Size of all columns before compression, about what they take in memory."""
-        return sum(self.metadata.row_group(group).total_byte_size for group in range(self.groups))
-
-    @cached_property
-    def stats(self) -> tuple[dict[str, ColumnStats], ...]:
-        """Column statistics of each row group."""
-        return tuple(group_stats(self.metadata.row_group(group)) for group in range(self.groups))
+    def of(self, names: Sequence[str]) -> _Wanted:
+        """Return the same for some of the names."""
+        encoded = self.encoded.intersection(names)
+        return self._replace(
+            names=tuple(names), encoded=encoded, texts=tuple(one for one in self.texts if one[0] in encoded)
+        )
 
 
-class FileCache:
-    """Reads data files through the storage interface; least recently used parts leave first.
+class _Ruled(NamedTuple):
+    """What stands for columns of which no row is of interest.
 
-    Args:
-        storage: Where the objects are.
-        prefix: The namespace's, in front of each `DataFile.key`.
-        bytes_max: Bound of what is kept: objects as stored and columns as decoded. A part larger than this is
-            handed out and not kept.
-        run: Where checksums and decoding take place.
+    Attributes:
+        name: The column that says so.
+        entries: Its dictionary.
     """
 
-    def __init__(self, storage: StorageBackend, prefix: str, *, bytes_max: int, run: Run) -> None:
-        self._storage = storage
-        self._prefix = prefix
-        self._bytes_max = bytes_max
-        self._run = run
-        self._parts: OrderedDict[tuple[Any, ...], tuple[Any, int]] = OrderedDict()
-        self._flights: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
-        self._reads = asyncio.Semaphore(OBJECT_READS_MAX)
-        self.bytes = 0
-        """Bytes kept now."""
+    name: str
+    entries: bytes
 
-    def put_object(self, file: DataFile, data: bytes) -> None:
-        """Keep an object that was just written."""
-        self._keep(("object", file.key), data, len(data))
 
-    def forget(self, key: str) -> None:
-        """Drop every part of one file."""
-        for part in [part for part in self._parts if part[1] == key]:
-            self.bytes -= self._parts.pop(part)[1]
+class _Item(NamedTuple):
+    """One portion being worked at.
 
-    def close(self) -> None:
-        """Stop what is being read and drop everything."""
-        for task in list(self._flights.values()):
-            task.cancel()
-        self._parts.clear()
-        self.bytes = 0
+    Attributes:
+        at: Its number.
+        columns: Those at hand, by top-level name.
+        absent: The others.
+        entries: Dictionaries at hand of absent columns, and the texts of which a row must have one there.
+    """
 
-    def corruption(self, key: str, reason: str, cause: BaseException | None = None) -> CorruptionError:
-        """Return the error that names the object of a file."""
-        return CorruptionError(key=self._prefix + key, reason=reason, cause=cause)
+    at: int
+    columns: Columns
+    absent: _Wanted | None
+    entries: Sequence[tuple[bytes, frozenset[str]]] = ()
 
-    async def footer(self, file: DataFile) -> Footer:
-        """Return the structure of a file.
 
-        Raises:
-            CorruptionError: the object is missing, altered or not the Parquet file that the manifest describes.
-        """
-        found = self._get(("footer", file.key))
-        return found if found is not None else await self._once(("footer", file.key), lambda: self._read_footer(file))
+@dataclass(slots=True)
+class _Done(Generic[T]):
+    """What came of some items.
 
-    async def columns(
-        self, file: DataFile, group: int, names: Iterable[str] | None = None, *, dictionaries: bool = False
-    ) -> dict[str, pa.Array]:
-        """Return decoded columns of one row group.
+    Attributes:
+        decoded: Columns by flight, or what stands for them.
+        looked: What was made of each, by its number.
+    """
+
+    decoded: dict[tuple[Any, ...], Columns | _Ruled | Exception] = field(default_factory=dict)
+    looked: dict[int, T | Exception | None] = field(default_factory=dict)
+
+
+class FileCache(ObjectCache):
+    """Decodes columns, and keeps them beside the objects."""
+
+    async def columns(self, file: DataFile, group: int, names: Iterable[str] | None = None) -> dict[str, pa.Array]:
+        """Return decoded columns of one row group, text as such.
 
         Args:
             file: The file.
             group: Number of the row group.
             names: Top-level columns, those that the file lacks are left out; None for all.
-            dictionaries: Whether text that the file keeps as dictionaries may come as dictionary arrays.
 
         Raises:
             CorruptionError: as `footer`.
         """
         footer = self._get(("footer", file.key)) or await self.footer(file)
-        wanted = footer.names if names is None else [name for name in names if name in footer.known]
-        kept_as = footer.dictionaries if dictionaries else frozenset()
-        arrays = {name: self._get(_column(file, group, name, name in kept_as)) for name in wanted}
-        absent = tuple(name for name, array in arrays.items() if array is None)
-        if absent:
-            encoded = kept_as.intersection(absent)
-            decode = ("decode", file.key, group, absent, encoded)
-            arrays |= await self._once(decode, lambda: self._decode(file, footer, group, absent, encoded))
-        return arrays
+        wanted = footer.names if names is None else tuple(name for name in names if name in footer.known)
+        item = self._item(0, _Wanted(file, footer, group, wanted, frozenset()))
+        if item.absent is None:
+            return dict(item.columns)
+        [found] = await self._share([item], lambda _, columns: columns)
+        return dict(found or {})
 
-    def columns_now(self, file: DataFile, group: int, names: Iterable[str]) -> dict[str, pa.Array] | None:
-        """Return what `columns` with `dictionaries` would, without waiting; None when that is not possible."""
-        footer = self._get(("footer", file.key))
-        if footer is None:
-            return None
-        arrays = {}
-        for name in names:
-            if name in footer.known:
-                array = arrays[name] = self._get(_column(file, group, name, name in footer.dictionaries))
-                if array is None:
-                    return None
-        return arrays
+    async def each(self, portions: Sequence[Portion], look: Look[T]) -> list[T | None]:
+        """Return what `look` makes of each portion; None where no row can have one of the `texts`.
 
-    async def borrow(self, file: DataFile) -> tuple[bytes, Footer]:
-        """Return an object and its structure for work that reads it once: what is not kept yet is not kept now.
+        What is absent is read together and looked at where it is decoded, in a few threads. Text that a file keeps as
+        dictionaries comes as dictionary arrays.
 
         Raises:
             CorruptionError: as `footer`.
         """
-        data = self._get(("object", file.key))
-        data = data if data is not None else await self._verified(file)
-        footer = self._get(("footer", file.key))
-        return data, footer if footer is not None else await self._parsed(file, data)
+        items = []
+        for at, portion in enumerate(portions):
+            footer = self._get(("footer", portion.file.key)) or await self.footer(portion.file)
+            items.append(self._item(at, _wanted(portion, footer)))
+        size = max(1, -(-len(items) // _THREADS))
+        shares = [items[first : first + size] for first in range(0, len(items), size)]
+        return [one for share in await together([self._share(share, look) for share in shares]) for one in share]
 
-    async def _object(self, file: DataFile) -> bytes:
-        found = self._get(("object", file.key))
-        return found if found is not None else await self._once(("object", file.key), lambda: self._read_object(file))
+    def now(self, portion: Portion, *, dictionaries: bool) -> Columns | None:
+        """Return the columns of a portion, text as dictionary arrays or not, if all are in memory; else None."""
+        footer = self._get(("footer", portion.file.key))
+        if footer is None:
+            return None
+        wanted = _wanted(portion, footer)
+        item = self._item(0, wanted if dictionaries else wanted._replace(encoded=frozenset(), texts=()))
+        return item.columns if item.absent is None else None
 
-    async def _read_object(self, file: DataFile) -> bytes:
-        data = await self._verified(file)
-        self._keep(("object", file.key), data, len(data))
-        return data
+    def _item(self, at: int, wanted: _Wanted) -> _Item:
+        columns: dict[str, pa.Array] = {}
+        missing = []
+        for name in wanted.names:
+            array = self._column(wanted, name)
+            if array is None:
+                missing.append(name)
+            else:
+                columns[top_level(name)] = array
+        if not missing:
+            return _Item(at, columns, None)
+        absent = wanted.of(missing)
+        entries = [(self._get(_entries(absent, name)), texts) for name, texts in absent.texts]
+        return _Item(at, columns, absent, [(one, texts) for one, texts in entries if one is not None])
 
-    async def _verified(self, file: DataFile) -> bytes:
-        async with self._reads:
-            try:
-                data = await self._storage.read(self._prefix + file.key)
-            except ObjectNotFoundError as error:
-                raise self.corruption(file.key, "the object is missing", error) from error
-        if len(data) != file.bytes:
-            raise self.corruption(file.key, f"{len(data)} bytes instead of {file.bytes}")
-        if await self._run(lambda: xxhash.xxh3_64_intdigest(data)) != file.checksum:
-            raise self.corruption(file.key, "checksum differs")
-        return data
+    def _column(self, wanted: _Wanted, name: str) -> pa.Array | None:
+        found = self._get(_part(wanted, name))
+        if found is None and "." in name:
+            found = self._get(("column", wanted.file.key, wanted.group, top_level(name)))
+        return found
 
-    async def _readable(self, file: DataFile, footer: Footer, group: int, names: Iterable[str]) -> Readable:
-        """Return an object, or as much of it as some columns of a row group need."""
-        found: bytes | None = self._get(("object", file.key))
-        if found is not None:
-            return found
-        spans = partial_reads.spans_of(footer.metadata, group, names)
-        if file.tail is None or not partial_reads.worth_it(spans, file.bytes):
-            return await self._object(file)
-        return await self._parts_of(file, spans)
+    async def _share(self, items: Sequence[_Item], look: Look[T]) -> list[T | None]:
+        """Look at some portions in one thread; those that others decode already, when they have."""
+        if any(item.entries for item in items):
+            ruled_out = await self._run(partial(_ruled_out, items))
+            left = [item._replace(entries=()) for item in items if item.at not in ruled_out]
+            rest = iter(await self._share(left, look) if left else ())
+            return [None if item.at in ruled_out else next(rest) for item in items]
+        others = {}
+        for item in items:
+            flight = None if item.absent is None else self._flights.get(item.absent.flight)
+            if flight is not None:
+                others[item.at] = flight
+        done = await self._begin([item for item in items if item.at not in others], look)
+        waited = []
+        for item in items:
+            if item.at in others and item.absent is not None:
+                columns = (await asyncio.shield(others[item.at])).decoded[item.absent.flight]
+                if isinstance(columns, Exception):
+                    raise columns
+                if not isinstance(columns, _Ruled):
+                    waited.append(_Item(item.at, {**item.columns, **columns}, None))
+        if waited:
+            done.looked |= (await self._run(partial(_worked, waited, {}, look))).looked
+        return [_result(done, item) for item in items]
 
-    async def _parts_of(self, file: DataFile, spans: Sequence[Span]) -> Parts:
-        """Read parts of an object; who decodes them verifies each page."""
-
-        async def read(start: int, stop: int) -> tuple[int, bytes]:
-            async with self._reads:
-                try:
-                    part = await self._storage.read_range(self._prefix + file.key, start, stop - start)
-                except ObjectNotFoundError as error:
-                    raise self.corruption(file.key, "the object is missing", error) from error
-            if len(part) != stop - start:
-                raise self.corruption(file.key, f"it ends at byte {start + len(part)} instead of {file.bytes}")
-            return start, part
-
-        return Parts(file.bytes, await asyncio.gather(*[read(*span) for span in spans]))
-
-    async def _read_footer(self, file: DataFile) -> Footer:
-        if file.tail is not None and file.bytes >= SPARSE_BYTES_MIN and self._get(("object", file.key)) is None:
-            data: Readable = await self._tail(file, file.tail)
-        else:
-            data = await self._object(file)
-        footer = await self._parsed(file, data)
-        self._keep(("footer", file.key), footer, footer.metadata.serialized_size)
-        return footer
-
-    async def _tail(self, file: DataFile, tail: Tail) -> Parts:
-        # PyArrow reads so much of the end by itself, in the hope that the footer is in it.
-        size = min(file.bytes, max(tail.bytes, _TAIL_READ_BYTES))
-        parts = await self._parts_of(file, [(file.bytes - size, file.bytes)])
-        parts.seek(-tail.bytes, io.SEEK_END)
-        if xxhash.xxh3_64_intdigest(parts.read()) != tail.checksum:
-            raise self.corruption(file.key, "the checksum of its footer differs")
-        return parts
-
-    async def _parsed(self, file: DataFile, data: Readable) -> Footer:
-        try:
-            footer = await self._run(lambda: _parse_footer(data, file))
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise self.corruption(file.key, f"not a readable Parquet file: {error}", error) from error
-        if footer.starts[-1] != file.rows:
-            raise self.corruption(file.key, f"{footer.starts[-1]} rows instead of {file.rows}")
-        if missing := {ID_COLUMN, SEQ_COLUMN, RESIDUAL_COLUMN} - footer.known:
-            raise self.corruption(file.key, f"lacks the column {min(missing)!r}")
-        return footer
-
-    async def _decode(
-        self, file: DataFile, footer: Footer, group: int, names: tuple[str, ...], encoded: frozenset[str]
-    ) -> dict[str, pa.Array]:
-        data = await self._readable(file, footer, group, names)
-        try:
-            arrays = await self._run(lambda: decode_group(data, footer, group, names, encoded))
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise self.corruption(file.key, f"row group {group} cannot be decoded: {error}", error) from error
-        for name, array in arrays.items():
-            self._keep(_column(file, group, name, name in encoded), array, array.nbytes)
-        return arrays
-
-    async def _once(self, name: tuple[Any, ...], work: Callable[[], Awaitable[T]]) -> T:
+    async def _begin(self, items: Sequence[_Item], look: Look[T]) -> _Done[T]:
+        if not items:
+            return _Done()
         # The work is a task of its own: a caller that gives up must not take the others' answer away.
-        task = self._flights.get(name)
-        if task is None:
-            task = self._flights[name] = asyncio.ensure_future(work())
-            task.add_done_callback(lambda done: self._landed(name, done))
+        task = asyncio.ensure_future(self._work(items, look))
+        for item in items:
+            if item.absent is not None:
+                self._flights[item.absent.flight] = task
+                task.add_done_callback(partial(self._landed, item.absent.flight))
         return await asyncio.shield(task)
 
-    def _landed(self, name: tuple[Any, ...], task: asyncio.Task[Any]) -> None:
-        self._flights.pop(name, None)
-        if not task.cancelled():
-            task.exception()  # Marks it as seen: every caller may have given up.
+    async def _work(self, items: Sequence[_Item], look: Look[T]) -> _Done[T]:
+        """Read, decode, look and keep; what goes wrong with one file is no matter to the others."""
+        by_file: dict[str, list[_Wanted]] = {}
+        for item in items:
+            if item.absent is not None:
+                by_file.setdefault(item.absent.file.key, []).append(item.absent)
+        spans = [
+            (some[0].file, some[0].footer.spans((one.group, one.names) for one in some)) for some in by_file.values()
+        ]
+        data = dict(zip(by_file, await self.readable(spans) if spans else (), strict=True))
+        done = await self._run(partial(_worked, items, data, look))
+        for item in items:
+            if item.absent is not None:
+                self._settle(item.absent, done)
+        return done
 
-    def _get(self, part: tuple[Any, ...]) -> Any:
-        found = self._parts.get(part)
-        if found is None:
-            return None
-        self._parts.move_to_end(part)
-        return found[0]
-
-    def _keep(self, part: tuple[Any, ...], value: Any, size: int) -> None:
-        if size > self._bytes_max:
-            return
-        before = self._parts.pop(part, None)
-        self.bytes += size - (before[1] if before else 0)
-        self._parts[part] = (value, size)
-        while self.bytes > self._bytes_max:
-            _, (_, gone) = self._parts.popitem(last=False)
-            self.bytes -= gone
-
-
-def _parse_footer(data: Readable, file: DataFile) -> Footer:
-    parquet = pq.ParquetFile(partial_reads.reader(data))
-    metadata = parquet.metadata
-    starts = [0]
-    for group in range(metadata.num_row_groups):
-        starts.append(starts[-1] + metadata.row_group(group).num_rows)
-    names = tuple(parquet.schema_arrow.names)
-    if SEQ_COLUMN not in names and file.seq_last - file.seq_first == file.rows - 1:
-        return Footer(metadata, (*names, SEQ_COLUMN), tuple(starts), counted_from=file.seq_first)
-    return Footer(metadata, names, tuple(starts))
+    def _settle(self, wanted: _Wanted, done: _Done[T]) -> None:
+        """Keep columns that were decoded; name the object where they could not be."""
+        columns = done.decoded[wanted.flight]
+        if isinstance(columns, DECODE_ERRORS):
+            reason = f"row group {wanted.group} cannot be decoded: {columns}"
+            done.decoded[wanted.flight] = self.corruption(wanted.file.key, reason, columns)
+        elif isinstance(columns, _Ruled):
+            self._keep(_entries(wanted, columns.name), columns.entries, len(columns.entries))
+        elif not isinstance(columns, Exception):
+            for name in wanted.names:
+                array = columns[top_level(name)]
+                self._keep(_part(wanted, name), array, array.nbytes)
 
 
-def _column(file: DataFile, group: int, name: str, encoded: bool) -> tuple[Any, ...]:
-    return ("dictionary" if encoded else "column", file.key, group, name)
+def _wanted(portion: Portion, footer: Footer) -> _Wanted:
+    file, group, paths, texts = portion
+    names = footer.stored(paths)
+    return _Wanted(file, footer, group, names, footer.dictionaries.intersection(names), texts)
 
 
-def decode_group(
-    data: Readable,
-    footer: Footer,
-    group: int,
-    names: Iterable[str],
-    encoded: Iterable[str] = (),
-) -> dict[str, pa.Array]:
-    """Return decoded columns of one row group of an object, those named in `encoded` as dictionary arrays."""
-    # A reader of its own for each call: one reader is not for several threads.
-    parquet = pq.ParquetFile(
-        partial_reads.reader(data),
-        metadata=footer.metadata,
-        read_dictionary=list(encoded),
-        # Whole objects have been checked as such.
-        page_checksum_verification=not isinstance(data, bytes),
-    )
-    wanted = list(names)
-    counted = footer.counted_from is not None and SEQ_COLUMN in wanted
-    stored = [name for name in wanted if name != SEQ_COLUMN] if counted else wanted
-    table = parquet.read_row_group(group, columns=stored)
-    columns = zip(table.column_names, table.itercolumns(), strict=True)
-    arrays = {name: one_chunk(column) for name, column in columns}
-    if counted and footer.counted_from is not None:
-        start, stop = footer.starts[group : group + 2]
-        arrays[SEQ_COLUMN] = pa.array(np.arange(footer.counted_from + start, footer.counted_from + stop))
-    return arrays
+def _part(wanted: _Wanted, name: str) -> tuple[Any, ...]:
+    return ("dictionary" if name in wanted.encoded else "column", wanted.file.key, wanted.group, name)
 
 
-def stored_schema(data: bytes, footer: Footer) -> pa.Schema:
-    """Return the types in which `decode_group` gives the columns of an object."""
-    schema = pq.ParquetFile(pa.BufferReader(data), metadata=footer.metadata).schema_arrow
-    return schema if footer.counted_from is None else schema.append(pa.field(SEQ_COLUMN, pa.int64()))
+def _entries(wanted: _Wanted, name: str) -> tuple[Any, ...]:
+    return ("entries", wanted.file.key, wanted.group, name)
+
+
+def _ruled_out(items: Sequence[_Item]) -> set[int]:
+    """Return the numbers of those of which no row has one of its texts."""
+    return {item.at for item in items if any(lacks(entries, texts) for entries, texts in item.entries)}
+
+
+def _result(done: _Done[T], item: _Item) -> T | None:
+    found = done.looked.get(item.at)
+    if item.absent is not None:
+        columns = done.decoded.get(item.absent.flight)
+        found = columns if isinstance(columns, Exception) else found
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _worked(items: Sequence[_Item], data: Mapping[str, Readable | BaseException], look: Look[T]) -> _Done[T]:
+    done: _Done[T] = _Done()
+    absent = [item.absent for item in items if item.absent is not None]
+    for some in _alike(absent):
+        done.decoded |= _decoded(some, data[some[0].file.key], alone=len(items) == 1)
+    for at, columns, missing, _ in items:
+        if missing is not None:
+            decoded = done.decoded[missing.flight]
+            if isinstance(decoded, (_Ruled, Exception)):
+                continue
+            columns = {**columns, **decoded}  # noqa: PLW2901 - the same columns, now all of them
+        try:
+            done.looked[at] = look(at, columns)
+        except Exception as error:  # noqa: BLE001 - it is for this caller, not for those who wait for the columns
+            done.looked[at] = error
+    return done
+
+
+def _alike(wanted: Sequence[_Wanted]) -> Iterator[list[_Wanted]]:
+    """Yield those that can be decoded by one call: the same columns of one file, of a few row groups in a row."""
+    for _, run in groupby(wanted, lambda one: (one.file.key, one.names, one.encoded)):
+        some = list(run)
+        for first in range(0, len(some), _GROUPS_A_CALL):
+            yield some[first : first + _GROUPS_A_CALL]
+
+
+def _decoded(
+    wanted: Sequence[_Wanted], data: Readable | BaseException, *, alone: bool
+) -> dict[tuple[Any, ...], Columns | _Ruled | Exception]:
+    """Return columns, what stands for them, or why there are none."""
+    if isinstance(data, Exception):
+        return dict.fromkeys((one.flight for one in wanted), data)
+    if isinstance(data, BaseException):
+        raise data
+    try:
+        ruled = {one.flight: found for one in wanted if (found := _ruled(one, data)) is not None}
+        rest = [one for one in wanted if one.flight not in ruled]
+        if not rest:
+            return {**ruled}
+        first = rest[0]
+        decoder = Decoder(data, first.footer, first.encoded)
+        arrays = decoder.groups([one.group for one in rest], first.names, threads=alone)
+    except DECODE_ERRORS as error:
+        if len(wanted) == 1:
+            return {wanted[0].flight: error}
+        # One by one, to learn which of them it is.
+        outcomes: dict[tuple[Any, ...], Columns | _Ruled | Exception] = {}
+        for one in wanted:
+            outcomes |= _decoded([one], data, alone=alone)
+        return outcomes
+    return {**ruled, **{one.flight: columns for one, columns in zip(rest, arrays, strict=True)}}
+
+
+def _ruled(wanted: _Wanted, data: Readable) -> _Ruled | None:
+    """Return the dictionary that says that no row is of interest, if one does."""
+    group, numbers = wanted.footer.metadata.row_group(wanted.group), wanted.footer.numbers
+    for name, texts in wanted.texts:
+        entries = entries_of(data, group.column(numbers[name]))
+        if entries is not None and lacks(entries, texts):
+            return _Ruled(name, entries)
+    return None

@@ -10,7 +10,7 @@ import xxhash
 
 from parquedb.storage.column_stats import ColumnStats, column_stats, joined
 from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN, ColumnRegistry
-from parquedb.storage.data_file import FORMAT, Built, DataFile, low_cardinality
+from parquedb.storage.data_file import FORMAT, Built, DataFile, codecs, low_cardinality
 from parquedb.storage.id_index import Hashes
 from parquedb.storage.partial_reads import tail_of
 
@@ -94,12 +94,13 @@ class FileWriter:
 
     def _open(self, table: pa.Table) -> pq.ParquetWriter:
         schema = table.schema.with_metadata({"parquedb.format": FORMAT})
+        # Judged by the first rows only: a wrong guess costs space or time, nothing else.
+        dictionaries = low_cardinality(table)
         return pq.ParquetWriter(
             self._sink,
             schema,
-            compression="zstd",
-            # Judged by the first rows only: a wrong guess costs space or time, nothing else.
-            use_dictionary=low_cardinality(table),
+            compression=codecs(table, dictionaries),
+            use_dictionary=dictionaries,
             write_statistics=True,
             write_page_checksum=True,
             sorting_columns=[pq.SortingColumn(schema.get_field_index(ID_COLUMN))],

@@ -9,14 +9,14 @@ report it as a refusal. `parquedb.storage.commit` sends those again, because it 
 """
 
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from parquedb.clock import Clock
 from parquedb.errors import CircuitOpenError, ParqueDBError
 from parquedb.observability.contexts import CircuitContext, StorageContext, StorageResult
 from parquedb.observability.hooks import HookRegistry
-from parquedb.storage.backend import ListPage, ObjectInfo, StorageBackend
+from parquedb.storage.backend import ListPage, ObjectInfo, Range, StorageBackend
 from parquedb.storage.breaker import CircuitBreaker, CircuitBreakerOptions, CircuitState, StateCallback
 from parquedb.storage.delegating import READ_OPERATIONS, WRITE_OPERATIONS, Call, DelegatingBackend, FunnelBackend
 from parquedb.storage.keys import decode_segment
@@ -38,7 +38,7 @@ __all__ = [
 T = TypeVar("T")
 
 _STAT_OPERATIONS = frozenset({"stat", "exists"})
-_CONTENT_OPERATIONS = frozenset({"read", "read_range"})
+_CONTENT_OPERATIONS = frozenset({"read", "read_range", "read_ranges"})
 
 
 class BreakerBackend(FunnelBackend):
@@ -49,8 +49,8 @@ class BreakerBackend(FunnelBackend):
         read_circuit: Guards `READ_OPERATIONS`.
         write_circuit: Guards `WRITE_OPERATIONS`.
         stat_bypass: `stat` and `exists` always reach the store and never count.
-        read_fallback: Answers `read` and `read_range` that the open circuit refuses, such as a cache of objects that
-            are never rewritten; what it does not have stays refused.
+        read_fallback: Answers `read`, `read_range` and `read_ranges` that the open circuit refuses, such as a cache of
+            objects that are never rewritten; what it does not have stays refused.
     """
 
     def __init__(
@@ -131,6 +131,14 @@ class ObservedBackend(DelegatingBackend):
         if not self._hooks.active:
             return await call
         return await self._announced(self._context("read_range", key, start=start, length=length), call)
+
+    async def read_ranges(self, ranges: Sequence[Range], *, timeout_s: float | None = None) -> Sequence[bytes]:
+        """Read parts, announced as one call."""
+        call = self.inner.read_ranges(ranges, timeout_s=timeout_s)
+        if not self._hooks.active or not ranges:
+            return await call
+        total = sum(one.length for one in ranges)
+        return await self._announced(self._context("read_ranges", ranges[0].key, length=total), call)
 
     async def create(self, key: str, data: bytes, *, timeout_s: float | None = None) -> ObjectInfo:
         """Create, announced."""
@@ -220,6 +228,8 @@ class ObservedBackend(DelegatingBackend):
 def _result_of(context: StorageContext, result: object, duration_s: float) -> StorageResult:
     if isinstance(result, bytes):
         return StorageResult(duration_s, bytes=len(result))
+    if isinstance(result, list):
+        return StorageResult(duration_s, bytes=sum(map(len, result)))
     if isinstance(result, ObjectInfo):
         return StorageResult(duration_s, bytes=context.bytes, etag=result.etag)
     if isinstance(result, ListPage):

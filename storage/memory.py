@@ -2,6 +2,7 @@
 # ruff: noqa: ARG002 - the interface has timeouts; a dict answers at once
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import xxhash
 
 from parquedb.clock import Clock, SystemClock
 from parquedb.errors import AlreadyExistsError, ETagMismatchError, ObjectNotFoundError
-from parquedb.storage.backend import ListPage, ObjectInfo, StorageBackend
+from parquedb.storage.backend import ListPage, ObjectInfo, Range, StorageBackend
 from parquedb.storage.keys import check_folder, check_key, check_limit, check_prefix, check_range, is_segment
 
 
@@ -74,6 +75,10 @@ class MemoryBackend(StorageBackend):
         """Return bytes `start` (inclusive) to `start + length` (exclusive), cut at the object's end."""
         check_range(start, length)
         return self._get(key).data[start : start + length]
+
+    async def read_ranges(self, ranges: Sequence[Range], *, timeout_s: float | None = None) -> Sequence[bytes]:
+        """Return what `read_range` gives for each."""
+        return [await self.read_range(*one) for one in ranges]
 
     async def create(self, key: str, data: bytes, *, timeout_s: float | None = None) -> ObjectInfo:
         """Store `data` under a key that must not exist.

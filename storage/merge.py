@@ -26,11 +26,11 @@ from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN, ColumnRegistry
 from parquedb.storage.data_file import ROW_GROUP_ROWS, Built, DataFile
 from parquedb.storage.data_files import DataFiles, bare_ids
 from parquedb.storage.deletions import live_mask
-from parquedb.storage.file_cache import Footer, decode_group, stored_schema
 from parquedb.storage.file_writer import FileWriter
 from parquedb.storage.id_index import Hashes, IdIndex, hash_ids
 from parquedb.storage.merge_schema import Schema, common_schema, conform
 from parquedb.storage.moved import LEFT_OUT, Moved
+from parquedb.storage.row_groups import Footer, decode_group, stored_schema
 
 T = TypeVar("T")
 Rows = npt.NDArray[np.int64]

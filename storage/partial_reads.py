@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import xxhash
 
@@ -21,8 +22,11 @@ SPARSE_BYTES_MIN = 1 << 20
 _WORTH = 4
 """Parts are read where they are at most one in so many bytes of the object."""
 
-_GAP_BYTES = 64 << 10
-"""Parts closer than this are read as one."""
+_GAP_BYTES = 128 << 10
+"""Parts closer than this are read as one: a request costs more than the bytes between."""
+
+_FLAT_BYTES_MAX = 4 << 20
+"""Parts of an object up to this size are laid out in memory as in the object."""
 
 _LENGTH_AND_MAGIC_BYTES = 8
 
@@ -48,23 +52,22 @@ def tail_of(data: bytes) -> Tail:
     return Tail(size, xxhash.xxh3_64_intdigest(memoryview(data)[-size:]))
 
 
-def spans_of(metadata: Any, group: int, names: Iterable[str]) -> list[Span]:
-    """Return where the top-level columns of a row group lie, ascending, near ones joined."""
-    wanted, row_group = set(names), metadata.row_group(group)
-    spans = []
-    for number in range(row_group.num_columns):
-        column = row_group.column(number)
-        if column.path_in_schema.partition(".")[0] in wanted:
-            starts = (column.data_page_offset, column.dictionary_page_offset if column.has_dictionary_page else None)
-            start = min(at for at in starts if at is not None)
-            spans.append((start, start + column.total_compressed_size))
-    joined: list[Span] = []
+def chunk_span(column: Any) -> Span:
+    """Return where the pages of one column of a row group lie, by PyArrow's metadata of it."""
+    starts = (column.data_page_offset, column.dictionary_page_offset if column.has_dictionary_page else None)
+    start = min(at for at in starts if at is not None)
+    return start, start + column.total_compressed_size
+
+
+def joined(spans: Iterable[Span]) -> list[Span]:
+    """Return spans in ascending order, near ones as one."""
+    found: list[Span] = []
     for start, stop in sorted(spans):
-        if joined and start - joined[-1][1] <= _GAP_BYTES:
-            joined[-1] = joined[-1][0], max(stop, joined[-1][1])
+        if found and start - found[-1][1] <= _GAP_BYTES:
+            found[-1] = found[-1][0], max(stop, found[-1][1])
         else:
-            joined.append((start, stop))
-    return joined
+            found.append((start, stop))
+    return found
 
 
 def worth_it(spans: Sequence[Span], size: int) -> bool:
@@ -80,10 +83,10 @@ class Parts(io.RawIOBase):
         parts: Start and content of each.
     """
 
-    def __init__(self, size: int, parts: Iterable[tuple[int, bytes]]) -> None:
+    def __init__(self, size: int, parts: Iterable[tuple[int, bytes | memoryview]]) -> None:
         super().__init__()
         self._size = size
-        self._parts = list(parts)
+        self._parts = [(start, memoryview(content)) for start, content in parts]
         self._at = 0
 
     def readable(self) -> bool:
@@ -104,19 +107,38 @@ class Parts(io.RawIOBase):
         self._at = base + offset
         return self._at
 
-    def read(self, size: int = -1) -> bytes:
-        """Return bytes from here on.
+    def read(self, size: int = -1) -> memoryview:
+        """Return bytes from here on, uncopied: PyArrow takes any buffer.
 
         Raises:
             OSError: they are not all in one part.
         """
         stop = self._size if size < 0 else min(self._at + size, self._size)
+        found = self.between(self._at, stop)
+        self._at = stop
+        return found
+
+    def between(self, start: int, stop: int) -> memoryview:
+        """Return bytes from `start` (inclusive) to `stop` (exclusive).
+
+        Raises:
+            OSError: they are not all in one part.
+        """
+        for first, content in self._parts:
+            if first <= start and stop <= first + len(content):
+                return content[start - first : stop - first]
+        raise OSError(f"bytes {start} to {stop} were not read from the store")
+
+    def opened(self) -> Any:
+        """Return what PyArrow reads the same parts from, with a place of its own."""
+        if self._size > _FLAT_BYTES_MAX:
+            return pa.PythonFile(Parts(self._size, self._parts), mode="r")
+        # Calls into Python, for which threads queue up, take longer than this copy. What is not copied is never read.
+        flat = pa.allocate_buffer(self._size)
+        places = np.frombuffer(flat, np.uint8)
         for start, content in self._parts:
-            if start <= self._at and stop <= start + len(content):
-                found = content[self._at - start : stop - start]
-                self._at = stop
-                return found
-        raise OSError(f"bytes {self._at} to {stop} were not read from the store")
+            places[start : start + len(content)] = np.frombuffer(content, np.uint8)
+        return pa.BufferReader(flat)
 
 
 Readable = bytes | Parts
@@ -125,4 +147,13 @@ Readable = bytes | Parts
 
 def reader(data: Readable) -> Any:
     """Return what PyArrow reads an object from."""
-    return pa.BufferReader(data) if isinstance(data, bytes) else pa.PythonFile(data, mode="r")
+    return pa.BufferReader(data) if isinstance(data, bytes) else data.opened()
+
+
+def between(data: Readable, span: Span) -> memoryview:
+    """Return bytes of an object.
+
+    Raises:
+        OSError: they were not read from the store.
+    """
+    return memoryview(data)[slice(*span)] if isinstance(data, bytes) else data.between(*span)

@@ -7,7 +7,7 @@ swaps them. Rows between the two are for the exact predicate. They arise where a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import reduce
@@ -24,6 +24,7 @@ from parquedb.storage.bounds import NEVER, Wanted, wanted
 from parquedb.storage.column_stats import ColumnStats
 from parquedb.storage.columns import RESIDUAL_COLUMN, kind_of_type
 from parquedb.storage.operator_masks import OPERATORS, operator_bits
+from parquedb.storage.residual import is_text
 from parquedb.storage.shred import Columns
 
 Mask = npt.NDArray[np.bool_]
@@ -60,7 +61,7 @@ class Facts:
 
 @dataclass(slots=True)
 class Rows:
-    """Decoded rows: the columns of `fields_of` the filter, and `$residual` where one of those has a part in it."""
+    """Decoded rows: the columns of `paths_of` the filter, and `$residual` where one of those has a part in it."""
 
     columns: Columns
     length: int
@@ -85,9 +86,41 @@ class Rows:
 
 def fields_of(tree: Filter) -> frozenset[str]:
     """Return the top-level fields that a filter looks at."""
+    return frozenset(name for leaf in _leaves(tree) for name in leaf.path[:1])
+
+
+def paths_of(tree: Filter) -> dict[str, str]:
+    """Return what of each top-level field a filter looks at: the one dotted path, or the field where there are more."""
+    found: dict[str, str] = {}
+    for leaf in _leaves(tree):
+        for name in leaf.path[:1]:
+            path = ".".join(leaf.path)
+            found[name] = path if found.get(name, path) == path else name
+    return found
+
+
+def texts_of(tree: Filter) -> dict[str, frozenset[str]]:
+    """Return top-level fields of which every passing row has one of some texts, where the field holds texts only."""
+    if isinstance(tree, And):
+        found: dict[str, frozenset[str]] = {}
+        for part in tree.parts:
+            for name, texts in texts_of(part).items():
+                found[name] = found.get(name, texts) & texts
+        return found
+    if not isinstance(tree, Compare) or len(tree.path) != 1 or tree.op not in {"eq", "in"}:
+        return {}
+    operands = tree.value if tree.op == "in" else [tree.value]
+    if not all(type(operand) is str and is_text(operand) for operand in operands):
+        return {}
+    return {tree.path[0]: frozenset(operands)}
+
+
+def _leaves(tree: Filter) -> Iterator[Leaf]:
     if isinstance(tree, Leaf):
-        return frozenset(tree.path[:1])
-    return frozenset().union(*map(fields_of, _parts(tree)))
+        yield tree
+        return
+    for part in _parts(tree):
+        yield from _leaves(part)
 
 
 def verdict(tree: Filter, facts: Facts) -> Verdict:

@@ -7,14 +7,12 @@ at most `STEP_ROWS` rows at a time where rows become Python objects, so that the
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import sys
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +28,9 @@ from parquedb.storage.scan_plan import (
     Group,
     ScanSnapshot,
     count_live,
+    each_group,
     file_verdict,
     filter_columns,
-    filter_columns_now,
     groups,
     id_stats,
     live_masks,
@@ -44,7 +42,6 @@ _GROUPS_AT_ONCE = 32
 """Row groups whose columns a count holds at the same time."""
 _FIRST_ROUND_ROWS = 256
 
-T = TypeVar("T")
 Mask = npt.NDArray[np.bool_]
 
 
@@ -109,45 +106,26 @@ async def count(snapshot: ScanSnapshot, predicate: Predicate) -> int:
 
 async def _count_groups(snapshot: ScanSnapshot, predicate: Predicate, wanted: Sequence[Group]) -> int:
     """Count in row groups: their columns come in together, and two threads look at them."""
-    if not wanted:
-        return 0
-    at_hand = [filter_columns_now(snapshot, predicate, group) for group in wanted]
-    absent = [group for group, columns in zip(wanted, at_hand, strict=True) if columns is None]
-    read = iter(await _together([filter_columns(snapshot, predicate, group) for group in absent]) if absent else ())
-    work = [
-        (group, next(read)[0] if columns is None else columns) for group, columns in zip(wanted, at_hand, strict=True)
-    ]
-    half = -(-len(work) // 2)
-    parts = [work[:half], work[half:]] if half < len(work) else [work]
-    run = snapshot.source.run
-    counted = await _together([run(partial(_counted, snapshot, predicate, part)) for part in parts])
+    counted = await each_group(snapshot, predicate, wanted, partial(_counted, snapshot, predicate))
     total = 0
-    for group, own, (sure, doubt) in (
-        (*pair, one) for pair, one in zip(work, chain.from_iterable(counted), strict=True)
-    ):
+    for group, found in zip(wanted, counted, strict=True):
+        if found is None:
+            continue
+        sure, doubt, columns = found
         total += sure
         # Only the columns that the filter looks at: the predicate asks for nothing else.
         if len(doubt):
-            asked = {name: plain(array) for name, array in own.items()}
+            asked = {name: plain(array) for name, array in columns.items()}
             for step in steps(doubt.tolist()):
                 total += len(await passing(snapshot, predicate, await rows_of(snapshot, group, asked, step)))
     return total
 
 
 def _counted(
-    snapshot: ScanSnapshot, predicate: Predicate, work: Sequence[tuple[Group, Columns]]
-) -> list[tuple[int, npt.NDArray[np.int64]]]:
-    return [count_live(snapshot, predicate, columns, group) for group, columns in work]
-
-
-async def _together(work: Sequence[Awaitable[T]]) -> list[T]:
-    """Await all; after the first error, or when the caller gives up, nobody wants the others."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
+    snapshot: ScanSnapshot, predicate: Predicate, group: Group, columns: Columns
+) -> tuple[int, npt.NDArray[np.int64], Columns]:
+    sure, doubt = count_live(snapshot, predicate, columns, group)
+    return sure, doubt, columns if len(doubt) else {}
 
 
 async def find(  # noqa: PLR0913 - a query has this many parts
@@ -209,10 +187,12 @@ async def _hits(
             break
         for group in await groups(snapshot, predicate, file):
             until = best[-1] if limit is not None and len(best) >= limit else None
-            columns, _ = await filter_columns(snapshot, predicate, group, ID_COLUMN)
+            needed = await filter_columns(snapshot, predicate, group, ID_COLUMN)
+            if needed is None:
+                continue
             dead = snapshot.dead.get(file.key)
             hits = await snapshot.source.run(
-                partial(_group_hits, predicate, columns, group, dead, (after_id, until), limit)
+                partial(_group_hits, predicate, needed[0], group, dead, (after_id, until), limit)
             )
             if not len(hits.rows):
                 continue

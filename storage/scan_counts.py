@@ -8,12 +8,12 @@ that began them, by a context variable that such tasks inherit.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from parquedb.storage.backend import StorageBackend
+from parquedb.storage.backend import Range, StorageBackend
 from parquedb.storage.delegating import DelegatingBackend
 
 GroupName = tuple[str, int]
@@ -69,6 +69,10 @@ class CountedReads(DelegatingBackend):
     async def read_range(self, key: str, start: int, length: int, **limits: Any) -> bytes:
         """Forward and count."""
         return _counted(await self.inner.read_range(key, start, length, **limits))
+
+    async def read_ranges(self, ranges: Sequence[Range], **limits: Any) -> Sequence[bytes]:
+        """Forward and count, each part as a read."""
+        return [_counted(part) for part in await self.inner.read_ranges(ranges, **limits)]
 
 
 def _counted(data: bytes) -> bytes:

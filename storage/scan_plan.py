@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,14 @@ from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN
 from parquedb.storage.data_file import DataFile
 from parquedb.storage.data_files import DataFiles
 from parquedb.storage.deletions import live_mask
-from parquedb.storage.pushdown import Facts, Mask, Rows, Verdict, bit_masks, fields_of, masks, to_mask, verdict
+from parquedb.storage.file_cache import Portion
+from parquedb.storage.pushdown import Facts, Mask, Rows, Verdict, bit_masks, masks, paths_of, texts_of, to_mask, verdict
 from parquedb.storage.scan_counts import ScanCounts
 from parquedb.storage.shred import Columns
 
 _NO_ROWS: Final = np.zeros(0, np.int64)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +93,17 @@ def file_verdict(snapshot: ScanSnapshot, predicate: Predicate, file: DataFile) -
 
 async def filter_columns(
     snapshot: ScanSnapshot, predicate: Predicate, group: Group, *more: str
-) -> tuple[dict[str, pa.Array], list[str]]:
-    """Return the columns that the filter needs and `more`, and the names of those it needs.
+) -> tuple[dict[str, pa.Array], list[str]] | None:
+    """Return the columns that the filter needs and `more`, and the names of those it needs; None where no row passes.
 
-    Text of few values may come as dictionary arrays, but for `more`; `shred.plain` makes them plain.
+    Text of few values may come as dictionary arrays, and a struct with those children only that the filter looks at,
+    but for `more`; `shred.plain` makes dictionaries plain.
     """
-    names, cache = _filter_names(predicate, group), snapshot.source.cache
-    columns = await cache.columns(group.file, group.number, names, dictionaries=True)
+    cache = snapshot.source.cache
+    [columns] = await cache.each([_portion(predicate, group)], lambda _, columns: dict(columns))
+    if columns is None:
+        return None
+    names = list(columns)
     if more:
         columns |= await cache.columns(group.file, group.number, dict.fromkeys(more))
     if snapshot.counts is not None:
@@ -104,14 +111,22 @@ async def filter_columns(
     return columns, names
 
 
-def filter_columns_now(snapshot: ScanSnapshot, predicate: Predicate, group: Group) -> dict[str, pa.Array] | None:
-    """Return the columns that the filter needs if all of them are in memory, else None."""
-    return snapshot.source.cache.columns_now(group.file, group.number, _filter_names(predicate, group))
+async def each_group(
+    snapshot: ScanSnapshot, predicate: Predicate, wanted: Sequence[Group], look: Callable[[Group, Columns], T]
+) -> list[T | None]:
+    """Return what `look` makes of each row group and the columns that the filter needs of it.
+
+    All are read and decoded together. None stands for a row group without a passing row.
+    """
+    portions = [_portion(predicate, group) for group in wanted]
+    return await snapshot.source.cache.each(portions, lambda at, columns: look(wanted[at], columns))
 
 
-def _filter_names(predicate: Predicate, group: Group) -> list[str]:
-    names = sorted(fields_of(predicate.filter))
-    return names if group.file.residual_paths.isdisjoint(names) else [*names, RESIDUAL_COLUMN]
+def _portion(predicate: Predicate, group: Group) -> Portion:
+    paths, elsewhere = paths_of(predicate.filter), group.file.residual_paths
+    residual = () if elsewhere.isdisjoint(paths) else (RESIDUAL_COLUMN,)
+    typed = tuple((name, some) for name, some in texts_of(predicate.filter).items() if name not in elsewhere)
+    return Portion(group.file, group.number, (*sorted(paths.values()), *residual), typed)
 
 
 def live_masks(predicate: Predicate, columns: Columns, group: Group, dead: BitMap | None) -> tuple[Mask, Mask]:

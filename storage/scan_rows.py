@@ -81,8 +81,10 @@ async def stream(
             continue
         dead = snapshot.dead.get(file.key)
         for group in await groups(snapshot, predicate, file):
-            columns, _ = await filter_columns(snapshot, predicate, group)
-            may, must = await snapshot.source.run(partial(live_masks, predicate, columns, group, dead))
+            needed = await filter_columns(snapshot, predicate, group)
+            if needed is None:
+                continue
+            may, must = await snapshot.source.run(partial(live_masks, predicate, needed[0], group, dead))
             rows = np.flatnonzero(may)
             if not len(rows):
                 continue

@@ -16,9 +16,9 @@ from parquedb.storage import deletions, residual
 from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN, ColumnRegistry, column_type
 from parquedb.storage.data_file import DataFile
 from parquedb.storage.data_files import DataFiles
-from parquedb.storage.file_cache import Footer, decode_group, stored_schema
 from parquedb.storage.keys import namespace_prefix
 from parquedb.storage.merge_schema import Schema, conform
+from parquedb.storage.row_groups import Footer, decode_group, stored_schema
 from parquedb.storage.scan_plan import ScanSnapshot
 from parquedb.storage.shred import Columns, one_chunk, unshred
 

@@ -24,7 +24,7 @@ from parquedb.errors import (
     ParqueDBError,
     PathTraversalError,
 )
-from parquedb.storage.backend import StorageBackend
+from parquedb.storage.backend import Range, StorageBackend
 from parquedb.storage.keys import encode_segment
 from parquedb.storage.probe import probe
 
@@ -132,7 +132,8 @@ class StorageContract(ABC):
         """For every way of reading."""
         async with self.opened() as store:
             reads = (store.read("ns/none"), store.read_range("ns/none", 0, 1), store.stat("ns/none"))
-            for read in (*reads, store.read_range("ns/none", 0, 0)):
+            several = store.read_ranges([Range("ns/none", 0, 1), Range("ns/none", 5, 1)])
+            for read in (*reads, store.read_range("ns/none", 0, 0), several):
                 error = await expect(ObjectNotFoundError, read)
                 assert error.key == "ns/none"
                 assert "ns/none" in str(error)
@@ -147,7 +148,12 @@ class StorageContract(ABC):
                 assert found == b"0123456789"[start : start + length], (start, length)
             assert await store.read("ns/data/empty") == b""
             assert await store.read_range("ns/data/empty", 0, 5) == b""
+            await store.create("ns/data/2", b"abcdef")
+            spans = [("1", 7, 9), ("1", 0, 2), ("2", 3, 1), ("1", 3, 0), ("2", 99, 1)]
+            together = await store.read_ranges([Range(f"ns/data/{name}", *span) for name, *span in spans])
+            assert list(together) == [b"789", b"01", b"d", b"", b""]
             await expect(InvalidInputError, store.read_range("ns/data/1", -1, 5))
+            await expect(InvalidInputError, store.read_ranges([Range("ns/data/1", 0, 1), Range("ns/data/1", -1, 5)]))
             error = await expect(InvalidInputError, store.read_range("ns/data/1", 0, -5))
             assert "from 0 up" in str(error)
 
@@ -312,6 +318,7 @@ class StorageContract(ABC):
                 calls = (
                     store.read(key),
                     store.read_range(key, 0, 1),
+                    store.read_ranges([Range(key, 0, 1)]),
                     store.create(key, b"x"),
                     store.write(key, b"x"),
                     store.delete(key),

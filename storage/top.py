@@ -121,7 +121,10 @@ async def _offer_group(snapshot: ScanSnapshot, predicate: Predicate, group: Grou
     """Take in the candidates of one row group."""
     run, sort = snapshot.source.run, best.sort
     residual = () if group.file.residual_paths.isdisjoint(sort.columns) else (RESIDUAL_COLUMN,)
-    columns, asked = await filter_columns(snapshot, predicate, group, *sort.columns, *residual)
+    needed = await filter_columns(snapshot, predicate, group, *sort.columns, *residual)
+    if needed is None:
+        return
+    columns, asked = needed
     dead = snapshot.dead.get(group.file.key)
     may, must = await run(partial(live_masks, predicate, columns, group, dead))
     if not may.any():

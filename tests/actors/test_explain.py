@@ -13,6 +13,7 @@ from parquedb.actors.engine import NamespaceEngine
 from parquedb.cluster.bulk_loading import pieces
 from parquedb.cluster.explanation import Explanation
 from parquedb.errors import InvalidFilterError, InvalidSortError, ValidationError
+from parquedb.storage.backend import Range
 from parquedb.storage.delegating import DelegatingBackend
 from parquedb.storage.keys import namespace_prefix
 from parquedb.storage.memory import MemoryBackend
@@ -38,6 +39,11 @@ class Counting(DelegatingBackend):
         data = await self.inner.read_range(key, start, length, timeout_s=timeout_s)
         self.told.append((key, len(data)))
         return data
+
+    async def read_ranges(self, ranges: Sequence[Range], *, timeout_s: float | None = None) -> Sequence[bytes]:
+        parts = await self.inner.read_ranges(ranges, timeout_s=timeout_s)
+        self.told += [(one.key, len(part)) for one, part in zip(ranges, parts, strict=True)]
+        return parts
 
     def of(self, keys: Sequence[str]) -> tuple[int, int]:
         """Return how often, and how many bytes of, some data files were read."""

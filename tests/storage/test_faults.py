@@ -6,6 +6,7 @@ import pytest
 
 from parquedb import errors
 from parquedb.clock import ManualClock
+from parquedb.storage.backend import Range
 from parquedb.storage.faults import ERRORS, Fault, FaultRule, FaultyBackend
 from parquedb.storage.layers import READ_OPERATIONS, WRITE_OPERATIONS
 from parquedb.storage.memory import MemoryBackend
@@ -154,6 +155,8 @@ async def test_a_truncated_read_gives_a_proper_prefix(store: FaultyBackend):
     assert max(map(len, parts[200:])) < 50
     assert len(set(map(len, parts))) > 50
     assert await store.read("n/empty") == b""
+    together = [await store.read_ranges([Range("n/a", 0, 50), Range("n/a", 50, 50)]) for _ in range(50)]
+    assert all(first == data[:50] and data[50:].startswith(last) and len(last) < 50 for first, last in together)
 
 
 async def test_an_outage_stops_everything_until_it_ends(store: FaultyBackend):
@@ -213,7 +216,7 @@ async def test_late_and_truncated_happen_only_where_they_can(store: FaultyBacken
     assert (await store.list("n/")).objects == ()
     with pytest.raises(errors.ConfigurationError) as caught:
         FaultRule(fault=Fault.TRUNCATED, operations=frozenset({"read", "list"}))
-    assert str(caught.value) == "fault truncated cannot happen to list; only to read, read_range"
+    assert str(caught.value) == "fault truncated cannot happen to list; only to read, read_range, read_ranges"
 
 
 @pytest.mark.parametrize("error", [None, "nonsense"])

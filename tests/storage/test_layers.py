@@ -13,7 +13,7 @@ from parquedb.observability.contexts import CircuitContext
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.testing import RecordingHook
 from parquedb.settings import StorageSettings
-from parquedb.storage.backend import StorageBackend
+from parquedb.storage.backend import Range, StorageBackend
 from parquedb.storage.breaker import CircuitBreaker, CircuitBreakerOptions, CircuitState
 from parquedb.storage.faults import Fault, FaultRule, FaultyBackend
 from parquedb.storage.layers import (
@@ -31,6 +31,7 @@ from parquedb.storage.retry import Retrier, RetryBudget, RetryOptions
 CALLS: dict[str, tuple[Any, ...]] = {
     "read": ("posts/a",),
     "read_range": ("posts/a", 1, 2),
+    "read_ranges": ([Range("posts/a", 0, 1), Range("posts/a", 2, 2)],),
     "create": ("posts/new", b"data"),
     "write": ("posts/a", b"data"),
     "delete": ("posts/a",),
@@ -307,6 +308,7 @@ async def test_a_read_fallback_answers_while_the_circuit_is_open_and_never_says_
     stack.backend.read_circuit.trip()
     assert await stack.backend.read("posts/a") == b"cached"
     assert await stack.backend.read_range("posts/a", 0, 3) == b"cac"
+    assert await stack.backend.read_ranges([Range("posts/a", 0, 3), Range("posts/a", 5, 9)]) == [b"cac", b"d"]
     with pytest.raises(errors.CircuitOpenError) as caught:
         await stack.backend.read("posts/b")
     assert isinstance(caught.value.__cause__, errors.ObjectNotFoundError)
@@ -321,7 +323,17 @@ async def test_hooks_hear_each_call_once_with_its_facts_and_its_result(stack: St
     hook = RecordingHook()
     stack.hooks.register_hook(hook)
     stack.store.add(FaultRule(fault=Fault.LOST_REQUEST, count=1, operations=frozenset({"read_range"})))
-    for operation in ("read_range", "create", "list", "list_folders", "stat", "exists", "delete", "read"):
+    for operation in (
+        "read_range",
+        "read_ranges",
+        "create",
+        "list",
+        "list_folders",
+        "stat",
+        "exists",
+        "delete",
+        "read",
+    ):
         try:
             await stack.call(operation)
         except errors.ObjectNotFoundError as error:
@@ -329,12 +341,14 @@ async def test_hooks_hear_each_call_once_with_its_facts_and_its_result(stack: St
     starts = [record.context for record in hook.of("on_storage_start")]
     ends = {record.context.operation: record for record in hook.of("on_storage_end")}
     failed = hook.of("on_storage_error")
-    assert len(starts) == 8
-    assert len({context.operation_id for context in starts}) == 8
+    assert len(starts) == 9
+    assert len({context.operation_id for context in starts}) == 9
     assert {(context.backend, context.namespace) for context in starts} == {("memory", "posts"), ("memory", None)}
     part = ends["read_range"]
     assert (part.context.key, part.context.start, part.context.length) == ("posts/a", 1, 2)
     assert part.result.bytes == 2
+    parts = ends["read_ranges"]
+    assert (parts.context.start, parts.context.length, parts.result.bytes) == (None, 3, 3)
     assert part.result.duration_s > 0
     assert (ends["create"].context.bytes, ends["create"].result.bytes) == (4, 4)
     assert ends["create"].result.etag == ends["create"].result.etag is not None

@@ -27,6 +27,7 @@ from parquedb.errors import (
     StorageWriteError,
     TimeoutError,  # noqa: A004 - the public name
 )
+from parquedb.storage.backend import Range
 from parquedb.storage.directory import System
 from parquedb.storage.local import LocalBackend
 
@@ -366,6 +367,7 @@ async def test_a_root_that_vanished_is_an_error_everywhere_and_is_not_made_again
         for call in (
             store.read("ns/log/2"),
             store.read_range("ns/log/1", 0, 1),
+            store.read_ranges([Range("ns/log/1", 0, 1)]),
             store.list("ns/log/"),
             store.list_folders(""),
             store.stat("ns/log/1"),

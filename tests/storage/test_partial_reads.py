@@ -13,7 +13,7 @@ from parquedb.storage.columns import ColumnRegistry
 from parquedb.storage.data_file import Built, DataFile
 from parquedb.storage.data_files import DataFiles
 from parquedb.storage.memory import MemoryBackend
-from parquedb.storage.partial_reads import Parts, spans_of, tail_of, worth_it
+from parquedb.storage.partial_reads import Parts, tail_of, worth_it
 from parquedb.storage.scan_plan import ScanSnapshot
 from tests.support.engines import inline
 
@@ -44,11 +44,11 @@ def document(n: int, rng: random.Random) -> dict[str, Any]:
     return {"$id": f"posts/{n:05}", "version": 1, "n": n, "color": color, "text": rng.randbytes(900).hex()}
 
 
-@pytest.fixture(scope="module")
-def built() -> Built:
-    """A file above the size from which parts are read: most of it is text that no query looks at."""
+@pytest.fixture(scope="module", params=[2_000, 6_000])
+def built(request: pytest.FixtureRequest) -> Built:
+    """A file above the size from which parts are read, or laid out no more: most of it is text no query looks at."""
     rng = random.Random(1)
-    rows = [(document(n, rng), n) for n in range(2_000)]
+    rows = [(document(n, rng), n) for n in range(request.param)]
     return data_file.build("data/1-a.parquet", rows, ColumnRegistry.empty())
 
 
@@ -102,7 +102,7 @@ async def test_a_damaged_footer_is_noticed_wherever_it_is_damaged(built: Built) 
 async def test_a_damaged_page_is_noticed_when_a_query_reads_it(built: Built) -> None:
     _, whole = await placed(built)
     footer = await whole.cache.footer(built.file)
-    start, stop = spans_of(footer.metadata, 0, ["n"])[0]
+    start, stop = footer.spans([(0, ["n"])])[0]
     for at in (stop - 1, (start + stop) // 2):
         _, files = await placed(built, flip(at))
         with pytest.raises(CorruptionError, match=r"data/1-a\.parquet"):

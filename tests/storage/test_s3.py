@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from parquedb.documents.filters import compile_filter
 from parquedb.errors import (
     AlreadyExistsError,
     ConcurrentModificationError,
     ConfigurationError,
+    CorruptionError,
     ErrorCode,
     ETagMismatchError,
     InvalidInputError,
@@ -24,10 +26,13 @@ from parquedb.errors import (
     StorageWriteError,
     TimeoutError,  # noqa: A004 - the public name
 )
-from parquedb.storage.backend import StorageBackend
+from parquedb.storage import scan
+from parquedb.storage.backend import Range, StorageBackend
 from parquedb.storage.probe import probe
 from parquedb.storage.s3 import OBJECT_BYTES_MAX, S3Backend
 from parquedb.storage.s3_client import S3Client, S3Options
+from parquedb.storage.scan_plan import ScanSnapshot
+from tests.support.cold_places import Place
 from tests.support.fault_proxy import FaultProxy
 from tests.support.s3_servers import S3Server, start_moto
 
@@ -42,6 +47,7 @@ WRITES: dict[str, tuple[str, Call]] = {
 READS: dict[str, tuple[str, Call]] = {
     "read": ("GET", lambda store: store.read("ns/log/1")),
     "read_range": ("GET", lambda store: store.read_range("ns/log/1", 0, 1)),
+    "read_ranges": ("GET", lambda store: store.read_ranges([Range("ns/log/1", 0, 1)])),
     "stat": ("HEAD", lambda store: store.stat("ns/log/1")),
     "list": ("GET", lambda store: store.list("ns/log/")),
     "list_folders": ("GET", lambda store: store.list_folders("ns/")),
@@ -515,3 +521,20 @@ async def test_old_uploads_below_a_prefix_are_given_up(
     finally:
         await client.close()
         await store.close()
+
+
+async def test_a_cold_query_reads_parts_of_objects_and_notices_damage(store: S3Backend, moto_proxy: FaultProxy) -> None:
+    place = Place()
+    files = await place.files(store=store)
+    before = len(moto_proxy.seen)
+    for condition in ({"color": "color 1"}, {"color": "color 1x"}, {"weather.temp": 1.5}):
+        predicate = compile_filter(condition)
+        assert await scan.count(ScanSnapshot.of(files), predicate) == sum(map(predicate, place.live))
+    reads = [seen for seen in moto_proxy.seen[before:] if seen.method == "GET"]
+    assert reads
+    assert all("Range" in seen.headers for seen in reads)
+    file, data = place.stored[0]
+    [(_, stop)] = (await files.cache.footer(file)).spans([(0, ["a"])])
+    await store.write(f"posts/{file.key}", data[: stop - 1] + bytes([data[stop - 1] ^ 1]) + data[stop:])
+    with pytest.raises(CorruptionError, match=f"posts/{file.key}"):
+        await scan.count(ScanSnapshot.of(files), compile_filter({"a": {"$gt": 1}}))

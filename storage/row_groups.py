@@ -1,0 +1,208 @@
+"""The structure of a Parquet data file, and decoding its row groups into columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from parquedb.storage import partial_reads
+from parquedb.storage.column_stats import ColumnStats, group_stats
+from parquedb.storage.columns import SEQ_COLUMN
+from parquedb.storage.data_file import DataFile
+from parquedb.storage.partial_reads import Readable, Span
+from parquedb.storage.shred import one_chunk
+
+DECODE_ERRORS = (pa.ArrowException, OSError, ValueError)
+"""What decoding damaged bytes raises."""
+
+
+@dataclass(frozen=True)
+class Footer:
+    """The structure of one Parquet file.
+
+    Attributes:
+        metadata: As PyArrow read it.
+        names: Top-level columns.
+        starts: First row of each row group, and the number of rows at the end.
+        counted_from: Seq of the first row of a file that has no `$seq` column: it was loaded in bulk, and the seqs
+            of its rows follow each other. None where the file says them itself.
+    """
+
+    metadata: Any
+    names: tuple[str, ...]
+    starts: tuple[int, ...]
+    counted_from: int | None = None
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """`names` as a set."""
+        return frozenset(self.names)
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The columns without columns below them: dotted path, as Parquet has it, to number."""
+        schema = self.metadata.schema
+        return {schema.column(number).path: number for number in range(len(schema))}
+
+    @cached_property
+    def dictionaries(self) -> frozenset[str]:
+        """Top-level text columns that the file keeps as dictionaries."""
+        if not self.groups:
+            return frozenset()
+        group, schema = self.metadata.row_group(0), self.metadata.schema
+        found = set()
+        for number in range(group.num_columns):
+            column = group.column(number)
+            text = schema.column(number).logical_type.type == "STRING"
+            if text and column.has_dictionary_page and column.path_in_schema in self.known:
+                found.add(column.path_in_schema)
+        return frozenset(found)
+
+    @property
+    def groups(self) -> int:
+        """Number of row groups."""
+        return len(self.starts) - 1
+
+    @cached_property
+    def decoded_bytes(self) -> int:
+        """Size of all columns before compression, about what they take in memory."""
+        return sum(self.metadata.row_group(group).total_byte_size for group in range(self.groups))
+
+    @cached_property
+    def stats(self) -> tuple[dict[str, ColumnStats], ...]:
+        """Column statistics of each row group."""
+        return tuple(group_stats(self.metadata.row_group(group)) for group in range(self.groups))
+
+    def stored(self, names: Iterable[str] | None) -> tuple[str, ...]:
+        """Return which columns hold what is asked for.
+
+        Args:
+            names: Top-level columns, or dotted paths below them; None for all.
+
+        Returns:
+            Each path as it is if it is a column, else the top-level column that it begins in; without those that the
+            file lacks.
+        """
+        if names is None:
+            return self.names
+        found = (name if name in self.numbers else top_level(name) for name in names)
+        return tuple(name for name in found if name in self.numbers or name in self.known)
+
+    def spans(self, portions: Iterable[tuple[int, Iterable[str]]]) -> list[Span]:
+        """Return where columns lie, ascending, near ones joined.
+
+        Args:
+            portions: Number of each row group, and which of its columns.
+        """
+        found = []
+        for group, names in portions:
+            wanted, row_group = frozenset(names), self.metadata.row_group(group)
+            for path, number in self.numbers.items():
+                if path in wanted or top_level(path) in wanted:
+                    found.append(partial_reads.chunk_span(row_group.column(number)))
+        return partial_reads.joined(found)
+
+
+def top_level(name: str) -> str:
+    """Return the first segment of a dotted path."""
+    return name.partition(".")[0]
+
+
+def parse_footer(data: Readable, file: DataFile) -> Footer:
+    """Return the structure of an object.
+
+    Raises:
+        DECODE_ERRORS: it is no Parquet file.
+    """
+    parquet = pq.ParquetFile(partial_reads.reader(data))
+    metadata = parquet.metadata
+    starts = [0]
+    for group in range(metadata.num_row_groups):
+        starts.append(starts[-1] + metadata.row_group(group).num_rows)
+    names = tuple(parquet.schema_arrow.names)
+    counted_from = None
+    if SEQ_COLUMN not in names and file.seq_last - file.seq_first == file.rows - 1:
+        names, counted_from = (*names, SEQ_COLUMN), file.seq_first
+    footer = Footer(metadata, names, tuple(starts), counted_from)
+    # Here, where it keeps nobody waiting: every query asks for these.
+    _ = footer.known, footer.numbers, footer.dictionaries, footer.groups > 1 and footer.stats
+    return footer
+
+
+class Decoder:
+    """Decodes row groups of one object, in one thread at a time.
+
+    Args:
+        data: The object.
+        footer: Its structure.
+        encoded: Columns that come as dictionary arrays.
+
+    Raises:
+        DECODE_ERRORS: the object is damaged.
+    """
+
+    def __init__(self, data: Readable, footer: Footer, encoded: Iterable[str] = ()) -> None:
+        self._footer = footer
+        self._parquet = pq.ParquetFile(
+            partial_reads.reader(data),
+            metadata=footer.metadata,
+            read_dictionary=list(encoded),
+            # Whole objects have been checked as such.
+            page_checksum_verification=not isinstance(data, bytes),
+        )
+
+    def group(self, group: int, names: Iterable[str], *, threads: bool = True) -> dict[str, pa.Array]:
+        """Return columns of one row group by their top-level names.
+
+        Args:
+            group: Number of the row group.
+            names: Top-level columns, or dotted paths of columns: a struct then has only the children asked for.
+            threads: Whether to decode several columns at the same time.
+
+        Raises:
+            DECODE_ERRORS: the object is damaged.
+        """
+        [arrays] = self.groups([group], names, threads=threads)
+        return arrays
+
+    def groups(self, groups: Sequence[int], names: Iterable[str], *, threads: bool) -> list[dict[str, pa.Array]]:
+        """Return the same of several row groups by one call, during which other threads run.
+
+        Where several are asked for, the arrays of a column may share memory.
+        """
+        wanted, footer = list(names), self._footer
+        counted = footer.counted_from is not None and SEQ_COLUMN in wanted
+        stored = [name for name in wanted if name != SEQ_COLUMN] if counted else wanted
+        table = self._parquet.read_row_groups(groups, columns=stored, use_threads=threads)
+        rows = sum(footer.starts[group + 1] - footer.starts[group] for group in groups)
+        if table.num_rows != rows and stored:
+            raise ValueError(f"{table.num_rows} rows instead of {rows}")
+        found, first = [], 0
+        for group in groups:
+            start, stop = footer.starts[group : group + 2]
+            part = table if len(groups) == 1 else table.slice(first, stop - start)
+            arrays = {
+                name: one_chunk(column) for name, column in zip(part.column_names, part.itercolumns(), strict=True)
+            }
+            if counted and footer.counted_from is not None:
+                arrays[SEQ_COLUMN] = pa.array(np.arange(footer.counted_from + start, footer.counted_from + stop))
+            found.append(arrays)
+            first += stop - start
+        return found
+
+
+def decode_group(data: Readable, footer: Footer, group: int, names: Iterable[str]) -> dict[str, pa.Array]:
+    """Return columns of one row group of an object, as a `Decoder` does."""
+    return Decoder(data, footer).group(group, names)
+
+
+def stored_schema(data: bytes, footer: Footer) -> pa.Schema:
+    """Return the types in which `decode_group` gives the columns of an object."""
+    schema = pq.ParquetFile(pa.BufferReader(data), metadata=footer.metadata).schema_arrow
+    return schema if footer.counted_from is None else schema.append(pa.field(SEQ_COLUMN, pa.int64()))
