@@ -22,7 +22,9 @@ from benchmarks.table import Row, compared, percentile, quantity
 from parquedb.actors.namespace_actor import GC_THRESHOLDS
 from parquedb.documents.filters import compile_filter
 from parquedb.documents.sorting import parse_sort
-from parquedb.storage import bulk, scan, top
+from parquedb.storage import scan, top
+from parquedb.storage.bulk_file import Plan, build
+from parquedb.storage.bulk_table import rows_of
 from parquedb.storage.columns import ColumnRegistry
 from parquedb.storage.data_files import DataFiles
 from parquedb.storage.local import LocalBackend
@@ -97,12 +99,12 @@ async def stored(root: Path, table: pa.Table, count: int, dead_share: float) -> 
     live[dead] = False
     store = LocalBackend(place / "db")
     files = DataFiles(store, NAMESPACE, cache_bytes_max=CACHE_BYTES, run=_in_thread)
-    plan = bulk.Plan(NAMESPACE, datetime(2026, 1, 1, tzinfo=UTC), None, "$id", ColumnRegistry.empty())
+    plan = Plan(NAMESPACE, datetime(2026, 1, 1, tzinfo=UTC), None, "$id", ColumnRegistry.empty())
     size = -(-table.num_rows // count)
     for number in range(count):
         start = number * size
         rows = table.slice(start, size)
-        made = bulk.build(f"data/1-{number:04d}.parquet", rows, plan, 0)
+        made = build(f"data/1-{number:04d}.parquet", rows_of(rows, plan, 0), plan)
         await store.create(f"{NAMESPACE}/{made.file.key}", made.data)
         mine = np.flatnonzero(~live[start : start + size]).astype(np.uint32)
         files.add(replace(made.file, seq_first=start + 1, seq_last=start + rows.num_rows), None, BitMap(mine))
