@@ -27,6 +27,7 @@ from parquedb.actors.sessions import Receipt
 from parquedb.actors.state import NamespaceState, log_datetime
 from parquedb.actors.write_queue import WriteQueue, unknown
 from parquedb.clock import Clock
+from parquedb.documents.codec import decode
 from parquedb.errors import FencedError, ParqueDBError
 from parquedb.ids import UlidSource
 from parquedb.observability.hooks import HookRegistry
@@ -207,11 +208,14 @@ class Writer:
         """Return a committed document.
 
         Raises:
-            NotLoaded: it is in a data file and `write` does not carry it.
+            NotLoaded: it is in a data file alone, and `write` does not carry it.
         """
         known, document = self._state.in_memory(id_)
         if known:
             return document
+        encoded = self._state.cache.get(id_)
+        if encoded is not None:
+            return decode(encoded)  # type: ignore[no-any-return] # It is a document.
         try:
             location = self._state.files.locate_now(id_)
         except IndexNotLoaded:

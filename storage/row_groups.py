@@ -191,7 +191,7 @@ class Decoder:
                 name: one_chunk(column) for name, column in zip(part.column_names, part.itercolumns(), strict=True)
             }
             if counted and footer.counted_from is not None:
-                arrays[SEQ_COLUMN] = pa.array(np.arange(footer.counted_from + start, footer.counted_from + stop))
+                arrays[SEQ_COLUMN] = _counted(footer.counted_from + start, stop - start)
             found.append(arrays)
             first += stop - start
         return found
@@ -206,3 +206,11 @@ def stored_schema(data: bytes, footer: Footer) -> pa.Schema:
     """Return the types in which `decode_group` gives the columns of an object."""
     schema = pq.ParquetFile(pa.BufferReader(data), metadata=footer.metadata).schema_arrow
     return schema if footer.counted_from is None else schema.append(pa.field(SEQ_COLUMN, pa.int64()))
+
+
+def _counted(first: int, count: int) -> pa.Array:
+    """Return `count` numbers from `first` on."""
+    # Not `pa.array`: that looks whether it is given pandas data, and imports pandas for it, which takes 0.1 s.
+    return pa.Array.from_buffers(
+        pa.int64(), count, [None, pa.py_buffer(np.arange(first, first + count, dtype=np.int64))]
+    )

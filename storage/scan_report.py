@@ -16,8 +16,8 @@ from parquedb.documents.filters import Predicate
 from parquedb.documents.filters.tree import Filter, Leaf, Not
 from parquedb.storage.columns import RESIDUAL_COLUMN
 from parquedb.storage.data_file import DataFile
-from parquedb.storage.row_groups import Footer
 from parquedb.storage.pushdown import Rows, Verdict, bit_masks, fields_of
+from parquedb.storage.row_groups import Footer
 from parquedb.storage.scan_counts import ScanCounts
 from parquedb.storage.scan_plan import ScanSnapshot, file_verdict, groups
 
