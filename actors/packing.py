@@ -158,7 +158,9 @@ def part_of(operation: Operation, request: Request | None, timeout_s: float) -> 
     """
     if operation.age_s or operation.traceparent is not None:
         return None
-    return new_document(operation, request, timeout_s) or wanted_document(operation, timeout_s)
+    if operation.kind == "get":
+        return wanted_document(operation, timeout_s)
+    return new_document(operation, request, timeout_s)
 
 
 def encode_operations(operations: Sequence[Operation]) -> bytes:

@@ -46,13 +46,11 @@ class _Link:
     def _begin(self, operation: Operation, timeout_s: float) -> Delivery:
         return Delivery(operation, now_s=time.monotonic(), timeout_s=timeout_s, traceparent=current_traceparent())
 
-    def _finish(self, delivery: Delivery, error: BaseException | None) -> None:
-        if delivery.request is None:
-            return
+    def _finish(self, request: Request, error: BaseException | None) -> None:
         if isinstance(error, OutcomeUnknownError):
-            self._pool.park(delivery.request)
+            self._pool.park(request)
         else:
-            self._pool.settle(delivery.request)
+            self._pool.settle(request)
 
     def _left_s(self, delivery: Delivery) -> float:
         return max(0.0, delivery.deadline_s - time.monotonic())
@@ -129,7 +127,8 @@ class SyncLink(_Link):
             final = error
             raise
         finally:
-            self._finish(delivery, final)
+            if delivery.request is not None:
+                self._finish(delivery.request, final)
 
     def _first_request(self, delivery: Delivery) -> Request | None:
         self.calls.activate(self.calls.generation, self._left_s(delivery))
@@ -214,7 +213,8 @@ class AsyncLink(_Link):
             final = error
             raise
         finally:
-            self._finish(delivery, final)
+            if delivery.request is not None:
+                self._finish(delivery.request, final)
 
     async def _first_request(self, delivery: Delivery) -> Request | None:
         await self.calls.activate_async(self.calls.generation, self._left_s(delivery))
