@@ -27,8 +27,8 @@ AIRPORTS = tuple(f"{first}{second}X" for first in "ABCDEFGHIJ" for second in "AB
 BULK = 2_000
 WORKING_SET = 50_000
 NOTE_GET = (
-    f"{CALLERS} coroutines, each awaiting its own `get` of a random one of {WORKING_SET:,} documents, which lie in a "
-    "Parquet file and have been read before."
+    f"{CALLERS} coroutines, each awaiting its own `get` of one of {WORKING_SET:,} documents in random order, "
+    "which lie in a Parquet file and have been read before."
 )
 NOTE_UPDATE = (
     f"{CALLERS} coroutines, each awaiting its own `update` (`$set` and `$inc` at the `expected_version`) of the next "
@@ -93,13 +93,13 @@ def _by_id(bench: Bench, place: dict[str, Any], ids: list[str]) -> list[Row]:
     working_set = generator.sample(ids, min(WORKING_SET, len(ids) // 2))
     seconds = bench.choose(2.0, 0.5)
     versions = dict.fromkeys(working_set, 1)
-    turns = itertools.cycle(working_set)
+    turns, updated = itertools.cycle(working_set), itertools.cycle(working_set)
 
     async def get() -> None:
-        assert await collection.get(generator.choice(working_set)) is not None
+        assert await collection.get(next(turns)) is not None
 
     async def update() -> None:
-        id_ = next(turns)
+        id_ = next(updated)
         operators = {"$set": {"air_time": 1.5}, "$inc": {"flight": 1}}
         versions[id_] = (await collection.update(id_, operators, expected_version=versions[id_]))["version"]
 
