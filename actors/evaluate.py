@@ -16,8 +16,7 @@ from typing import Any, Final
 from parquedb.actors.draft import Document, Draft
 from parquedb.actors.operations import MANAGED, Operation
 from parquedb.actors.schemas import REGISTER_BYTES, prepared_register
-from parquedb.documents.budget import size_of
-from parquedb.documents.codec import encode
+from parquedb.documents.codec import encode, measure
 from parquedb.documents.updates import compile_update
 from parquedb.documents.values import TEXT_FIELDS, normalize_sized
 from parquedb.errors import (
@@ -167,7 +166,7 @@ def _update(operation: Operation, rules: Rules) -> Prepared:
         document = step(draft, id_, found, changed, rules, by=by, keeps_form=keeps_form)
         return found if before else document
 
-    return Prepared("update", (id_,), size_of(operation.body) + BASE_BYTES, run)
+    return Prepared("update", (id_,), measure(operation.body) + BASE_BYTES, run)
 
 
 def _keeps_form(ops: Mapping[str, Mapping[str, Any]]) -> bool:
