@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -19,6 +19,7 @@ from parquedb.storage.commit import Committer
 from parquedb.storage.data_file import DataFile
 from parquedb.storage.keys import namespace_prefix
 from parquedb.storage.manifest import object_key
+from parquedb.storage.together import together
 
 FILES_AT_ONCE: Final = 2
 """Files of one load that are made and stored at the same time; each is in memory as a whole."""
@@ -85,7 +86,7 @@ class BulkStore:
                 made.append(await self._one(part, plan))
                 plan = replace(plan, registry=with_found(plan.registry, made[-1].columns))
         else:
-            made = await _together([one(part) for part in parts])
+            made = await together([one(part) for part in parts])
         columns = ColumnRegistry.empty()
         for built in made:
             columns = with_found(columns, built.columns)
@@ -96,13 +97,3 @@ class BulkStore:
         built: BulkFile = await self.run(partial(build, key, part, plan))
         await self._committer.store(namespace_prefix(plan.namespace) + key, built.data)
         return replace(built, data=b"")
-
-
-async def _together(work: Sequence[Awaitable[Any]]) -> list[Any]:
-    """Await all; the first error ends the others."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()

@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from parquedb.storage.data_file import DataFile
 from parquedb.storage.dictionary_pages import Texts, entries_of, lacks
-from parquedb.storage.object_cache import ObjectCache, together
+from parquedb.storage.object_cache import ObjectCache
 from parquedb.storage.partial_reads import Readable
 from parquedb.storage.row_groups import DECODE_ERRORS, Decoder, Footer, top_level
 from parquedb.storage.shred import Columns
+from parquedb.storage.together import together
 
 T = TypeVar("T")
 Look = Callable[[int, Columns], T]

@@ -233,13 +233,3 @@ class ObjectCache:
         while self.bytes > self._bytes_max:
             _, (_, gone) = self._parts.popitem(last=False)
             self.bytes -= gone
-
-
-async def together(work: Sequence[Awaitable[T]]) -> list[T]:
-    """Await all; after the first error, or when the caller gives up, nobody wants the others."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
