@@ -166,6 +166,12 @@ class BulkLoads:
             # The engine is over, and its end may have come at any moment.
             attempt.settle(Outcome(error=unknown(attempt.write, "ownership was lost")))
             raise
+        except Exception as error:
+            # Whatever is odd about one load's data must not end the owner, unless its entry may be on the way.
+            if attempt.request is not None and attempt.request.committing:
+                raise
+            trouble = f"the load could not be carried out, and nothing of it is stored: {type(error).__name__}: {error}"
+            outcome = Outcome(error=InternalError(trouble, cause=error))
         finally:
             self._under_way.pop(name, None)
         attempt.settle(outcome)

@@ -13,7 +13,9 @@ from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.operations import Outcome
 from parquedb.clock import SystemClock
 from parquedb.cluster.bulk_loading import PIECE_ROWS_MAX, pieces, unknown_of
-from parquedb.errors import AlreadyExistsError, OutcomeUnknownError, ParqueDBError, ValidationError
+from parquedb.errors import AlreadyExistsError, InternalError, OutcomeUnknownError, ParqueDBError, ValidationError
+from parquedb.storage.backend import ObjectInfo
+from parquedb.storage.delegating import DelegatingBackend
 from parquedb.storage.faults import Fault, FaultRule, FaultyBackend
 from parquedb.storage.memory import MemoryBackend
 from tests.support.engines import opened, run
@@ -193,3 +195,22 @@ def test_large_data_is_cut_into_commits() -> None:
     assert unnamed[1].request == f"{unnamed[0].request}#1", "one id finds all of a large load"
     error = unknown_of(OutcomeUnknownError(request_id=unnamed[1].request), unnamed[1])  # type: ignore[arg-type]
     assert error.request_id == unnamed[0].request
+
+
+class Odd(DelegatingBackend):
+    """Fails as no store should, when a data file is to be stored."""
+
+    async def create(self, key: str, data: bytes, *, timeout_s: float | None = None) -> ObjectInfo:
+        if key.endswith(".parquet"):
+            raise pa.ArrowInvalid("no such buffer")
+        return await self.inner.create(key, data, timeout_s=timeout_s)
+
+
+async def test_what_nobody_foresaw_fails_the_load_and_not_the_owner() -> None:
+    async with opened(Odd(MemoryBackend())) as owner:
+        [outcome] = await load(owner, table(0, 3))
+        with pytest.raises(InternalError, match="nothing of it is stored: ArrowInvalid: no such buffer"):
+            outcome.result()
+        assert owner.state == "open"
+        await run(owner, "create", "r00000", {"n": 1})
+        assert await run(owner, "count") == 1
