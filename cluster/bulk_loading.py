@@ -25,6 +25,7 @@ from parquedb.cluster.bulk_steps import (
     part_of,
     store_on,
     ulid_under,
+    unknown_of,
 )
 from parquedb.cluster.collection_base import AsyncCollectionBase, CollectionBase
 from parquedb.cluster.direct_storage import DirectStorage
@@ -140,18 +141,6 @@ def arrow_steps(direct: DirectStorage, namespace: str, piece: Piece, deadline_s:
     return outcome.value["rows"]  # type: ignore[no-any-return]  # As above.
 
 
-def unknown_of(error: OutcomeUnknownError, piece: Piece) -> OutcomeUnknownError:
-    """Return an error that names the id of the whole call, which finds every piece of it."""
-    request = piece.whole
-    if not isinstance(request, str):
-        return error
-    message = (
-        f"a part of the load may or may not have been stored; the same call with request_id={request!r} finds out "
-        "and never stores it twice"
-    )
-    return OutcomeUnknownError(message, request_id=request, cause=error)
-
-
 class BulkMethods(CollectionBase):
     """Bulk loads."""
 
@@ -192,7 +181,7 @@ class BulkMethods(CollectionBase):
                 steps = arrow_steps(self._database._connection.direct, self.namespace, piece, deadline_s)
                 stored += self._walk(steps)
             except OutcomeUnknownError as error:
-                raise unknown_of(error, piece) from error
+                raise unknown_of(error, piece.whole, "a part of the load") from error
             if on_progress is not None:
                 on_progress(stored)
         return stored
@@ -222,7 +211,7 @@ class AsyncBulkMethods(AsyncCollectionBase):
                 steps = arrow_steps(self._database._connection.direct, self.namespace, piece, deadline_s)
                 stored += await self._walk(steps)
             except OutcomeUnknownError as error:
-                raise unknown_of(error, piece) from error
+                raise unknown_of(error, piece.whole, "a part of the load") from error
             if on_progress is not None:
                 on_progress(stored)
         return stored

@@ -20,7 +20,7 @@ from parquedb.actors.operations import BULK_TERMS, INSERT_ARROW, Operation, Outc
 from parquedb.clock import SystemClock
 from parquedb.cluster.direct_storage import DirectStorage, UnreachableError
 from parquedb.cluster.sessions import parse_request_id
-from parquedb.errors import ConflictError, ErrorCode, ObjectNotFoundError, ParqueDBError
+from parquedb.errors import ConflictError, ErrorCode, ObjectNotFoundError, OutcomeUnknownError, ParqueDBError
 from parquedb.errors import TimeoutError as DeadlineError
 from parquedb.ids import random_token
 from parquedb.storage.backend import StorageBackend
@@ -143,6 +143,23 @@ def store_on(storage: StorageBackend, terms: Terms) -> BulkStore:
 def ulid_under(terms: Terms) -> int:
     """Return the number of the first id to make under some terms."""
     return first_ulid(terms.at.timestamp(), _random)
+
+
+def unknown_of(error: OutcomeUnknownError, whole: Request | None, what: str) -> OutcomeUnknownError:
+    """Return an error that names the id of the whole call, which finds every part of it.
+
+    Args:
+        error: What a part came to.
+        whole: That id, if it is a caller's.
+        what: Whose fate is open.
+    """
+    if not isinstance(whole, str):
+        return error
+    message = (
+        f"{what} may or may not have been stored; the same call with request_id={whole!r} finds out "
+        "and never stores anything twice"
+    )
+    return OutcomeUnknownError(message, request_id=whole, cause=error)
 
 
 def left_s(deadline_s: float) -> float:

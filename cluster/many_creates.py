@@ -25,6 +25,7 @@ from parquedb.cluster.bulk_steps import (
     part_of,
     store_on,
     ulid_under,
+    unknown_of,
 )
 from parquedb.cluster.direct_storage import DirectStorage
 from parquedb.errors import AlreadyExistsError, InvalidInputError, OutcomeUnknownError, ParqueDBError
@@ -75,7 +76,7 @@ class ManyCreates:
                     if not created.add(outcome.value, len(operation.body)):
                         return created.finish(len(docs))
         except OutcomeUnknownError as error:
-            raise _unknown(error, request) from error
+            raise unknown_of(error, request, "some of the documents") from error
         return created.finish(len(docs))
 
     def _calls(self, docs: Documents, request: Request | None) -> list[Operation] | Iterator[Operation]:
@@ -130,14 +131,3 @@ def _with_namespace(namespace: str, ids: Sequence[str]) -> list[str]:
 
 def _digest(ids: Sequence[str]) -> str:
     return xxhash.xxh3_128_hexdigest("\0".join(ids).encode())
-
-
-def _unknown(error: OutcomeUnknownError, request: Request | None) -> OutcomeUnknownError:
-    """Return an error that names the id of the whole call, which finds every part of it."""
-    if not isinstance(request, str):
-        return error
-    message = (
-        f"some of the documents may or may not have been created; the same call with request_id={request!r} finds out "
-        "and never creates one twice"
-    )
-    return OutcomeUnknownError(message, request_id=request, cause=error)

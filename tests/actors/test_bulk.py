@@ -12,7 +12,8 @@ import pytest
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.operations import Outcome
 from parquedb.clock import SystemClock
-from parquedb.cluster.bulk_loading import PIECE_ROWS_MAX, pieces, unknown_of
+from parquedb.cluster.bulk_loading import PIECE_ROWS_MAX, pieces
+from parquedb.cluster.bulk_steps import unknown_of
 from parquedb.errors import AlreadyExistsError, InternalError, OutcomeUnknownError, ParqueDBError, ValidationError
 from parquedb.storage.backend import ObjectInfo
 from parquedb.storage.delegating import DelegatingBackend
@@ -193,7 +194,7 @@ def test_large_data_is_cut_into_commits() -> None:
     assert [piece.request for piece in pieces(many, request_id="mine")] == ["mine", "mine#1"]
     unnamed = list(pieces(many))
     assert unnamed[1].request == f"{unnamed[0].request}#1", "one id finds all of a large load"
-    error = unknown_of(OutcomeUnknownError(request_id=unnamed[1].request), unnamed[1])  # type: ignore[arg-type]
+    error = unknown_of(OutcomeUnknownError(request_id=unnamed[1].request), unnamed[1].whole, "a part")  # type: ignore[arg-type]
     assert error.request_id == unnamed[0].request
 
 

@@ -7,6 +7,7 @@ import pytest
 from parquedb.actors.document_cache import DocumentCache
 from parquedb.actors.operations import GETS, Operation
 from parquedb.actors.packing import decode_operations, decode_outcomes, encode_operations, encode_outcomes
+from parquedb.errors import EntityNotFoundError
 from parquedb.storage.memory import MemoryBackend
 from tests.support.engines import opened, run
 
@@ -59,3 +60,18 @@ async def test_a_bad_id_refuses_the_gets_it_came_with_and_says_why() -> None:
     async with opened(MemoryBackend()) as owner:
         [outcome] = await owner.execute([Operation(GETS, None, ["a", ""])])
         assert "id" in str(outcome.error)
+
+
+async def test_writes_decide_on_what_is_committed_though_an_older_state_was_answered() -> None:
+    async with opened(MemoryBackend()) as owner:
+        for name in "ab":
+            await run(owner, "create", name, {"n": 1})
+        await owner.flush()
+        await got(owner, "a", "b")
+        assert (await run(owner, "replace", "a", {"n": 2}))["version"] == 2
+        assert await run(owner, "delete", "b", hard=True) == 1
+        await owner.flush()
+        assert (await run(owner, "update", "a", {"$inc": {"n": 1}}, expected_version=2))["n"] == 3
+        with pytest.raises(EntityNotFoundError):
+            await run(owner, "update", "b", {"$inc": {"n": 1}})
+        assert await run(owner, "count") == 1
