@@ -1,5 +1,8 @@
 """The circuit breaker on random walks, against a model that keeps every call."""
 
+import random
+from collections import Counter
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -25,8 +28,13 @@ class Model:
         self.probes: list[object] = []
         self.good = self.row = 0
         self.calls: list[tuple[int, bool, bool]] = []
+        self.counts: Counter[str] = Counter()
+        self.changes: list[tuple[CircuitState, CircuitState]] = []
 
     def enter(self, state: CircuitState, *, isolated: bool = False) -> None:
+        if state is not self.state or isolated is not self.isolated:
+            self.changes.append((self.state, state))
+        self.counts["opened"] += state is OPEN and self.state is not OPEN
         self.state, self.isolated, self.since, self.era = state, isolated, self.now, object()
         self.probes, self.good = [], 0
         if state is CLOSED:
@@ -36,8 +44,10 @@ class Model:
         stale = self.now - self.last_probe >= self.options.open_s
         full = len(self.probes) >= self.options.probes_max
         if self.isolated or (self.state is OPEN and self.now - self.since < self.options.open_s):
+            self.counts["rejected"] += 1
             return None
         if self.state is HALF_OPEN and full and not stale:
+            self.counts["rejected"] += 1
             return None
         if self.state is OPEN or (self.state is HALF_OPEN and full):
             self.enter(HALF_OPEN)
@@ -49,9 +59,11 @@ class Model:
 
     def finish(self, permit: tuple[object, object, int], failed: bool | None) -> None:
         if permit[0] is not self.era:
+            self.counts["late"] += 1
             return
         if permit in self.probes:
             self.probes.remove(permit)
+        self.counts["ignored" if failed is None else "failures" if failed else "successes"] += 1
         if failed is None:
             return
         slow = self.now - permit[2] >= self.options.slow_call_s
@@ -78,23 +90,29 @@ class Model:
 
 
 VERDICTS = {True: errors.NetworkError(), False: None, None: errors.ValidationError()}
+COUNTS = ("successes", "failures", "ignored", "late", "rejected", "opened")
 
 
-class BreakerAgainstModel(RuleBasedStateMachine):
-    """Any order of calls, results, waiting and force leaves breaker and model in the same state."""
+class Pair:
+    """A breaker and its model, to which the same things happen."""
 
     def __init__(self) -> None:
-        super().__init__()
         # One bucket of the window lasts one second, and time moves in whole seconds: the ring is then exact.
         options = CircuitBreakerOptions(
             failures=4, failure_rate=0.5, calls_min=6, window_s=BUCKETS, slow_call_s=5, slow_call_rate=0.6, open_s=7
         )
         self.clock = ManualClock()
         self.breaker = CircuitBreaker("model", options, clock=self.clock)
+        self.changes: list[tuple[CircuitState, CircuitState]] = []
+        self.reasons: Counter[str] = Counter()
+        self.breaker.on_change(self._changed)
         self.model = Model(options)
         self.out: list[tuple[Permit, tuple[object, object, int]]] = []
 
-    @rule()
+    def _changed(self, _: str, before: CircuitState, after: CircuitState, reason: str) -> None:
+        self.changes.append((before, after))
+        self.reasons["".join(letter for letter in reason if not letter.isdigit())] += 1
+
     def begin(self) -> None:
         expected = self.model.admit()
         if expected is not None:
@@ -105,28 +123,20 @@ class BreakerAgainstModel(RuleBasedStateMachine):
         assert caught.value.retry_after is not None
         assert 0 < caught.value.retry_after <= 7
 
-    @precondition(lambda self: self.out)
-    @rule(which=st.integers(0), verdict=st.sampled_from([True, True, False, False, None]))
     def finish(self, which: int, verdict: bool | None) -> None:
         permit, expected = self.out.pop(which % len(self.out))
         self.breaker.settle(permit, VERDICTS[verdict])
         self.model.finish(expected, verdict)
 
-    @rule(verdicts=st.lists(st.sampled_from([True, False, False]), min_size=1, max_size=12))
-    def call(self, verdicts: list[bool]) -> None:
-        for verdict in verdicts:
-            self.begin()
-            if self.out and self.model.state is not OPEN:
-                permit, expected = self.out.pop()
-                self.breaker.settle(permit, VERDICTS[verdict])
-                self.model.finish(expected, verdict)
+    def call(self, verdict: bool) -> None:
+        self.begin()
+        if self.out and self.model.state is not OPEN:
+            self.finish(-1, verdict)
 
-    @rule(seconds=st.integers(0, 9))
     def wait(self, seconds: int) -> None:
         self.clock.advance(seconds)
         self.model.now += seconds
 
-    @rule(force=st.sampled_from(["trip", "reset", "isolate", "reset"]))
     def force(self, force: str) -> None:
         getattr(self.breaker, force)()
         if force == "isolate":
@@ -136,8 +146,7 @@ class BreakerAgainstModel(RuleBasedStateMachine):
         elif not self.model.isolated:
             self.model.enter(OPEN)
 
-    @invariant()
-    def same(self) -> None:
+    def check(self) -> None:
         metrics = self.breaker.metrics()
         assert (metrics.state, metrics.isolated, metrics.probes, metrics.consecutive_failures) == (
             self.model.state,
@@ -152,8 +161,89 @@ class BreakerAgainstModel(RuleBasedStateMachine):
             sum(failed for _, failed, _ in recent),
             sum(slow for _, _, slow in recent),
         )
+        assert {name: getattr(metrics, name) for name in COUNTS} == {name: self.model.counts[name] for name in COUNTS}
+        assert self.changes == self.model.changes
         assert metrics.retry_after_s >= 0
+
+
+class BreakerAgainstModel(RuleBasedStateMachine):
+    """Any order of calls, results, waiting and force leaves breaker and model in the same state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = Pair()
+
+    @rule()
+    def begin(self) -> None:
+        self.pair.begin()
+
+    @precondition(lambda self: self.pair.out)
+    @rule(which=st.integers(0), verdict=st.sampled_from([True, True, False, False, None]))
+    def finish(self, which: int, verdict: bool | None) -> None:
+        self.pair.finish(which, verdict)
+
+    @rule(verdicts=st.lists(st.sampled_from([True, False, False]), min_size=1, max_size=12))
+    def call(self, verdicts: list[bool]) -> None:
+        for verdict in verdicts:
+            self.pair.call(verdict)
+
+    @rule(seconds=st.integers(0, 9))
+    def wait(self, seconds: int) -> None:
+        self.pair.wait(seconds)
+
+    @rule(force=st.sampled_from(["trip", "reset", "isolate", "reset"]))
+    def force(self, force: str) -> None:
+        self.pair.force(force)
+
+    @invariant()
+    def same(self) -> None:
+        self.pair.check()
 
 
 TestBreakerAgainstModel = BreakerAgainstModel.TestCase
 TestBreakerAgainstModel.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+
+STEPS = 100_000
+STEPS_A_WALK = 1_000
+
+
+def step(pair: Pair, rng: random.Random, failing: float) -> None:
+    """Let one thing happen; the shares are such that every rule has its turn often."""
+    what = rng.random()
+    if pair.model.isolated and what < 0.1:
+        pair.force("reset")
+    elif what < 0.35 or (what < 0.65 and not pair.out):
+        pair.begin()
+    elif what < 0.65:
+        pair.finish(rng.randrange(len(pair.out)), rng.choices((True, False, None), (failing, 0.95 - failing, 0.05))[0])
+    elif what < 0.85:
+        pair.call(rng.random() < failing)
+    elif what < 0.99:
+        pair.wait(rng.choice((0, 1, 1, 2, 5, 9)))
+    else:
+        pair.force(rng.choice(("trip", "reset", "isolate")))
+
+
+def test_a_hundred_thousand_random_steps_leave_breaker_and_model_alike() -> None:
+    rng = random.Random(20)
+    reasons: Counter[str] = Counter()
+    for _ in range(STEPS // STEPS_A_WALK):
+        pair, failing = Pair(), rng.choice((0.05, 0.2, 0.4, 0.8))
+        for _ in range(STEPS_A_WALK):
+            step(pair, rng, failing)
+            pair.check()
+        reasons += pair.reasons
+    # A walk that never came to one of the rules would say nothing about it.
+    assert set(reasons) == {
+        " failures in a row",
+        " of  calls failed in  s",
+        " of  calls slow in  s",
+        "open for  s",
+        "probe failed",
+        "probe slow",
+        " probes succeeded",
+        "tripped",
+        "isolated",
+        "reset",
+    }
+    assert min(reasons.values()) >= 20, reasons
