@@ -54,4 +54,7 @@ def _connection(
 
 def resolve(settings: Settings) -> Settings:
     """Return settings that mean the same in every process: an actor has another working directory."""
-    return settings.model_copy(update={"url": canonical_url(settings.url)})
+    storage = settings.storage
+    if storage.read_fallback_url is not None:
+        storage = storage.model_copy(update={"read_fallback_url": canonical_url(storage.read_fallback_url)})
+    return settings.model_copy(update={"url": canonical_url(settings.url), "storage": storage})

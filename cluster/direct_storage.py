@@ -15,7 +15,7 @@ from parquedb.observability.logs import get_logger
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.layers import wrap_backend
-from parquedb.storage.open import open_backend
+from parquedb.storage.open import open_backend, open_fallback
 
 T = TypeVar("T")
 
@@ -34,6 +34,7 @@ def open_storage(settings: Settings, hooks: HookRegistry) -> StorageBackend:
         clock=SystemClock(),
         hooks=hooks,
         rng=random.Random(),  # noqa: S311 - jitter
+        read_fallback=open_fallback(settings),
     )
 
 

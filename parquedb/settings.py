@@ -9,13 +9,26 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from parquedb.errors import ConfigurationError, ErrorCode
 from parquedb.errors.plain import repr_of
+from parquedb.settings_groups import SettingsGroup, at_most, checked_endpoint, checked_url
+from parquedb.storage_settings import StorageSettings
+
+__all__ = [
+    "GIB",
+    "KIB",
+    "MIB",
+    "ClientSettings",
+    "EngineSettings",
+    "Settings",
+    "StorageSettings",
+    "env_name",
+    "load_settings",
+]
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -23,18 +36,12 @@ GIB: Final = 1024 * MIB
 
 ENV_PREFIX: Final = "PARQUEDB_"
 ENV_DELIMITER: Final = "__"
-URL_CHARS_MAX: Final = 4096
 VALUE_CHARS_MAX: Final = 200
 
 _HOOK = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-_EXPECTED_URL = "expected a path, file://<path>, s3://<bucket>/<prefix> or memory://<name>"
 
 
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
-
-
-class EngineSettings(_Group):
+class EngineSettings(SettingsGroup):
     """One namespace's owner: what it queues, groups, flushes, keeps and remembers."""
 
     read_lease_s: float = Field(
@@ -137,45 +144,15 @@ class EngineSettings(_Group):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        _at_most(self, "group_ops_max", "queue_ops_max")
+        at_most(self, "group_ops_max", "queue_ops_max")
         # Otherwise a legal document could never be admitted.
-        _at_most(self, "document_bytes_max", "queue_bytes_max")
-        _at_most(self, "log_grace_s", "snapshot_grace_s")
-        _at_most(self, "compaction_file_bytes", "compaction_bytes_max")
+        at_most(self, "document_bytes_max", "queue_bytes_max")
+        at_most(self, "log_grace_s", "snapshot_grace_s")
+        at_most(self, "compaction_file_bytes", "compaction_bytes_max")
         return self
 
 
-class StorageSettings(_Group):
-    """One store: deadline, repeats, breaker, connections."""
-
-    timeout_s: float = Field(default=10, ge=0.001, le=600, description="Seconds for one attempt.")
-    retry_attempts_max: int = Field(default=4, ge=1, le=20, description="Attempts in all, the first included.")
-    retry_base_s: float = Field(
-        default=0.05, ge=0, le=10, description="Upper end of the first random wait, seconds; it doubles."
-    )
-    retry_max_s: float = Field(default=2.0, ge=0, le=60, description="Upper end of any wait, seconds.")
-    retry_budget_ratio: float = Field(default=0.2, ge=0, le=1, description="Repeats per first attempt over time.")
-    breaker_failures: int = Field(default=5, ge=1, le=10_000, description="Failures in a row that open the circuit.")
-    breaker_failure_rate: float = Field(
-        default=0.5, gt=0, le=1, description="Share of failures in the window that opens it."
-    )
-    breaker_calls_min: int = Field(
-        default=20, ge=1, le=100_000, description="Calls in the window before the share counts."
-    )
-    breaker_window_s: float = Field(default=60, ge=0.1, le=3600, description="Seconds that the share looks back.")
-    breaker_open_s: float = Field(
-        default=30, ge=0.001, le=3600, description="Seconds before an open circuit admits a probe."
-    )
-    breaker_successes: int = Field(default=2, ge=1, le=1000, description="Successful probes that close it.")
-    pool_connections: int = Field(default=64, ge=1, le=4096, description="Connections to the store.")
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        _at_most(self, "retry_base_s", "retry_max_s")
-        return self
-
-
-class ClientSettings(_Group):
+class ClientSettings(SettingsGroup):
     """One process that calls owners."""
 
     timeout_s: float = Field(default=30, ge=0.001, le=3600, description="Seconds for a call, its repeats included.")
@@ -230,20 +207,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     client: ClientSettings = Field(default_factory=ClientSettings)
 
-    @field_validator("url", mode="before")
-    @classmethod
-    def _check_url(cls, value: Any) -> Any:
-        text = os.fspath(value) if isinstance(value, os.PathLike) else value
-        if not isinstance(text, str) or not text or "\0" in text or len(text) > URL_CHARS_MAX:
-            raise ValueError(_EXPECTED_URL)
-        scheme, found, _ = text.partition("://")
-        if found and scheme not in {"file", "s3", "memory"}:
-            raise ValueError(_EXPECTED_URL)
-        if scheme == "s3" and found:
-            _without_credentials(text)
-            if not urlsplit(text).netloc:
-                raise ValueError("expected s3://<bucket>/<prefix>")
-        return text
+    _check_url = field_validator("url", mode="before")(checked_url)
 
     def __getstate__(self) -> dict[Any, Any]:
         """Leave the secret out: a pickle is copied, stored and logged by programs that know nothing of secrets."""
@@ -258,16 +222,7 @@ class Settings(BaseSettings):
         """Return these settings with a secret put (back) in; unchanged for None."""
         return self if secret is None else self.model_copy(update={"secret": SecretStr(secret)})
 
-    @field_validator("endpoint_url")
-    @classmethod
-    def _check_endpoint(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("expected http://<host>:<port> or https://<host>")
-        _without_credentials(value)
-        return value
+    _check_endpoint = field_validator("endpoint_url")(checked_endpoint)
 
     @field_validator("hooks", mode="before")
     @classmethod
@@ -283,17 +238,6 @@ class Settings(BaseSettings):
     @classmethod
     def _upper(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
-
-
-def _at_most(group: _Group, smaller: str, larger: str) -> None:
-    if getattr(group, smaller) > getattr(group, larger):
-        found = f"{getattr(group, smaller):g} and {getattr(group, larger):g}"
-        raise ValueError(f"expected {smaller} to be at most {larger}, got {found}")
-
-
-def _without_credentials(url: str) -> None:
-    if "@" in urlsplit(url).netloc:
-        raise ValueError("expected an address without credentials; give them as key and secret")
 
 
 def load_settings(url: str | os.PathLike[str] | None = None, **arguments: Any) -> Settings:
@@ -367,7 +311,7 @@ def _fields_of(group: str) -> dict[str, Any]:
     """Return the fields of a group of settings; none for a plain setting."""
     field = Settings.model_fields.get(group)
     kind = field.annotation if field is not None else None
-    return dict(kind.model_fields) if isinstance(kind, type) and issubclass(kind, _Group) else {}
+    return dict(kind.model_fields) if isinstance(kind, type) and issubclass(kind, SettingsGroup) else {}
 
 
 def _did_you_mean(name: str, *, within: str | None = None) -> str:

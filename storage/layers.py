@@ -9,7 +9,7 @@ report it as a refusal. `parquedb.storage.commit` sends those again, because it 
 """
 
 import random
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from parquedb.clock import Clock
@@ -49,8 +49,11 @@ class BreakerBackend(FunnelBackend):
         read_circuit: Guards `READ_OPERATIONS`.
         write_circuit: Guards `WRITE_OPERATIONS`.
         stat_bypass: `stat` and `exists` always reach the store and never count.
-        read_fallback: Answers `read`, `read_range` and `read_ranges` that the open circuit refuses, such as a cache of
-            objects that are never rewritten; what it does not have stays refused.
+        read_fallback: Answers `read`, `read_range` and `read_ranges` that the open circuit refuses, such as a replica
+            of objects that are never rewritten; what it does not have stays refused. Has a circuit of its own.
+
+    Attributes:
+        fallback_reads: Reads that the fallback answered.
     """
 
     def __init__(
@@ -65,8 +68,25 @@ class BreakerBackend(FunnelBackend):
         super().__init__(inner)
         self.read_circuit = read_circuit
         self.write_circuit = write_circuit
+        self.fallback_reads = 0
         self._bypass = _STAT_OPERATIONS if stat_bypass else frozenset()
         self._read_fallback = read_fallback
+
+    @property
+    def circuits(self) -> Mapping[str, CircuitBreaker]:
+        """The circuits by what they guard: `read`, `write`, and `fallback` where there is a guarded one."""
+        own = {"read": self.read_circuit, "write": self.write_circuit}
+        if isinstance(self._read_fallback, BreakerBackend):
+            own["fallback"] = self._read_fallback.read_circuit
+        return own
+
+    async def close(self) -> None:
+        """Close the store, and the fallback."""
+        try:
+            await self.inner.close()
+        finally:
+            if self._read_fallback is not None:
+                await self._read_fallback.close()
 
     async def _pass(self, call: Call[T]) -> T:
         if call.operation in self._bypass:
@@ -88,10 +108,12 @@ class BreakerBackend(FunnelBackend):
 
     async def _fall_back(self, call: Call[T], fallback: StorageBackend, refusal: CircuitOpenError) -> T:
         try:
-            return await call.send(fallback, call.timeout_s)
+            answer = await call.send(fallback, call.timeout_s)
         except ParqueDBError as error:
-            # "Not found" in a cache would be read as "not found" in the store.
+            # "Not found" in a replica would be read as "not found" in the store.
             raise refusal from error
+        self.fallback_reads += 1
+        return answer
 
 
 class RetryingBackend(FunnelBackend):
@@ -255,10 +277,9 @@ def wrap_backend(  # noqa: PLR0913 - the one place where a store meets everythin
     hooks: HookRegistry,
     rng: random.Random,
     on_circuit_change: StateCallback | None = None,
-    stat_bypass: bool = False,
     read_fallback: StorageBackend | None = None,
 ) -> ObservedBackend:
-    """Put all layers around a store; their circuits are its `read_circuit` and `write_circuit`.
+    """Put all layers around a store; their circuits are its `circuits`, by `read`, `write` and perhaps `fallback`.
 
     Args:
         backend: The bare store.
@@ -267,35 +288,46 @@ def wrap_backend(  # noqa: PLR0913 - the one place where a store meets everythin
         hooks: Hear of every call and every change of a circuit.
         rng: Draws the waits between tries.
         on_circuit_change: Receives circuit, state before, state after and reason.
-        stat_bypass: See `BreakerBackend`.
-        read_fallback: See `BreakerBackend`.
+        read_fallback: Another bare store with the same objects; see `BreakerBackend`.
     """
     options = CircuitBreakerOptions(
         failures=settings.breaker_failures,
         failure_rate=settings.breaker_failure_rate,
         calls_min=settings.breaker_calls_min,
         window_s=settings.breaker_window_s,
+        slow_call_s=settings.breaker_slow_call_s,
+        slow_call_rate=settings.breaker_slow_call_rate,
         open_s=settings.breaker_open_s,
         successes=settings.breaker_successes,
+        probes_max=settings.breaker_probes_max,
     )
 
     def announce(circuit: str, before: CircuitState, after: CircuitState, reason: str) -> None:
         retry_after_s = options.open_s if after is CircuitState.OPEN else None
         hooks.emit("circuit_change", CircuitContext(circuit, before.value, after.value, retry_after_s, reason))
 
-    circuits = [
-        CircuitBreaker(f"{backend.name}.{direction}", options, clock=clock, on_change=announce)
-        for direction in ("read", "write")
-    ]
-    if on_circuit_change is not None:
-        for circuit in circuits:
-            circuit.on_change(on_circuit_change)
-    guarded = BreakerBackend(backend, *circuits, stat_bypass=stat_bypass, read_fallback=read_fallback)
+    def circuit(guards: str) -> CircuitBreaker:
+        made = CircuitBreaker(f"{backend.name}.{guards}", options, clock=clock, on_change=announce)
+        if on_circuit_change is not None:
+            made.on_change(on_circuit_change)
+        return made
+
+    if read_fallback is not None:
+        fallback_circuit = circuit("fallback")
+        read_fallback = BreakerBackend(read_fallback, fallback_circuit, fallback_circuit)
+    guarded = BreakerBackend(
+        backend,
+        circuit("read"),
+        circuit("write"),
+        stat_bypass=settings.breaker_stat_bypass,
+        read_fallback=read_fallback,
+    )
     retry_options = RetryOptions(
         attempts_max=settings.retry_attempts_max,
         base_s=settings.retry_base_s,
         max_s=settings.retry_max_s,
-        total_s=settings.timeout_s,
+        total_s=settings.total_s,
+        attempt_s=settings.timeout_s,
     )
     retrier = Retrier(retry_options, RetryBudget(settings.retry_budget_ratio), clock=clock, rng=rng)
     return ObservedBackend(RetryingBackend(guarded, retrier), hooks)

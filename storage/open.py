@@ -42,6 +42,23 @@ def open_backend(settings: Settings) -> StorageBackend:
     return _open_local(url, settings)
 
 
+def open_fallback(settings: Settings) -> StorageBackend | None:
+    """Return the bare backend of the replica to read from while the database's own cannot be read; None without one.
+
+    Raises:
+        ConfigurationError: as `open_backend`.
+    """
+    storage = settings.storage
+    if storage.read_fallback_url is None:
+        return None
+    replica = {
+        "url": storage.read_fallback_url,
+        "endpoint_url": storage.read_fallback_endpoint_url or settings.endpoint_url,
+        "region": storage.read_fallback_region or settings.region,
+    }
+    return open_backend(settings.model_copy(update=replica))
+
+
 def _open_local(path: str, settings: Settings) -> StorageBackend:
     if not path.strip() or "\0" in path:
         raise _refused("the path is empty or holds NUL")

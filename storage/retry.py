@@ -28,12 +28,14 @@ class RetryOptions:
         base_s: Upper bound of the first wait, in seconds, from 0.
         max_s: Upper bound of every wait, in seconds, from 0.
         total_s: Seconds for all tries and waits of a call that brings no limit of its own, above 0.
+        attempt_s: Seconds for one try, above 0, so that one which hangs leaves time for another; None: all there are.
     """
 
     attempts_max: int = 4
     base_s: float = 0.05
     max_s: float = 2.0
     total_s: float = 10.0
+    attempt_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.attempts_max < 1:
@@ -45,10 +47,10 @@ class RetryOptions:
                 raise ConfigurationError(
                     f"retry option {name} must be 0 seconds or more, not {getattr(self, name)!r}", setting=name
                 )
-        if not self.total_s > 0:
-            raise ConfigurationError(
-                f"retry option total_s must be above 0 seconds, not {self.total_s!r}", setting="total_s"
-            )
+        for name in ("total_s", "attempt_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigurationError(f"retry option {name} must be above 0 seconds, not {value!r}", setting=name)
 
 
 class RetryBudget:
@@ -126,20 +128,21 @@ class Retrier:
         self._rng = rng
 
     async def run(self, attempt: Callable[[float], Awaitable[T]], *, timeout_s: float | None = None) -> T:
-        """Return the result of the first `attempt(remaining_s)` that succeeds.
+        """Return the result of the first `attempt(limit_s)` that succeeds.
 
         Args:
-            attempt: One try; gets the seconds left for it and must keep to them.
+            attempt: One try; gets the seconds it may take and must keep to them.
             timeout_s: Seconds for everything; None: `options.total_s`.
 
         Raises:
             Exception: what the last try raised; where more tries were possible, with a note on why there were none.
         """
         deadline_s = self._clock.boot_s() + (self.options.total_s if timeout_s is None else timeout_s)
+        longest_s = float("inf") if self.options.attempt_s is None else self.options.attempt_s
         failures = 0
         while True:
             try:
-                result = await attempt(max(0.0, deadline_s - self._clock.boot_s()))
+                result = await attempt(min(longest_s, max(0.0, deadline_s - self._clock.boot_s())))
             except ParqueDBError as error:
                 failures += 1
                 wait_s = max(backoff_s(failures, self.options, self._rng), error.retry_after or 0.0)

@@ -59,9 +59,7 @@ class Spy(DelegatingBackend):
 class Stack:
     """A wrapped memory store with a fault layer at its bottom."""
 
-    def __init__(
-        self, *, stat_bypass: bool = False, read_fallback: StorageBackend | None = None, **options: Any
-    ) -> None:
+    def __init__(self, *, read_fallback: StorageBackend | None = None, **options: Any) -> None:
         self.clock, self.hooks = ManualClock(), HookRegistry()
         self.memory = MemoryBackend(clock=self.clock)
         self.store = FaultyBackend(self.memory, rng=random.Random(1), clock=self.clock)
@@ -74,7 +72,6 @@ class Stack:
             hooks=self.hooks,
             rng=random.Random(2),
             on_circuit_change=lambda name, before, after, why: self.changes.append((name, before, after, why)),
-            stat_bypass=stat_bypass,
             read_fallback=read_fallback,
         )
 
@@ -284,7 +281,7 @@ async def test_a_cancelled_call_counts_for_nothing_and_gives_a_probes_place_back
 
 @pytest.mark.parametrize("bypass", [False, True])
 async def test_stat_and_exists_pass_an_open_circuit_only_when_told_so(bypass: bool):
-    stack = Stack(stat_bypass=bypass)
+    stack = Stack(breaker_stat_bypass=bypass)
     await stack.memory.create("posts/a", b"hello")
     stack.backend.read_circuit.trip()
     if bypass:
@@ -314,6 +311,47 @@ async def test_a_read_fallback_answers_while_the_circuit_is_open_and_never_says_
     assert isinstance(caught.value.__cause__, errors.ObjectNotFoundError)
     with pytest.raises(errors.CircuitOpenError):
         await stack.backend.list("posts/")
+    assert stack.backend.fallback_reads == 3
+
+
+async def test_a_fallback_that_fails_as_well_is_soon_asked_no_more_and_is_closed_with_the_store():
+    replica = FaultyBackend(MemoryBackend(), rng=random.Random(3), clock=ManualClock())
+    replica.outage(True)
+    stack = Stack(read_fallback=replica, breaker_failures=2)
+    stack.backend.read_circuit.trip()
+    for _ in range(10):
+        with pytest.raises(errors.CircuitOpenError) as caught:
+            await stack.backend.read("posts/a")
+        assert caught.value.circuit == "memory.read"
+    assert replica.calls["read"] == 2
+    assert list(stack.backend.circuits) == ["read", "write", "fallback"]
+    assert stack.backend.circuits["fallback"].state is CircuitState.OPEN
+    closed: list[bool] = []
+
+    class Closing(MemoryBackend):
+        async def close(self) -> None:
+            closed.append(True)
+
+    await Stack(read_fallback=Closing()).backend.close()
+    assert closed == [True]
+
+
+async def test_calls_that_are_slow_open_the_circuit_where_the_settings_say_so():
+    stack = Stack(breaker_slow_call_s=2.0, breaker_slow_call_rate=0.5, breaker_calls_min=4)
+    await stack.memory.create("posts/a", b"hello")
+    stack.store.add(FaultRule(fault=Fault.DELAY, delay_s=(3.0, 3.0), count=2))
+    for _ in range(4):
+        assert await stack.backend.read("posts/a") == b"hello"
+    assert stack.changes == [("memory.read", "closed", "open", "2 of 4 calls slow in 60 s")]
+
+
+async def test_an_attempt_that_hangs_is_cut_and_another_one_is_made():
+    stack = Stack(timeout_s=2.0)
+    await stack.memory.create("posts/a", b"hello")
+    stack.store.add(FaultRule(fault=Fault.DELAY, delay_s=(60.0, 60.0), count=1))
+    assert await stack.backend.read("posts/a") == b"hello"
+    assert stack.spy.limits == [2.0, pytest.approx(2.0, abs=0.1)]
+    assert 2.0 <= stack.clock.boot_s() < 2.1
 
 
 # Hooks.

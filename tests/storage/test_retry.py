@@ -99,6 +99,14 @@ async def test_without_a_limit_of_the_caller_the_options_limit_holds():
     assert script.left_s == [3]
 
 
+async def test_a_try_that_hangs_leaves_time_for_another_within_the_same_deadline():
+    retrier, clock, _ = make(total_s=25, attempt_s=10, base_s=0, max_s=0)
+    script = Script(clock, [errors.TimeoutError(timeout_s=10)] * 3, takes_s=10)
+    with pytest.raises(errors.TimeoutError):
+        await retrier.run(script)
+    assert script.left_s == [10, 10, 5]
+
+
 async def test_no_try_begins_after_the_deadline():
     retrier, clock, budget = make(attempts_max=100, base_s=1, max_s=1)
     script = Script(clock, [errors.NetworkError()] * 100, takes_s=1)
@@ -202,6 +210,7 @@ def test_an_unknown_outcome_may_be_retried_by_a_call_that_may_be_applied_twice()
         ("attempts_max", 0, "retry option attempts_max must be at least 1, not 0"),
         ("base_s", -1.0, "retry option base_s must be 0 seconds or more, not -1.0"),
         ("total_s", float("nan"), "retry option total_s must be above 0 seconds, not nan"),
+        ("attempt_s", 0, "retry option attempt_s must be above 0 seconds, not 0"),
     ],
 )
 def test_an_option_out_of_range_is_named(option: str, value: float, message: str):
