@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -195,16 +195,18 @@ class FileCache(ObjectCache):
             left = [item._replace(entries=()) for item in items if item.at not in ruled_out]
             rest = iter(await self._share(left, look) if left else ())
             return [None if item.at in ruled_out else next(rest) for item in items]
-        others = {}
-        for item in items:
-            flight = None if item.absent is None else self._flights.get(item.absent.flight)
-            if flight is not None:
-                others[item.at] = flight
-        done = await self._begin([item for item in items if item.at not in others], look)
+        with ExitStack() as aboard:
+            others = {}
+            for item in items:
+                flight = None if item.absent is None else self._flying(item.absent.flight)
+                if flight is not None:
+                    others[item.at] = aboard.enter_context(flight)
+            done = await self._begin([item for item in items if item.at not in others], look)
+            landed = {at: await flight.result() for at, flight in others.items()}
         waited = []
         for item in items:
             if item.at in others and item.absent is not None:
-                columns = (await asyncio.shield(others[item.at])).decoded[item.absent.flight]
+                columns = landed[item.at].decoded[item.absent.flight]
                 if isinstance(columns, Exception):
                     raise columns
                 if not isinstance(columns, _Ruled):
@@ -216,13 +218,9 @@ class FileCache(ObjectCache):
     async def _begin(self, items: Sequence[_Item], look: Look[T]) -> _Done[T]:
         if not items:
             return _Done()
-        # The work is a task of its own: a caller that gives up must not take the others' answer away.
-        task = asyncio.ensure_future(self._work(items, look))
-        for item in items:
-            if item.absent is not None:
-                self._flights[item.absent.flight] = task
-                task.add_done_callback(partial(self._landed, item.absent.flight))
-        return await asyncio.shield(task)
+        names = [item.absent.flight for item in items if item.absent is not None]
+        with self._depart(names, self._work(items, look)) as flight:
+            return await flight.result()
 
     async def _work(self, items: Sequence[_Item], look: Look[T]) -> _Done[T]:
         """Read, decode, look and keep; what goes wrong with one file is no matter to the others."""

@@ -21,6 +21,7 @@ from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN
 from parquedb.storage.data_file import DataFile
 from parquedb.storage.partial_reads import SPARSE_BYTES_MIN, Parts, Readable, Span, Tail
 from parquedb.storage.row_groups import DECODE_ERRORS, Footer, parse_footer
+from parquedb.storage.together import Flight
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ class ObjectCache:
         self._bytes_max = bytes_max
         self._run = run
         self._parts: OrderedDict[tuple[Any, ...], tuple[Any, int]] = OrderedDict()
-        self._flights: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
+        self._flights: dict[tuple[Any, ...], Flight[Any]] = {}
         self._reads = asyncio.Semaphore(OBJECT_READS_MAX)
         self.bytes = 0
         """Bytes kept now."""
@@ -73,8 +74,8 @@ class ObjectCache:
 
     def close(self) -> None:
         """Stop what is being read and drop everything."""
-        for task in list(self._flights.values()):
-            task.cancel()
+        for flight in list(self._flights.values()):
+            flight.cancel()
         self._parts.clear()
         self.bytes = 0
 
@@ -205,17 +206,27 @@ class ObjectCache:
         return footer
 
     async def _once(self, name: tuple[Any, ...], work: Callable[[], Awaitable[T]]) -> T:
-        # The work is a task of its own: a caller that gives up must not take the others' answer away.
-        task = self._flights.get(name)
-        if task is None:
-            task = self._flights[name] = asyncio.ensure_future(work())
-            task.add_done_callback(lambda done: self._landed(name, done))
-        return await asyncio.shield(task)
+        flight = self._flying(name) or self._depart([name], work())
+        with flight:
+            return await flight.result()  # type: ignore[no-any-return] # One name, one type.
 
-    def _landed(self, name: tuple[Any, ...], task: asyncio.Task[Any]) -> None:
-        self._flights.pop(name, None)
-        if not task.cancelled():
-            task.exception()  # Marks it as seen: every caller may have given up.
+    def _flying(self, name: tuple[Any, ...]) -> Flight[Any] | None:
+        """Return the work under way of this name that one may still join."""
+        flight = self._flights.get(name)
+        return None if flight is None or flight.abandoned else flight
+
+    def _depart(self, names: Sequence[tuple[Any, ...]], work: Awaitable[T]) -> Flight[T]:
+        """Begin work that others find under these names until it has ended."""
+
+        def landed(flight: Flight[T]) -> None:
+            for name in names:
+                # Another one may have begun when everybody had left this one.
+                if self._flights.get(name) is flight:
+                    del self._flights[name]
+
+        flight = Flight(work, landed)
+        self._flights.update(dict.fromkeys(names, flight))
+        return flight
 
     def _get(self, part: tuple[Any, ...]) -> Any:
         found = self._parts.get(part)

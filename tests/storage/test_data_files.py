@@ -70,6 +70,36 @@ async def test_many_rows_of_one_file_are_read_at_once_and_equal_single_reads(sto
     assert store.reads == 1
 
 
+async def test_a_request_to_the_store_does_not_outlive_those_who_wait_for_it_and_the_next_one_asks_anew(store):
+    class Hanging(CountingStore):
+        def __init__(self):
+            super().__init__()
+            self.asked, self.given_up, self.answers = asyncio.Event(), asyncio.Event(), False
+
+        async def read(self, key, *, timeout_s=None):
+            self.asked.set()
+            try:
+                if not self.answers:
+                    await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.given_up.set()
+                raise
+            return await super().read(key)
+
+    hanging = Hanging()
+    files = files_on(hanging)
+    files.add((await stored(hanging, "data/1-a", range(10))).file)
+    readers = [asyncio.create_task(files.fetch([id_])) for id_ in ("00003", "00004")]
+    await hanging.asked.wait()
+    readers[0].cancel()
+    await asyncio.wait(readers[:1])
+    assert not hanging.given_up.is_set()
+    readers[1].cancel()
+    hanging.answers = True
+    assert set(await files.fetch(["00003"])) == {"00003"}
+    assert hanging.given_up.is_set()
+
+
 async def test_a_file_just_built_is_read_without_storage(store):
     built = build("data/1-a", rows(range(10)), ColumnRegistry.empty())
     files = files_on(store)
