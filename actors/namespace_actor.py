@@ -17,6 +17,7 @@ import random
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import ray
 from ray import cloudpickle
 
@@ -33,9 +34,10 @@ from parquedb.errors import (
 from parquedb.observability.export import process_telemetry
 from parquedb.observability.hooks import HookRegistry, load_hooks
 from parquedb.settings import Settings
+from parquedb.storage.breaker_monitor import CircuitHealthStatus, global_circuit_breaker_monitor
 from parquedb.storage.data_file import warm_up
 from parquedb.storage.layers import ObservedBackend, wrap_backend
-from parquedb.storage.open import open_backend
+from parquedb.storage.open import open_backend, open_fallback
 
 CONCURRENT_CALLS_MAX = 10_000
 HEALTH_CALLS_MAX = 8
@@ -49,6 +51,7 @@ WARM_UP_AFTER_S = 0.5
 """Seconds between opening and warming up."""
 
 _IDLE_CHECK_S = 1.0
+_TIMEOUT_MIN_S = 0.001
 _OPENING, _CLOSING = "opening", "closing"
 
 
@@ -191,6 +194,11 @@ class NamespaceActor(DocumentMethods):
         status = "unhealthy" if not usable else "healthy" if closed else "degraded"
         return {"status": status, "state": stats["state"], "circuits": circuits, "pid": os.getpid()}
 
+    @ray.method(concurrency_group="health")
+    async def circuit_health(self) -> CircuitHealthStatus:
+        """Return how the circuits of this process are and what changed lately; no I/O."""
+        return global_circuit_breaker_monitor.get_health_status()
+
     def __ray_shutdown__(self) -> None:
         """Hand over cleanly when Ray ends this process in order, SIGTERM included; called in the main thread.
 
@@ -209,9 +217,16 @@ class NamespaceActor(DocumentMethods):
 
     def _open_storage(self) -> ObservedBackend:
         settings = self._settings
-        return wrap_backend(
-            open_backend(settings), settings.storage, clock=self._clock, hooks=self._hooks, rng=self._random
+        storage = wrap_backend(
+            open_backend(settings),
+            settings.storage,
+            clock=self._clock,
+            hooks=self._hooks,
+            rng=self._random,
+            read_fallback=open_fallback(settings),
         )
+        global_circuit_breaker_monitor.register(self._namespace, storage)
+        return storage
 
     def _circuits(self) -> list[Any]:
         return [self._storage.read_circuit, self._storage.write_circuit]
@@ -231,7 +246,7 @@ class NamespaceActor(DocumentMethods):
         try:
             engine = self._engine
             if engine is None or self._change is not None or engine.state != "open":
-                default_s = self._settings.engine.request_timeout_s
+                default_s, began_s = self._settings.engine.request_timeout_s, self._clock.boot_s()
                 wait_s = max((each.timeout_s or default_s for each in operations), default=default_s)
                 try:
                     engine = await asyncio.wait_for(self._ready(), wait_s)
@@ -240,6 +255,14 @@ class NamespaceActor(DocumentMethods):
                 except builtins.TimeoutError:
                     late = TimeoutError(f"{self._namespace!r} did not open within {wait_s:.3g} s", timeout_s=wait_s)
                     return [Outcome(error=late) for _ in operations]
+                # Their callers have waited all the while; for those whose time is up each write is taken back.
+                waited_s = self._clock.boot_s() - began_s
+                operations = [
+                    msgspec.structs.replace(
+                        each, timeout_s=max(_TIMEOUT_MIN_S, (each.timeout_s or default_s) - waited_s)
+                    )
+                    for each in operations
+                ]
             return await engine.execute(operations)
         finally:
             self._done()

@@ -10,6 +10,7 @@ from parquedb.actors import arguments
 from parquedb.actors.operations import BULK_TERMS, Operation, Outcome
 from parquedb.cluster.async_collection import AsyncCollection
 from parquedb.cluster.connection import Connection, unpickle_hooks
+from parquedb.cluster.health import DatabaseHealth
 from parquedb.cluster.link import AsyncLink
 from parquedb.cluster.watching import Watch
 from parquedb.settings import Settings
@@ -104,9 +105,9 @@ class AsyncDatabase:
         await asyncio.to_thread(self._connection.join)
         return await asyncio.to_thread(self._connection.namespaces)
 
-    async def health(self) -> dict[str, Any]:
-        """Ask every owner in this cluster how it is: `status` and a report for each of `namespaces`."""
-        return await asyncio.to_thread(self._connection.health)
+    async def health(self, *, timeout_s: float | None = None) -> DatabaseHealth:
+        """Ask every owner in this cluster how it is, within `timeout_s` seconds (5); starts none of them."""
+        return await asyncio.to_thread(self._connection.health, timeout_s)
 
     async def close(self) -> None:
         """Let go of the database; a Ray that `connect` started ends with its last user. Again does nothing."""

@@ -11,6 +11,7 @@ from parquedb.actors import arguments
 from parquedb.actors.operations import BULK_TERMS, Operation, Outcome
 from parquedb.cluster.collection import Collection
 from parquedb.cluster.connection import Connection, unpickle_hooks
+from parquedb.cluster.health import DatabaseHealth
 from parquedb.cluster.link import SyncLink
 from parquedb.cluster.watching import Watch
 from parquedb.settings import Settings
@@ -101,9 +102,9 @@ class Database:
         self._connection.join()
         return self._connection.namespaces()
 
-    def health(self) -> dict[str, Any]:
-        """Ask every owner in this cluster how it is: `status` and a report for each of `namespaces`."""
-        return self._connection.health()
+    def health(self, *, timeout_s: float | None = None) -> DatabaseHealth:
+        """Ask every owner in this cluster how it is, within `timeout_s` seconds (5); starts none of them."""
+        return self._connection.health(timeout_s)
 
     def close(self) -> None:
         """Let go of the database; a Ray that `connect` started ends with its last user. Again does nothing."""

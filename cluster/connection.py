@@ -10,23 +10,23 @@ from typing import Any, TypeVar
 
 import ray
 from ray import cloudpickle
-from ray.exceptions import RayError
 
+from parquedb.actors import arguments
 from parquedb.cluster import ray_runtime, secrets
 from parquedb.cluster.direct_storage import DirectStorage, open_storage
-from parquedb.cluster.placement import find, served_namespaces
+from parquedb.cluster.health import HEALTH_TIMEOUT_S, DatabaseHealth, database_health
+from parquedb.cluster.placement import served_namespaces
 from parquedb.errors import ConfigurationError, InvalidInputError, InvalidPathError
 from parquedb.observability.export import process_telemetry
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
+from parquedb.storage.breaker_monitor import CircuitBreakerMonitor, global_circuit_breaker_monitor
 from parquedb.storage.keys import decode_segment
 from parquedb.storage.open import open_backend
 from parquedb.storage.probe import probe
 
 T = TypeVar("T")
-
-HEALTH_TIMEOUT_S = 5.0
 
 _probed: set[str] = set()
 _probe_lock = threading.Lock()
@@ -58,7 +58,10 @@ class Connection:
             self.hooks.register_hook(telemetry.hook)
         self.hooks_pickle = _pickle_hooks(objects) if objects else b""
         self.closed = False
-        self.direct = DirectStorage(self._open_storage, reachable=not settings.url.startswith("memory:"))
+        self._monitor = CircuitBreakerMonitor()
+        self.direct = DirectStorage(
+            lambda: self.open_storage("loads"), reachable=not settings.url.startswith("memory:")
+        )
         self._joined = False
         self._lock = threading.Lock()
 
@@ -121,11 +124,15 @@ class Connection:
             found.update(run_blocking(self._stored_namespaces()))
         return sorted(found)
 
-    def _open_storage(self) -> StorageBackend:
-        return open_storage(self.settings, self.hooks)
+    def open_storage(self, purpose: str) -> StorageBackend:
+        """Open the storage for use on one event loop; `health` shows its circuits, named after the purpose."""
+        storage = open_storage(self.settings, self.hooks)
+        self._monitor.register(purpose, storage)
+        global_circuit_breaker_monitor.register(f"{self.settings.url} {purpose}", storage)
+        return storage
 
     async def _stored_namespaces(self) -> list[str]:
-        storage = self._open_storage()
+        storage = open_storage(self.settings, self.hooks)
         try:
             folders = await storage.list_folders("")
         finally:
@@ -137,21 +144,11 @@ class Connection:
                 names.append(decode_segment(folder))
         return names
 
-    def health(self) -> dict[str, Any]:
-        """Ask every owner in this cluster how it is.
-
-        Returns:
-            `status` (the worst of all: `healthy`, `degraded`, `unhealthy`) and `namespaces`, by name.
-        """
+    def health(self, timeout_s: float | None = None) -> DatabaseHealth:
+        """Ask every owner in this cluster how it is; see `database_health`."""
+        limit_s = arguments.check_timeout(timeout_s, HEALTH_TIMEOUT_S)
         self.join()
-        handles = {name: find(self.settings, name) for name in served_namespaces(self.settings)}
-        replies = {name: handle.health.remote() for name, handle in handles.items() if handle is not None}
-        if replies:
-            ray.wait(list(replies.values()), num_returns=len(replies), timeout=HEALTH_TIMEOUT_S)
-        reports = {name: _report(reply) for name, reply in replies.items()}
-        statuses = {report["status"] for report in reports.values()}
-        worst = next((status for status in ("unhealthy", "degraded") if status in statuses), "healthy")
-        return {"status": worst, "namespaces": reports}
+        return database_health(self.settings, self._monitor.get_health_status(), limit_s)
 
 
 def run_blocking(work: Coroutine[Any, Any, T]) -> T:
@@ -171,14 +168,6 @@ def run_blocking(work: Coroutine[Any, Any, T]) -> T:
     if failure:
         raise failure[0]
     return result[0]
-
-
-def _report(reply: Any) -> dict[str, Any]:
-    try:
-        report: dict[str, Any] = ray.get(reply, timeout=0.01)
-    except RayError as error:
-        return {"status": "unhealthy", "state": "unreachable", "error": type(error).__name__}
-    return report
 
 
 def _pickle_hooks(objects: list[object]) -> bytes:

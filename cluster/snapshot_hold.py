@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar
 
 from parquedb.actors.operations import Operation
 from parquedb.cluster.connection import Connection
-from parquedb.cluster.direct_storage import open_storage
 from parquedb.cluster.link import SyncLink
 from parquedb.observability.logs import get_logger
 from parquedb.settings import Settings
@@ -106,7 +105,7 @@ class Hold:
 
     async def _hold(self) -> None:
         try:
-            storage = open_storage(self._connection.settings, self._connection.hooks)
+            storage = self._connection.open_storage(f"snapshot {self.content.namespace} {self._token[:8]}")
             self.files = data_files(storage, self._connection.settings, self.content.namespace)
             self.scan = self.content.scan(self.files)
         except Exception as error:  # noqa: BLE001 - raised again in the thread that waits for it

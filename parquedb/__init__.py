@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from parquedb.cluster.exchange_results import ImportResult as ImportResult
     from parquedb.cluster.exchange_results import RowError as RowError
     from parquedb.cluster.explanation import Explanation as Explanation
+    from parquedb.cluster.health import DatabaseHealth as DatabaseHealth
     from parquedb.cluster.history_results import Change as Change
     from parquedb.cluster.many_writes import UpdateResult as UpdateResult
     from parquedb.cluster.pages import AsyncPage as AsyncPage
@@ -33,14 +34,20 @@ if TYPE_CHECKING:
     from parquedb.observability.hooks import register_hook as register_hook
     from parquedb.settings import Settings as Settings
     from parquedb.settings import load_settings as load_settings
+    from parquedb.storage.breaker import CircuitBreaker as CircuitBreaker
+    from parquedb.storage.breaker_monitor import CircuitBreakerMonitor as CircuitBreakerMonitor
+    from parquedb.storage.breaker_monitor import global_circuit_breaker_monitor as global_circuit_breaker_monitor
 
 _HOMES = {
     "AsyncCollection": "parquedb.cluster.async_collection",
     "AsyncDatabase": "parquedb.cluster.async_client",
     "AsyncPage": "parquedb.cluster.pages",
     "Change": "parquedb.cluster.history_results",
+    "CircuitBreaker": "parquedb.storage.breaker",
+    "CircuitBreakerMonitor": "parquedb.storage.breaker_monitor",
     "Collection": "parquedb.cluster.collection",
     "Database": "parquedb.cluster.client",
+    "DatabaseHealth": "parquedb.cluster.health",
     "Explanation": "parquedb.cluster.explanation",
     "ExportResult": "parquedb.cluster.exchange_results",
     "HookRegistry": "parquedb.observability.hooks",
@@ -53,6 +60,7 @@ _HOMES = {
     "UpdateResult": "parquedb.cluster.many_writes",
     "connect": "parquedb.cluster.connect",
     "connect_async": "parquedb.cluster.connect",
+    "global_circuit_breaker_monitor": "parquedb.storage.breaker_monitor",
     "global_hook_registry": "parquedb.observability.hooks",
     "load_settings": "parquedb.settings",
     "register_hook": "parquedb.observability.hooks",
@@ -63,8 +71,11 @@ __all__ = [
     "AsyncDatabase",
     "AsyncPage",
     "Change",
+    "CircuitBreaker",
+    "CircuitBreakerMonitor",
     "Collection",
     "Database",
+    "DatabaseHealth",
     "Explanation",
     "ExportResult",
     "HookRegistry",
@@ -79,6 +90,7 @@ __all__ = [
     "connect",
     "connect_async",
     "errors",
+    "global_circuit_breaker_monitor",
     "global_hook_registry",
     "load_settings",
     "register_hook",

@@ -115,7 +115,7 @@ def test_the_sync_client_does_everything_on_every_store(
     assert posts.get("m6")["n"] == 6
     assert posts.count({"n": 0}) == 2
     assert db.namespaces() == ["posts"]
-    assert db.health()["status"] == "healthy"
+    assert db.health().status == "healthy"
 
 
 async def test_the_async_client_does_everything_on_every_store(ray_cluster: str, place: dict[str, Any]) -> None:
@@ -149,7 +149,7 @@ async def test_the_async_client_does_everything_on_every_store(ray_cluster: str,
         await posts.flush()
         assert (await posts.stats())["state"] == "open"
         assert await db.namespaces() == ["posts"]
-        assert (await db.health())["namespaces"]["posts"]["state"] == "open"
+        assert (await db.health()).owners["posts"].state == "open"
         end_actors(db.settings)
 
 
