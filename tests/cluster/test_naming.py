@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from parquedb.cluster.connect import resolve
 from parquedb.cluster.naming import actor_name, canonical_url, namespace_of
 from parquedb.errors import ConfigurationError
 from parquedb.settings import load_settings
@@ -48,3 +49,11 @@ def test_the_namespace_can_be_read_from_the_name(namespace: str) -> None:
 def test_a_url_that_names_no_place_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"expected|three slashes"):
         canonical_url(url)
+
+
+def test_a_replica_in_a_directory_is_the_same_one_in_every_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    resolved = resolve(load_settings("data", storage={"read_fallback_url": "copy"}))
+    assert (resolved.url, resolved.storage.read_fallback_url) == (str(tmp_path / "data"), str(tmp_path / "copy"))

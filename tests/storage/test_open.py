@@ -8,7 +8,7 @@ from parquedb.errors import ConfigurationError
 from parquedb.settings import Settings, load_settings
 from parquedb.storage.local import LocalBackend
 from parquedb.storage.memory import MemoryBackend
-from parquedb.storage.open import open_backend
+from parquedb.storage.open import open_backend, open_fallback
 from parquedb.storage.s3 import S3Backend
 
 
@@ -118,3 +118,26 @@ def test_a_directory_that_cannot_be_used_is_a_configuration_error(tmp_path: Path
     for url in ("file", "file/below"):
         with pytest.raises(ConfigurationError, match=r"cannot be used: (File exists|Not a directory)"):
             open_backend(settings_for(url))
+
+
+def test_a_replica_is_reached_as_the_database_is_unless_told_otherwise() -> None:
+    s3 = {"key": "k", "secret": "s", "endpoint_url": "http://here:1", "region": "eu-1"}
+    assert open_fallback(settings_for("s3://my-bucket", **s3)) is None
+    near = open_fallback(settings_for("s3://my-bucket", **s3, storage={"read_fallback_url": "s3://my-copy/x"}))
+    elsewhere = {"read_fallback_endpoint_url": "http://there:1", "read_fallback_region": "us-9"}
+    far = open_fallback(settings_for("s3://a-b-c", **s3, storage={"read_fallback_url": "s3://my-copy", **elsewhere}))
+    assert isinstance(near, S3Backend)
+    assert isinstance(far, S3Backend)
+    reached = [(each._bucket, each._client._options.endpoint_url, each._client._options.region) for each in (near, far)]
+    assert reached == [("my-copy", "http://here:1", "eu-1"), ("my-copy", "http://there:1", "us-9")]
+    assert far._client._options.secret == "s"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("read_fallback_url", "ftp://x"), ("read_fallback_url", "s3://k:s@b"), ("read_fallback_endpoint_url", "there:1")],
+)
+def test_a_replica_that_cannot_be_one_is_refused_by_the_settings(setting: str, value: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        settings_for("s3://my-bucket", storage={setting: value})
+    assert caught.value.setting == f"PARQUEDB_STORAGE__{setting.upper()}"
