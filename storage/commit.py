@@ -48,7 +48,7 @@ class Settlement:
 
     Attributes:
         how: See `Settled`.
-        attempts: Create requests that were handed to storage, at least 1.
+        attempts: Create requests that were sent, at least 1; those that an open circuit refused are none.
         first_attempt_s: Boot-clock seconds when the first of them started.
         found: The bytes that hold the key, when they are somebody else's.
     """
@@ -112,6 +112,7 @@ class Committer:
                     raise
                 if isinstance(error, StorageFailedError):
                     return Settlement(Settled.UNKNOWABLE, attempts, first_attempt_s)
+                attempts -= isinstance(error, CircuitOpenError)  # Refused on this side: nothing was sent.
                 doubt = error
             else:
                 return Settlement(Settled.LANDED, attempts, first_attempt_s)
