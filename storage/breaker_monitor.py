@@ -163,13 +163,15 @@ class CircuitBreakerMonitor:
         oldest are dropped and counted.
         """
         listener = Listener(callback)
+        # Its thread holds it: a monitor that nobody has any more must take it along.
+        stop = weakref.finalize(self, listener.stop)
         with self._lock:
             self._listeners += (listener,)
 
         def unsubscribe() -> None:
             with self._lock:
                 self._listeners = tuple(one for one in self._listeners if one is not listener)
-            listener.stop()
+            stop()
 
         return unsubscribe
 

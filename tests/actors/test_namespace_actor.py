@@ -48,6 +48,11 @@ async def test_the_first_call_opens_the_namespace(actor: NamespaceActor) -> None
     assert (await actor.stats())["state"] == "open"
 
 
+async def test_the_circuits_of_its_storage_are_watched_from_the_start(actor: NamespaceActor) -> None:
+    watched = (await actor.circuit_health()).circuits
+    assert [watched[f"posts.{guards}"].state for guards in ("read", "write")] == ["closed", "closed"]
+
+
 async def test_the_queries_answer_like_the_clients(actor: NamespaceActor) -> None:
     await actor.create_many([{"$id": f"d{number}", "n": number, "tags": ["t", number]} for number in range(4)])
     page = await actor.find({"n": {"$gt": 0}}, sort="-n", skip=1, limit=1, fields={"n": 1, "$id": 0}, total=True)

@@ -231,11 +231,16 @@ def test_a_backend_that_nobody_has_any_more_is_forgotten_and_a_monitor_as_well()
     gc.collect()
     assert list(monitor.get_health_status().circuits) == ["kept"]
     heard: list[CircuitChange] = []
+    before = set(threading.enumerate())
     monitor.on_state_change(heard.append)
+    kept.trip()
+    [thread] = set(threading.enumerate()) - before
     del monitor
     gc.collect()
-    kept.trip()
-    assert heard == []
+    kept.reset()
+    assert [change.after for change in heard] == ["open"]
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
 
 
 def test_threads_may_register_change_and_ask_at_the_same_time() -> None:
