@@ -165,6 +165,7 @@ class RowRules:
         if versions.min() < 1:
             row = self._rows + int(np.argmax(versions < 1))
             self.findings.add(Rule.DATA_FILE_VERSIONS, self.key, f"row {row}", times=int((versions < 1).sum()))
+            self._broken = True
         self._versions.append(versions)
         self._check_residuals(one_chunk(table.column(RESIDUAL_COLUMN)))
         stats = column_stats(table)
@@ -213,6 +214,7 @@ class RowRules:
             distinct = len(np.unique(np.concatenate(self._seq_parts)))
             if distinct < self._rows:
                 self.findings.add(Rule.SEQ_TWICE, self.key, f"{self._rows} rows have {distinct} different seqs")
+                self._broken = True
         for path, actual in self._stats.items():
             fault = _fault(file.stats.get(path), actual, self._rows)
             if fault is not None:

@@ -61,6 +61,11 @@ class Identities:
         data = await self._source.read(event.key)
         return None if data is None else await self._run(lambda: _id_in_segment(segment, data, event.seq))
 
+    def object_of(self, event: EventAt) -> str:
+        """Return the key of the object that an event is in."""
+        entries = (one for one in self._entries if one.header.first_seq <= event.seq < one.next_seq)
+        return event.key or next((entry_key(one.header.position) for one in entries), "log/")
+
 
 def _id_of_row(data: bytes, row: int) -> str | None:
     try:

@@ -140,7 +140,6 @@ class Rule(Enum):
     DOCUMENT_STALE = "a document is in an older state than its last change", Severity.ERROR, _LOST
     DOCUMENT_RESURRECTED = "a document that was removed has a live row", Severity.ERROR, _LOST
     EVENT_MISSING = "a row says it was changed by an event that the kept log does not hold", Severity.ERROR, _LOST
-    EVENT_FOREIGN = "an event or row is of a document of another namespace", Severity.ERROR, _BUG
 
     # What nothing refers to.
     OBJECT_LEFT = "an object that the current state does not refer to", Severity.INFORMATION, _COLLECT

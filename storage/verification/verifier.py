@@ -48,6 +48,7 @@ _UNCOMPARABLE: Final = frozenset(
         Rule.DELETIONS_UNREADABLE,
         Rule.DELETIONS_STRAY,
         Rule.DATA_FILE_LISTED_TWICE,
+        Rule.DATA_FILE_SEQS,
     }
 )
 """Where one of these is broken, comparing documents would only repeat it for each of them."""
@@ -270,10 +271,12 @@ class Verifier:
         if len(known) > 1:
             return
         id_ = next(iter(known), None)
-        where = anomaly.row.file if anomaly.row is not None else anomaly.event.key if anomaly.event is not None else ""
-        row = f"row {anomaly.row.row}, " if anomaly.row is not None else ""
-        key = self._source.prefix + (where or "log/")
-        findings.add(anomaly.rule, key, f"{row}id {id_!r}: {anomaly.message}", times=anomaly.times)
+        if anomaly.row is not None:
+            key, row = anomaly.row.file, f"row {anomaly.row.row}, "
+        else:
+            key, row = "" if anomaly.event is None else identities.object_of(anomaly.event), ""
+        message = f"{row}id {id_!r}: {anomaly.message}"
+        findings.add(anomaly.rule, self._source.prefix + key, message, times=anomaly.times)
 
     async def _is_missing(self, key: str) -> bool:
         """Whether an object that is not there should be: the state may have moved on without it."""
