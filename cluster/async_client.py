@@ -11,8 +11,10 @@ from parquedb.actors.operations import BULK_TERMS, Operation, Outcome
 from parquedb.cluster.async_collection import AsyncCollection
 from parquedb.cluster.connection import Connection, unpickle_hooks
 from parquedb.cluster.link import AsyncLink
+from parquedb.cluster.verifying import OnProgress, verify_database
 from parquedb.cluster.watching import Watch
 from parquedb.settings import Settings
+from parquedb.storage.verification.report import DatabaseReport
 
 __all__ = ["AsyncCollection", "AsyncDatabase"]
 
@@ -103,6 +105,20 @@ class AsyncDatabase:
         """List the namespaces of the database, sorted."""
         await asyncio.to_thread(self._connection.join)
         return await asyncio.to_thread(self._connection.namespaces)
+
+    async def verify(
+        self,
+        *namespaces: str,
+        full: bool = True,
+        progress: OnProgress | None = None,
+        timeout_s: float | None = None,
+    ) -> DatabaseReport:
+        """Check all that is stored of namespaces, of every one when none is named; see `Collection.verify`."""
+        connection = self._connection
+        await asyncio.to_thread(connection.join)
+        return await verify_database(
+            connection.settings, connection.hooks, namespaces, full=full, progress=progress, timeout_s=timeout_s
+        )
 
     async def health(self) -> dict[str, Any]:
         """Ask every owner in this cluster how it is: `status` and a report for each of `namespaces`."""

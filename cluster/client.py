@@ -10,10 +10,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from parquedb.actors import arguments
 from parquedb.actors.operations import BULK_TERMS, Operation, Outcome
 from parquedb.cluster.collection import Collection
-from parquedb.cluster.connection import Connection, unpickle_hooks
+from parquedb.cluster.connection import Connection, run_blocking, unpickle_hooks
 from parquedb.cluster.link import SyncLink
+from parquedb.cluster.verifying import OnProgress, verify_database
 from parquedb.cluster.watching import Watch
 from parquedb.settings import Settings
+from parquedb.storage.verification.report import DatabaseReport
 
 __all__ = ["Collection", "Database"]
 
@@ -100,6 +102,22 @@ class Database:
         """List the namespaces of the database, sorted."""
         self._connection.join()
         return self._connection.namespaces()
+
+    def verify(
+        self,
+        *namespaces: str,
+        full: bool = True,
+        progress: OnProgress | None = None,
+        timeout_s: float | None = None,
+    ) -> DatabaseReport:
+        """Check all that is stored of namespaces, of every one when none is named; see `Collection.verify`."""
+        connection = self._connection
+        connection.join()
+        return run_blocking(
+            verify_database(
+                connection.settings, connection.hooks, namespaces, full=full, progress=progress, timeout_s=timeout_s
+            )
+        )
 
     def health(self) -> dict[str, Any]:
         """Ask every owner in this cluster how it is: `status` and a report for each of `namespaces`."""

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from parquedb.observability.hooks import register_hook as register_hook
     from parquedb.settings import Settings as Settings
     from parquedb.settings import load_settings as load_settings
+    from parquedb.storage.verification.report import DatabaseReport as DatabaseReport
+    from parquedb.storage.verification.report import VerificationReport as VerificationReport
 
 _HOMES = {
     "AsyncCollection": "parquedb.cluster.async_collection",
@@ -41,6 +43,7 @@ _HOMES = {
     "Change": "parquedb.cluster.history_results",
     "Collection": "parquedb.cluster.collection",
     "Database": "parquedb.cluster.client",
+    "DatabaseReport": "parquedb.storage.verification.report",
     "Explanation": "parquedb.cluster.explanation",
     "ExportResult": "parquedb.cluster.exchange_results",
     "HookRegistry": "parquedb.observability.hooks",
@@ -51,6 +54,7 @@ _HOMES = {
     "Settings": "parquedb.settings",
     "Snapshot": "parquedb.cluster.snapshot",
     "UpdateResult": "parquedb.cluster.many_writes",
+    "VerificationReport": "parquedb.storage.verification.report",
     "connect": "parquedb.cluster.connect",
     "connect_async": "parquedb.cluster.connect",
     "global_hook_registry": "parquedb.observability.hooks",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -186,10 +186,6 @@ class DatabaseReport:
     def ok(self) -> bool:
         """Whether no promise is broken in any of them."""
         return all(report.ok for report in self.namespaces)
-
-    def lasting(self, duration_s: float) -> DatabaseReport:
-        """Return the same with its duration."""
-        return replace(self, duration_s=duration_s)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `json.dumps`."""
