@@ -68,34 +68,38 @@ class Leftovers:
             findings.add(Rule.OBJECT_LEFT, self.source.prefix + key, message, severity)
 
     def _report_log(self, findings: Findings) -> None:
-        base, stored = self.look.base, self.inventory.log
+        base = self.look.base
         if base is None:
             return
-        grace_s = self._log_grace_s()
-        landed_s = stored.get(base.position)
-        overdue = landed_s is not None and landed_s < self._active_until_s() - self._slack_s() - grace_s
+        old = self._landed_before(self._active_until_s() - self._slack_s() - self._log_grace_s())
+        overdue = 0 if old is None else through_of(old)
         fences = set(self._fences())
-        for position in sorted(stored):
+        for position in sorted(self.inventory.log):
             if position <= base.through and position not in fences:
-                message = f"position {position}, folded since the checkpoint at {base.position}"
-                severity = Severity.WARNING if overdue else None
+                message = f"position {position}, folded by the checkpoint at {base.position} or before"
+                severity = Severity.WARNING if position <= overdue else None
                 findings.add(Rule.LOG_ENTRY_LEFT, self.source.prefix + entry_key(position), message, severity)
 
     async def _needed_since(self, moment_s: float) -> frozenset[str] | None:
         """Return what any state from a moment on referred to; None where that cannot be told."""
-        manifest, base = self.look.manifest, self.look.base
-        if manifest is None or base is None:
+        old = self._landed_before(moment_s)
+        if old is None:
             return None
-        landed = [key for key, _ in manifest.past] + [base.manifest]
-        stored = self.inventory.objects
-        old = [key for key in landed if key in stored and (stored[key].modified_s or 0.0) < moment_s]
-        if not old:
-            return None
-        through = through_of(old[-1])
+        through = through_of(old)
         keys = [key for key in self.inventory.manifests if through_of(key) >= through]
         if len(keys) > MANIFESTS_MAX:
             return None
         return frozenset(keys).union(*await asyncio.gather(*map(self._objects, keys)))
+
+    def _landed_before(self, moment_s: float) -> str | None:
+        """Return the newest manifest that was stored before a moment and became real; None where none is known."""
+        manifest, base, stored = self.look.manifest, self.look.base, self.inventory.objects
+        if manifest is None or base is None:
+            return None
+        # A checkpoint lands within seconds of its manifest, for which the slack leaves room.
+        landed = [*(key for key, _ in manifest.past), base.manifest]
+        old = [key for key in landed if key in stored and (stored[key].modified_s or 0.0) < moment_s]
+        return old[-1] if old else None
 
     async def _objects(self, key: str) -> frozenset[str]:
         data = await self.source.read(key)
