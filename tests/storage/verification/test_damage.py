@@ -89,3 +89,12 @@ async def test_a_quick_look_finds_what_names_and_sizes_and_footers_tell(vault: V
 
 def test_every_rule_has_a_damage_that_breaks_it() -> None:
     assert {damage.rule for damage in DAMAGES} | {damage.quick for damage in DAMAGES} >= set(Rule) - ELSEWHERE
+
+
+def test_the_documentation_shows_each_damage_with_what_is_said_of_it_and_each_code() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "verify.md").read_text()
+    for one in DAMAGES:
+        quick = "" if one.quick is None else "the same" if one.quick is one.rule else f"`{one.quick.name}`"
+        assert f"| {one.title} | `{one.rule.name}` | {quick} |" in page
+    for rule in Rule:
+        assert f"| `{rule.name}` | {rule.title} | {rule.severity} |" in page
