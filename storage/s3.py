@@ -14,6 +14,7 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -204,14 +205,17 @@ class S3Backend(StorageBackend):
     async def strays(self, prefix: str, *, timeout_s: float | None = None) -> Sequence[Stray]:
         """Return uploads and foreign names below a namespace's prefix; see `parquedb.storage.strays`.
 
-        Of what lies beside the namespaces (an empty prefix) it tells nothing: a bucket may be shared.
+        Of what lies beside the namespaces (an empty prefix) it tells nothing: a bucket may be shared. Nor of uploads
+        where the credentials lack the right to list them.
         """
         found: list[Stray] = []
         if not check_folder(prefix):
             return found
         page: dict[str, str] = {}
-        async with self._reading(prefix, timeout_s, bucket_only=True):
-            async for item, _ in self._uploads(prefix):
+        with contextlib.suppress(StorageReadError):
+            async with self._reading(prefix, timeout_s, bucket_only=True):
+                uploads = [item async for item, _ in self._uploads(prefix)]
+            for item in uploads:
                 name = item["Key"].removeprefix(self._root)
                 found.append(Stray(StrayKind.UPLOAD, name, 0, item["Initiated"].timestamp()))
         while len(found) < STRAYS_MAX:

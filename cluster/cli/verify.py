@@ -96,7 +96,9 @@ class Verification:
             self.screen.print("[bold]beside the namespaces[/]")
             self._tell_findings(report.findings, report.unnamed)
         errors = sum(len(one.of(Severity.ERROR)) for one in report.namespaces)
-        verdict = "[bold green]nothing is broken[/]" if report.ok else f"[bold red]{errors} findings are errors[/]"
+        verdict = (
+            "[bold green]nothing is broken[/]" if report.ok else f"[bold red]{errors} error{'s' * (errors != 1)}[/]"
+        )
         names = len(report.namespaces)
         self.screen.print(f"{names} namespace{'s' * (names != 1)}, {duration(report.duration_s)}: {verdict}")
 

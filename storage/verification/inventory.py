@@ -102,7 +102,7 @@ class Inventory:
         Args:
             prefix: The namespace's.
             tail: Position of the last entry.
-            epoch: Its epoch.
+            epoch: Its epoch; where that is not known, the highest that there can be.
             findings: Where it goes.
         """
         ahead = [key for key in self.manifests if through_of(key) > tail]

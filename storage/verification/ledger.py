@@ -188,13 +188,10 @@ class Ledger:
         seqs, versions = events.seqs[last_event], events.versions[last_event]
         in_memory = (events.sources[last_event] < len(self.written)) & (seqs >= self.memory_from)
         exists = versions != REMOVED
-        at_row = newest_row[row_of] if len(newest_row) else np.zeros(len(last_event), np.int64)
-        row_seqs = rows.seqs[at_row] if len(newest_row) else np.zeros(len(last_event), np.int64)
-        row_versions = rows.versions[at_row] if len(newest_row) else np.zeros(len(last_event), np.int64)
-        self.documents += (
-            int((~has_event).sum() + (has_row & has_event[row_of] & ~in_memory).sum()) if len(newest_row) else 0
-        )
-        self.documents += int((in_memory & exists).sum())
+        at_row = _taken(newest_row, row_of)
+        row_seqs, row_versions = _taken(rows.seqs, at_row), _taken(rows.versions, at_row)
+        told_of = int((has_row & ~in_memory).sum() + (in_memory & exists).sum())
+        self.documents += int((~has_event).sum()) + told_of
         stored = ~in_memory & (~np.isin(event_hashes, list(doubled)) if doubled else True)
         newer = has_row & (row_seqs > seqs)
         cases = {
@@ -231,6 +228,11 @@ def _alive(dead: BitMap, places: npt.NDArray[np.uint32]) -> Flags:
     if not dead:
         return np.ones(len(places), np.bool_)
     return ~np.isin(places, np.frombuffer(dead.to_array(), np.uint32))
+
+
+def _taken(values: Any, at: Any) -> Any:
+    """Return the values at some places; of no values, zeros, which nobody looks at."""
+    return values[at] if len(values) else np.zeros(len(at), np.int64)
 
 
 def _matches(wanted: Any, among: Any) -> tuple[Any, Flags]:

@@ -9,7 +9,7 @@ from typing import Final
 from parquedb.errors import CorruptionError
 from parquedb.settings import EngineSettings
 from parquedb.storage.log import Kind, entry_key
-from parquedb.storage.manifest import Manifest, decode_manifest, object_epoch, through_of
+from parquedb.storage.manifest import decode_manifest, object_epoch, through_of
 from parquedb.storage.verification.inventory import Inventory
 from parquedb.storage.verification.look import Look
 from parquedb.storage.verification.report import Findings
@@ -118,9 +118,7 @@ class Leftovers:
         return slack_s if self._active_until_s() - opened_s > slack_s else float("inf")
 
     def _log_grace_s(self) -> float:
-        manifest: Manifest | None = self.look.manifest
-        told = {} if manifest is None else manifest.leases
-        return float(told.get("log_grace_s", self.settings.log_grace_s))
+        return self.look.log_grace_s or self.settings.log_grace_s
 
     def _epoch(self) -> int:
         if self.look.entries:

@@ -8,13 +8,15 @@ collected, and once a newer one is there the second look does not ask for it (ru
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import Final
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
 
 from parquedb.clock import Clock
+from parquedb.documents.codec import decode
 from parquedb.errors import CorruptionError
 from parquedb.errors import TimeoutError as NoAnswerError
-from parquedb.storage.log import BackPointer, LogEntry, decode_entry, entry_key, position_of
+from parquedb.storage.log import BackPointer, Kind, LogEntry, decode_entry, entry_key, position_of
 from parquedb.storage.manifest import Manifest, checksum, decode_manifest, through_of
 from parquedb.storage.verification.chain_rules import ChainRules
 from parquedb.storage.verification.report import Finding, Findings
@@ -49,14 +51,22 @@ class Look:
     findings: tuple[Finding, ...] = ()
 
     @property
+    def log_grace_s(self) -> float | None:
+        """How long the last owner keeps superseded log entries, in seconds; None where nobody says so."""
+        leases: Any = None if self.manifest is None else self.manifest.leases
+        for entry in self.entries:
+            if entry.header.kind == Kind.OPEN:
+                with suppress(CorruptionError):  # The rules about entries report it.
+                    leases = decode(entry.body)
+        try:
+            return float(leases["log_grace_s"])
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    @property
     def whole(self) -> bool:
         """Whether the state of the namespace is known: documents can be judged."""
         return not self.findings and (self.base is None or self.manifest is not None)
-
-
-@dataclass(slots=True)
-class _Found:
-    findings: Findings = field(default_factory=Findings)
 
 
 class Looker:
@@ -86,8 +96,8 @@ class Looker:
             started_s = self._clock.boot_s()
             look = await self._once()
             if look is None or not look.findings:
-                fresh = look is None or self._clock.boot_s() - started_s < self._grace_s(look) / 2
-                if fresh:
+                grace_s = self._log_grace_s if look is None else look.log_grace_s or self._log_grace_s
+                if self._clock.boot_s() - started_s < grace_s / 2:
                     return look
                 continue
             seen = {(finding.code, finding.key) for finding in look.findings}
@@ -98,32 +108,28 @@ class Looker:
         message = f"could not look at namespace {self._namespace!r}: it kept changing, or storage is too slow"
         raise NoAnswerError(message)
 
-    def _grace_s(self, look: Look) -> float:
-        leases = look.manifest.leases if look.manifest is not None else {}
-        return float(leases.get("log_grace_s", self._log_grace_s))
-
     async def _once(self) -> Look | None:
         tail = await self._tail()
         if tail is None:
             return None
-        found = _Found()
+        findings = Findings()
         newest, unread = await self._newest(tail)
         base = None if newest is None else newest.header.base
-        manifest = None if base is None else await self._manifest(base, found)
+        manifest = None if base is None else await self._manifest(base, findings)
         floor = 0 if base is None else base.through
-        rules = ChainRules(self._source.prefix, self._namespace, base, manifest, found.findings)
+        rules = ChainRules(self._source.prefix, self._namespace, base, manifest, findings)
         entries: list[LogEntry] = []
         last = max(tail, newest.header.position if newest is not None else 0)
         first = floor + 1 if newest is not None else min(unread)
         for start in range(first, last + 1, _READS_AT_ONCE):
             positions = range(start, min(start + _READS_AT_ONCE, last + 1))
             for position, data in zip(positions, await asyncio.gather(*map(self._entry_bytes, positions)), strict=True):
-                entry = self._decoded(position, data, found)
+                entry = self._decoded(position, data, findings)
                 if entry is None or not rules.follow(position, entry):
                     rules.lose_track()
                     continue
                 entries.append(entry)
-        return Look(last, base, manifest, tuple(entries), rules.next_seq, found.findings.kept)
+        return Look(last, base, manifest, tuple(entries), rules.next_seq, findings.kept)
 
     async def _tail(self) -> int | None:
         """Return the newest position listed; None when there is none."""
@@ -156,34 +162,34 @@ class Looker:
     async def _entry_bytes(self, position: int) -> bytes | None:
         return await self._source.read(entry_key(position))
 
-    def _decoded(self, position: int, data: bytes | None, found: _Found) -> LogEntry | None:
+    def _decoded(self, position: int, data: bytes | None, findings: Findings) -> LogEntry | None:
         key = self._source.prefix + entry_key(position)
         if data is None:
-            found.findings.add(Rule.LOG_ENTRY_MISSING, key, f"position {position}")
+            findings.add(Rule.LOG_ENTRY_MISSING, key, f"position {position}")
             return None
         try:
             return decode_entry(key, data)
         except CorruptionError as error:
-            found.findings.add(Rule.LOG_ENTRY_DAMAGED, key, f"position {position}: {error.reason}")
+            findings.add(Rule.LOG_ENTRY_DAMAGED, key, f"position {position}: {error.reason}")
             return None
 
-    async def _manifest(self, base: BackPointer, found: _Found) -> Manifest | None:
+    async def _manifest(self, base: BackPointer, findings: Findings) -> Manifest | None:
         key = self._source.prefix + base.manifest
         data = await self._source.read(base.manifest)
         if data is None:
-            found.findings.add(Rule.MANIFEST_MISSING, key, f"the checkpoint at {base.position} names it")
+            findings.add(Rule.MANIFEST_MISSING, key, f"the checkpoint at {base.position} names it")
             return None
         try:
             manifest = decode_manifest(key, data)
         except CorruptionError as error:
-            found.findings.add(Rule.MANIFEST_DAMAGED, key, f"{error.reason}")
+            findings.add(Rule.MANIFEST_DAMAGED, key, f"{error.reason}")
             return None
         if checksum(data) != base.checksum:
             expected = f"checksum {base.checksum:016x}"
-            found.findings.add(Rule.MANIFEST_OTHER, key, f"expected {expected}, found {checksum(data):016x}")
+            findings.add(Rule.MANIFEST_OTHER, key, f"expected {expected}, found {checksum(data):016x}")
             return None
         if manifest.through != base.through or through_of(key) != base.through:
             message = f"folds entries to {manifest.through}, the checkpoint at {base.position} says {base.through}"
-            found.findings.add(Rule.MANIFEST_DISAGREES, key, message)
+            findings.add(Rule.MANIFEST_DISAGREES, key, message)
             return None
         return manifest

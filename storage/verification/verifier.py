@@ -178,7 +178,8 @@ class Verifier:
         self._bytes_done = 0
         self._bytes_total = sum(inventory.size(key) for key in state.referred)
         if await self._source.stat(entry_key(look.tail + 1)) is None:
-            inventory.report_future(self._source.prefix, tail=look.tail, epoch=state.epoch, findings=findings)
+            epoch = state.epoch if look.whole else look.tail
+            inventory.report_future(self._source.prefix, tail=look.tail, epoch=epoch, findings=findings)
         if manifest is not None and look.base is not None:
             ManifestRules(manifest, look.base, self._namespace, self._source.prefix, findings).run()
             await self._check_fences(state, manifest.incarnation, findings)

@@ -45,7 +45,7 @@ def test_damage_exits_with_1_and_names_code_object_and_what_to_do(
     told = capsys.readouterr().out
     assert f"error DATA_FILE_CHECKSUM posts/{damaged}" in told
     assert "Bring the object back" in told
-    assert "1 findings are errors" in told
+    assert ": 1 error\n" in told
 
 
 def test_a_quick_look_reads_little_and_says_so(vault: Vault, capsys: pytest.CaptureFixture[str]) -> None:
