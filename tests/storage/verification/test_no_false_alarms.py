@@ -24,6 +24,8 @@ from tests.support.engines import NAMESPACE, engine, inline, opened, run, settin
 from tests.support.pasts import Life, random_steps
 from tests.support.places import on_disk, on_s3, settings_of
 from tests.support.s3_servers import S3Server
+from tests.support.sim_store import CLEAR
+from tests.support.sim_world import PLANS, World
 from tests.support.vault import load, verified
 from tests.support.virtual_loop import Process, SimClock, run_virtually
 
@@ -231,3 +233,25 @@ async def test_progress_ends_where_it_said_it_would() -> None:
     assert len(told) >= 3
     assert [one.bytes_done for one in told] == sorted(one.bytes_done for one in told)
     assert told[-1].bytes_done > 0.5 * told[-1].bytes_total > 0
+
+
+@pytest.mark.parametrize("seed", range(len(PLANS)))
+def test_rivals_crashes_and_late_packets_leave_nothing_to_report(seed: int) -> None:
+    async def live() -> None:
+        world = World(seed, PLANS[seed])
+        await world.run()
+        world.weather = CLEAR
+        await look(world, "before the last owner")
+        await world.final_owner()
+        await look(world, "after it")
+
+    async def look(world: World, when: str) -> None:
+        process = Process(f"bystander {when}")
+        clock = SimClock(process)
+        store = world.connect(process, clock, when)
+        made = Verifier(store, NAMESPACE, world.settings, clock=clock, run=inline)
+        report = await made.verify()
+        assert alarms(report) == [], when
+        assert report.seq > 0
+
+    run_virtually(live)
