@@ -124,6 +124,8 @@ async def _with_storage(
         async with asyncio.timeout(limit_s):
             return await look(storage)
     except builtins.TimeoutError as error:
+        if limit_s is None:
+            raise
         raise NoAnswerError(f"the verification did not end within {limit_s:g} s", timeout_s=limit_s) from error
     finally:
         await storage.close()

@@ -5,12 +5,12 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TaskID, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 from rich.progress import TextColumn as Text
 
@@ -75,12 +75,12 @@ class Verification:
             console=self.notices,
             transient=True,
         )
-        with bar if self.notices.is_terminal else nullcontext():
-            report = asyncio.run(
-                verify_database(
-                    self.settings, HookRegistry(), self.namespaces, full=self.full, progress=_Meter(bar).show
-                )
-            )
+        with ExitStack() as shown:
+            if self.notices.is_terminal:
+                shown.enter_context(bar)
+            meter = _Meter(bar)
+            look = verify_database(self.settings, HookRegistry(), self.namespaces, full=self.full, progress=meter.show)
+            report = asyncio.run(look)
         if not report.namespaces:
             raise CollectionNotFoundError(f"no namespace is stored in {self.settings.url}")
         if self.as_json:
@@ -141,15 +141,14 @@ class _Meter:
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
-        self._tasks: dict[str, object] = {}
+        self._tasks: dict[str, TaskID] = {}
 
     def show(self, progress: Progress) -> None:
         """Move the namespace's bar."""
         name = progress.namespace
         if name not in self._tasks:
             self._tasks[name] = self._bar.add_task(escape(name), total=progress.bytes_total)
-        task = self._tasks[name]
-        self._bar.update(task, completed=progress.bytes_done, total=progress.bytes_total)  # type: ignore[arg-type]
+        self._bar.update(self._tasks[name], completed=progress.bytes_done, total=progress.bytes_total)
 
 
 def size(count: float) -> str:
