@@ -12,8 +12,10 @@ from parquedb.cluster.async_collection import AsyncCollection
 from parquedb.cluster.connection import Connection, unpickle_hooks
 from parquedb.cluster.health import DatabaseHealth
 from parquedb.cluster.link import AsyncLink
+from parquedb.cluster.verifying import OnProgress, verify_database
 from parquedb.cluster.watching import Watch
 from parquedb.settings import Settings
+from parquedb.storage.verification.report import DatabaseReport
 
 __all__ = ["AsyncCollection", "AsyncDatabase"]
 
@@ -108,6 +110,20 @@ class AsyncDatabase:
     async def health(self, *, timeout_s: float | None = None) -> DatabaseHealth:
         """Ask every owner in this cluster how it is, within `timeout_s` seconds (5); starts none of them."""
         return await asyncio.to_thread(self._connection.health, timeout_s)
+
+    async def verify(
+        self,
+        *namespaces: str,
+        full: bool = True,
+        progress: OnProgress | None = None,
+        timeout_s: float | None = None,
+    ) -> DatabaseReport:
+        """Check all that is stored of namespaces, of every one when none is named; see `Collection.verify`."""
+        connection = self._connection
+        await asyncio.to_thread(connection.join)
+        return await verify_database(
+            connection.settings, connection.hooks, namespaces, full=full, progress=progress, timeout_s=timeout_s
+        )
 
     async def close(self) -> None:
         """Let go of the database; a Ray that `connect` started ends with its last user. Again does nothing."""

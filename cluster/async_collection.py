@@ -18,6 +18,7 @@ from parquedb.cluster.pages import Document
 from parquedb.cluster.queries import AsyncQueryMethods
 from parquedb.cluster.schemas import AsyncSchemaMethods
 from parquedb.cluster.upkeep import AsyncUpkeepMethods
+from parquedb.cluster.verifying import AsyncVerifyMethods
 from parquedb.errors import ParqueDBError
 
 
@@ -28,6 +29,7 @@ class AsyncCollection(
     AsyncBulkMethods,
     AsyncSchemaMethods,
     AsyncUpkeepMethods,
+    AsyncVerifyMethods,
     AsyncHistoryMethods,
     AsyncExchangeMethods,
 ):

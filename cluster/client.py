@@ -10,11 +10,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from parquedb.actors import arguments
 from parquedb.actors.operations import BULK_TERMS, Operation, Outcome
 from parquedb.cluster.collection import Collection
-from parquedb.cluster.connection import Connection, unpickle_hooks
+from parquedb.cluster.connection import Connection, run_blocking, unpickle_hooks
 from parquedb.cluster.health import DatabaseHealth
 from parquedb.cluster.link import SyncLink
+from parquedb.cluster.verifying import OnProgress, verify_database
 from parquedb.cluster.watching import Watch
 from parquedb.settings import Settings
+from parquedb.storage.verification.report import DatabaseReport
 
 __all__ = ["Collection", "Database"]
 
@@ -105,6 +107,22 @@ class Database:
     def health(self, *, timeout_s: float | None = None) -> DatabaseHealth:
         """Ask every owner in this cluster how it is, within `timeout_s` seconds (5); starts none of them."""
         return self._connection.health(timeout_s)
+
+    def verify(
+        self,
+        *namespaces: str,
+        full: bool = True,
+        progress: OnProgress | None = None,
+        timeout_s: float | None = None,
+    ) -> DatabaseReport:
+        """Check all that is stored of namespaces, of every one when none is named; see `Collection.verify`."""
+        connection = self._connection
+        connection.join()
+        return run_blocking(
+            verify_database(
+                connection.settings, connection.hooks, namespaces, full=full, progress=progress, timeout_s=timeout_s
+            )
+        )
 
     def close(self) -> None:
         """Let go of the database; a Ray that `connect` started ends with its last user. Again does nothing."""

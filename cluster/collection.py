@@ -18,6 +18,7 @@ from parquedb.cluster.pages import Document
 from parquedb.cluster.queries import QueryMethods
 from parquedb.cluster.schemas import SchemaMethods
 from parquedb.cluster.upkeep import UpkeepMethods
+from parquedb.cluster.verifying import VerifyMethods
 from parquedb.errors import ParqueDBError
 
 
@@ -28,6 +29,7 @@ class Collection(
     BulkMethods,
     SchemaMethods,
     UpkeepMethods,
+    VerifyMethods,
     HistoryMethods,
     ExchangeMethods,
 ):

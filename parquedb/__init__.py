@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from parquedb.storage.breaker import CircuitBreaker as CircuitBreaker
     from parquedb.storage.breaker_monitor import CircuitBreakerMonitor as CircuitBreakerMonitor
     from parquedb.storage.breaker_monitor import global_circuit_breaker_monitor as global_circuit_breaker_monitor
+    from parquedb.storage.verification.report import DatabaseReport as DatabaseReport
+    from parquedb.storage.verification.report import VerificationReport as VerificationReport
 
 _HOMES = {
     "AsyncCollection": "parquedb.cluster.async_collection",
@@ -48,6 +50,7 @@ _HOMES = {
     "Collection": "parquedb.cluster.collection",
     "Database": "parquedb.cluster.client",
     "DatabaseHealth": "parquedb.cluster.health",
+    "DatabaseReport": "parquedb.storage.verification.report",
     "Explanation": "parquedb.cluster.explanation",
     "ExportResult": "parquedb.cluster.exchange_results",
     "HookRegistry": "parquedb.observability.hooks",
@@ -58,6 +61,7 @@ _HOMES = {
     "Settings": "parquedb.settings",
     "Snapshot": "parquedb.cluster.snapshot",
     "UpdateResult": "parquedb.cluster.many_writes",
+    "VerificationReport": "parquedb.storage.verification.report",
     "connect": "parquedb.cluster.connect",
     "connect_async": "parquedb.cluster.connect",
     "global_circuit_breaker_monitor": "parquedb.storage.breaker_monitor",

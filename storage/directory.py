@@ -7,7 +7,7 @@ import os
 import stat as stat_module
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -16,9 +16,13 @@ import xxhash
 
 from parquedb.errors import ConfigurationError, ObjectNotFoundError, PathTraversalError, StorageReadError
 from parquedb.storage.backend import ListPage, ObjectInfo, Range
-from parquedb.storage.keys import is_key, is_segment
+from parquedb.storage.keys import PROBE_FOLDER, is_key, is_segment
+from parquedb.storage.strays import STRAYS_MAX, Stray, StrayKind
 
 TEMP_FOLDER = "~tmp"
+LOCK_FILE = "~lock"
+OWN_NAMES = frozenset({TEMP_FOLDER, LOCK_FILE, PROBE_FOLDER})
+"""What we put beside the namespaces."""
 
 _READ_BYTES_MAX = 1 << 30
 """Linux reads less than 2 GiB at a time."""
@@ -62,8 +66,8 @@ class Directory:
             its place (an unplugged disk looks like an empty mount point), calls fail. It is never made anew.
     """
 
-    def __init__(self, root: Path, system: System) -> None:
-        """Make the directory if it does not exist, and open it.
+    def __init__(self, root: Path, system: System, *, read_only: bool = False) -> None:
+        """Open the directory, and make it if it does not exist, unless it is only read.
 
         Raises:
             ConfigurationError: it cannot be made, opened or written to.
@@ -71,16 +75,18 @@ class Directory:
         self._system = system
         self._given_root = root
         try:
-            self._make_root(root)
+            if not read_only:
+                self._make_root(root)
             with contextlib.ExitStack() as opened:
                 self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 opened.callback(os.close, self._root_fd)
                 self._identity = _identity(os.fstat(self._root_fd))
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(TEMP_FOLDER, dir_fd=self._root_fd)
-                    system.sync(self._root_fd)
-                self._temp_fd = os.open(TEMP_FOLDER, _OPEN_FOLDER, dir_fd=self._root_fd)
-                opened.callback(os.close, self._temp_fd)
+                if not read_only:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(TEMP_FOLDER, dir_fd=self._root_fd)
+                        system.sync(self._root_fd)
+                    self._temp_fd = os.open(TEMP_FOLDER, _OPEN_FOLDER, dir_fd=self._root_fd)
+                    opened.callback(os.close, self._temp_fd)
                 # Both stay open for the life of this object: an inode in use is never given to another file, so
                 # comparing identities is exact.
                 self.close = weakref.finalize(self, opened.pop_all().close)
@@ -157,6 +163,44 @@ class Directory:
                 name for name in names if is_segment(name) and any(self._walk(prefix + name, f"{prefix}{name}/", ""))
             )
             return tuple(sorted(full))
+
+    def strays(self, prefix: str) -> Sequence[Stray]:
+        """Return what lies below a namespace's prefix and is no object; of the root, what lies in it beside folders."""
+        found: list[Stray] = []
+        with self._reading(prefix):
+            if prefix:
+                self._add_foreign(prefix.removesuffix("/"), found)
+            else:
+                self._add_foreign("", found)
+                self._add_temporary(found)
+        return found
+
+    def _add_foreign(self, folder: str, found: MutableSequence[Stray]) -> None:
+        absent = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+        with absent, self._open_folder(parts_of(folder)) as descriptor, os.scandir(descriptor) as entries:
+            for entry in entries:
+                if len(found) >= STRAYS_MAX:
+                    return
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                is_folder = entry.is_dir(follow_symlinks=False)
+                named = is_segment(entry.name) or (not folder and entry.name in OWN_NAMES)
+                if not named or not (is_folder or entry.is_file(follow_symlinks=False)):
+                    with contextlib.suppress(FileNotFoundError):
+                        status = entry.stat(follow_symlinks=False)
+                        found.append(Stray(StrayKind.FOREIGN, name, status.st_size, status.st_ctime))
+                elif is_folder and folder:
+                    self._add_foreign(name, found)
+
+    def _add_temporary(self, found: MutableSequence[Stray]) -> None:
+        absent = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+        with absent, self._open_folder((TEMP_FOLDER,)) as descriptor, os.scandir(descriptor) as entries:
+            for entry in entries:
+                if len(found) >= STRAYS_MAX:
+                    return
+                with contextlib.suppress(FileNotFoundError):  # The write has ended.
+                    status = entry.stat(follow_symlinks=False)
+                    name = f"{TEMP_FOLDER}/{entry.name}"
+                    found.append(Stray(StrayKind.TEMPORARY, name, status.st_size, status.st_ctime))
 
     def _walk(self, folder: str, prefix: str, after: str) -> Iterator[tuple[str, os.stat_result]]:
         """Yield the objects below `folder` in key order, as far as they match."""

@@ -24,9 +24,8 @@ from parquedb.errors import (
     StorageWriteError,
 )
 from parquedb.storage.backend import ObjectInfo
-from parquedb.storage.directory import Directory, System, hash_of, parts_of
+from parquedb.storage.directory import LOCK_FILE, Directory, System, hash_of, parts_of
 
-LOCK_FILE = "~lock"
 TEMP_AGE_MAX_S = 3600.0
 SYNCED_FOLDERS_MAX = 10_000
 
@@ -42,12 +41,17 @@ class Disk(Directory):
         I3. A folder that failed to sync takes no more creates in this process: a repeated fsync may lie.
     """
 
-    def __init__(self, root: Path, system: System) -> None:
-        """Open the directory as `Directory` does, and clear it of what killed writers left."""
-        super().__init__(root, system)
+    def __init__(self, root: Path, system: System, *, read_only: bool = False) -> None:
+        """Open the directory as `Directory` does, and clear it of what killed writers left unless it is only read.
+
+        One that is only read stays as it is and takes no writes.
+        """
+        super().__init__(root, system, read_only=read_only)
+        self._read_only = read_only
         self._synced: set[tuple[str, ...]] = set()
         self._broken: set[tuple[str, ...]] = set()
-        self._remove_old_temps()
+        if not read_only:
+            self._remove_old_temps()
 
     def _remove_old_temps(self) -> None:
         # Left by processes that were killed. An hour is far above any timeout of a write.
@@ -183,6 +187,8 @@ class Disk(Directory):
     @contextlib.contextmanager
     def _not_applied(self, key: str) -> Iterator[None]:
         """Everything that fails in here has certainly not stored anything."""
+        if self._read_only:
+            raise StorageWriteError(f"cannot write {key!r}: the database was opened for reading only", key=key)
         try:
             yield
         except OSError as error:

@@ -13,6 +13,7 @@ from parquedb.storage.backend import ListPage, ObjectInfo, Range, StorageBackend
 from parquedb.storage.directory import System
 from parquedb.storage.disk import Disk
 from parquedb.storage.keys import check_folder, check_key, check_limit, check_prefix, check_range
+from parquedb.storage.strays import Stray
 
 CLOSE_WAIT_S = 5.0
 
@@ -33,20 +34,27 @@ class LocalBackend(StorageBackend):
     conditional_writes = True
 
     def __init__(
-        self, root: str | Path, *, timeout_s: float = 10.0, threads_max: int = 16, system: System | None = None
+        self,
+        root: str | Path,
+        *,
+        timeout_s: float = 10.0,
+        threads_max: int = 16,
+        system: System | None = None,
+        read_only: bool = False,
     ) -> None:
-        """Open, or make, the directory.
+        """Open the directory, or make it.
 
         Args:
             root: The directory; symbolic links on the way to it are followed once, here.
             timeout_s: For calls that bring no time of their own.
             threads_max: Calls on the disk at a time; more wait.
             system: The operating system's calls; for tests.
+            read_only: Change nothing, not even by opening it: it must exist, and every write is refused.
 
         Raises:
             ConfigurationError: the directory cannot be made, opened or written to.
         """
-        self._disk = Disk(Path(root).absolute(), system or System())
+        self._disk = Disk(Path(root).absolute(), system or System(), read_only=read_only)
         self._timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(threads_max, thread_name_prefix="parquedb-disk")
 
@@ -136,6 +144,11 @@ class LocalBackend(StorageBackend):
         """Whether the key holds an object now."""
         check_key(key)
         return await self._call(key, timeout_s, False, lambda: self._disk.exists(key))
+
+    async def strays(self, prefix: str, *, timeout_s: float | None = None) -> Sequence[Stray]:
+        """Return what lies below a namespace's prefix and is no object; see `parquedb.storage.strays`."""
+        check_folder(prefix)
+        return await self._call(prefix, timeout_s, False, lambda: self._disk.strays(prefix))
 
     async def close(self) -> None:
         """End the threads and close the directory, unless the disk keeps a thread longer than `CLOSE_WAIT_S`."""

@@ -19,8 +19,12 @@ _MEMORY_NAME = re.compile(r"[A-Za-z0-9._-]{0,100}")
 _PREFIX_SEGMENT = re.compile(r"[^\x00-\x1f\x7f\\?#]+")
 
 
-def open_backend(settings: Settings) -> StorageBackend:
+def open_backend(settings: Settings, *, read_only: bool = False) -> StorageBackend:
     """Return the bare backend that `settings.url` names; a local directory is made if it does not exist.
+
+    Args:
+        settings: Where it is, and how to reach it.
+        read_only: A local directory must exist, and nothing in it is changed.
 
     Raises:
         ConfigurationError: the URL has none of the accepted forms, the directory cannot be used, or one half of the
@@ -34,12 +38,12 @@ def open_backend(settings: Settings) -> StorageBackend:
     if scheme == "memory" and url[7:9] == "//":
         return _open_memory(url[9:])
     if scheme == "file":
-        return _open_local(_path_of(url), settings)
+        return _open_local(_path_of(url), settings, read_only)
     if scheme:
         raise _refused(f"{scheme}: is no place for a database")
     if url.startswith("~/"):
         url = os.path.expanduser(url)
-    return _open_local(url, settings)
+    return _open_local(url, settings, read_only)
 
 
 def open_fallback(settings: Settings) -> StorageBackend | None:
@@ -56,13 +60,13 @@ def open_fallback(settings: Settings) -> StorageBackend | None:
         "endpoint_url": storage.read_fallback_endpoint_url or settings.endpoint_url,
         "region": storage.read_fallback_region or settings.region,
     }
-    return open_backend(settings.model_copy(update=replica))
+    return open_backend(settings.model_copy(update=replica), read_only=True)
 
 
-def _open_local(path: str, settings: Settings) -> StorageBackend:
+def _open_local(path: str, settings: Settings, read_only: bool) -> StorageBackend:
     if not path.strip() or "\0" in path:
         raise _refused("the path is empty or holds NUL")
-    return LocalBackend(path, timeout_s=settings.storage.timeout_s)
+    return LocalBackend(path, timeout_s=settings.storage.timeout_s, read_only=read_only)
 
 
 def _path_of(url: str) -> str:

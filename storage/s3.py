@@ -14,8 +14,9 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -37,6 +38,7 @@ from parquedb.errors import TimeoutError as NoAnswerError
 from parquedb.storage.backend import ListPage, ObjectInfo, StorageBackend
 from parquedb.storage.keys import check_folder, check_key, check_limit, check_prefix, check_range, is_key, is_segment
 from parquedb.storage.s3_client import Answer, S3Client, S3Options, answer_of
+from parquedb.storage.strays import STRAYS_MAX, Stray, StrayKind
 
 DIGEST_IN_LOOP_MAX = 64 << 10
 """Bytes whose digest takes less time (0.1 ms) than handing it to a thread."""
@@ -177,24 +179,57 @@ class S3Backend(StorageBackend):
         """Give up multipart uploads below `prefix` begun more than `older_than_s` ago; return how many."""
         check_folder(prefix)
         old: list[dict[str, str]] = []
-        page: dict[str, str] = {}
         async with self._reading(prefix, timeout_s, bucket_only=True):
-            while True:
-                answer = await self._call("list_multipart_uploads", Prefix=self._root + prefix, **page)
-                latest_s = _server_s(answer, prefix) - older_than_s
-                # Some stores know no prefix here and tell of every upload.
-                old += [
-                    {"Key": item["Key"], "UploadId": item["UploadId"]}
-                    for item in answer.get("Uploads", [])
-                    if item["Key"].startswith(self._root + prefix) and item["Initiated"].timestamp() <= latest_s
-                ]
-                if not answer.get("IsTruncated"):
-                    break
-                page = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+            async for item, server_s in self._uploads(prefix):
+                if item["Initiated"].timestamp() <= server_s - older_than_s:
+                    old.append({"Key": item["Key"], "UploadId": item["UploadId"]})
         for upload in old:
             gone = self._call("abort_multipart_upload", **upload)
             await self._writing(upload["Key"], gone, lambda _: None, timeout_s, absent_is_fine=True)
         return len(old)
+
+    async def _uploads(self, prefix: str) -> AsyncIterator[tuple[dict[str, Any], float]]:
+        """Yield the multipart uploads below `prefix`, each with the store's time."""
+        page: dict[str, str] = {}
+        while True:
+            answer = await self._call("list_multipart_uploads", Prefix=self._root + prefix, **page)
+            server_s = _server_s(answer, prefix)
+            for item in answer.get("Uploads", []):
+                # Some stores know no prefix here and tell of every upload.
+                if item["Key"].startswith(self._root + prefix):
+                    yield item, server_s
+            if not answer.get("IsTruncated"):
+                return
+            page = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+
+    async def strays(self, prefix: str, *, timeout_s: float | None = None) -> Sequence[Stray]:
+        """Return uploads and foreign names below a namespace's prefix; see `parquedb.storage.strays`.
+
+        Of what lies beside the namespaces (an empty prefix) it tells nothing: a bucket may be shared. Nor of uploads
+        where the credentials lack the right to list them.
+        """
+        found: list[Stray] = []
+        if not check_folder(prefix):
+            return found
+        page: dict[str, str] = {}
+        with contextlib.suppress(StorageReadError):
+            async with self._reading(prefix, timeout_s, bucket_only=True):
+                uploads = [item async for item, _ in self._uploads(prefix)]
+            for item in uploads:
+                name = item["Key"].removeprefix(self._root)
+                found.append(Stray(StrayKind.UPLOAD, name, 0, item["Initiated"].timestamp()))
+        while len(found) < STRAYS_MAX:
+            async with self._reading(prefix, timeout_s, bucket_only=True):
+                answer = await self._call("list_objects_v2", Prefix=self._root + prefix, **page)
+            found += [
+                Stray(StrayKind.FOREIGN, info.key, info.size, info.modified_s or 0.0)
+                for info in map(self._info, answer.get("Contents", []))
+                if not is_key(info.key)
+            ]
+            if not answer.get("IsTruncated"):
+                break
+            page = {"ContinuationToken": answer["NextContinuationToken"]}
+        return found[:STRAYS_MAX]
 
     async def list(
         self, prefix: str, *, after: str | None = None, limit: int = 1000, timeout_s: float | None = None

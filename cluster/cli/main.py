@@ -8,7 +8,7 @@ from pathlib import Path
 from parquedb import __version__
 from parquedb.errors import ParqueDBError
 
-OK, FAILED, INTERRUPTED = 0, 1, 130
+OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,6 +26,20 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--directory", type=Path, metavar="DIR", help="put the database here and keep it (must be empty)")
     demo.add_argument("--keep", action="store_true", help="keep the temporary directory and say where it is")
     demo.add_argument("--flights", type=positive, metavar="N", help="import only the first N flights (default: all)")
+
+    verify = commands.add_parser(
+        "verify",
+        help="check everything that is stored, and change nothing",
+        description="Check everything that is stored: checksums, the log, every page and document, and whether they "
+        "tell the same story. Changes nothing, needs no Ray, and may run beside owners at work. Exit codes: 0 nothing "
+        "is broken, 1 something is, 2 it could not be looked at.",
+    )
+    verify.add_argument(
+        "url", nargs="?", metavar="URL", help="a directory or s3://bucket/prefix (default: PARQUEDB_URL)"
+    )
+    verify.add_argument("namespaces", nargs="*", metavar="NAMESPACE", help="which ones (default: all)")
+    verify.add_argument("--quick", action="store_true", help="log, manifest, existence, sizes and footers only")
+    verify.add_argument("--json", action="store_true", help="print the whole report as JSON")
     return top
 
 
@@ -41,17 +55,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        The exit code: 0 done, 1 failed (the reason is on stderr), 2 a wrong command line, 130 interrupted.
+        The exit code: 0 done, 1 failed (the reason is on stderr), 2 a wrong command line, 130 interrupted. Where 1 is
+        an answer (`verify` has found damage), 2 also means that there is none.
     """
     options = parser().parse_args(arguments)
     try:
-        # Imported here: `--help` should not wait for Ray and PyArrow.
-        from parquedb.cluster.cli.demo import Demo  # noqa: PLC0415
-
-        return OK if Demo.from_options(options).run() else FAILED
+        return OK if _run(options) else FAILED
     except ParqueDBError as error:
         print(f"parquedb: {error.code.value}: {error}", file=sys.stderr)
-        return FAILED
+        return UNUSABLE if options.command == "verify" else FAILED
     except KeyboardInterrupt:
         print("parquedb: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> bool:
+    """Run a sub-command; return whether all is well."""
+    # Imported here: `--help` should not wait for Ray and PyArrow.
+    if options.command == "verify":
+        from parquedb.cluster.cli.verify import Verification  # noqa: PLC0415
+
+        return Verification.from_options(options).run()
+    from parquedb.cluster.cli.demo import Demo  # noqa: PLC0415
+
+    return Demo.from_options(options).run()
