@@ -205,7 +205,7 @@ def decode_group(data: Readable, footer: Footer, group: int, names: Iterable[str
 def stored_schema(data: bytes, footer: Footer) -> pa.Schema:
     """Return the types in which `decode_group` gives the columns of an object."""
     schema = pq.ParquetFile(pa.BufferReader(data), metadata=footer.metadata).schema_arrow
-    return schema if footer.counted_from is None else schema.append(pa.field(SEQ_COLUMN, pa.int64()))
+    return schema if footer.counted_from is None else schema.append(pa.field(SEQ_COLUMN, pa.int64(), nullable=False))
 
 
 def _counted(first: int, count: int) -> pa.Array:
