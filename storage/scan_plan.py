@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 from pyroaring import BitMap
 
 from parquedb.documents.filters import Predicate
+from parquedb.storage.bits import Mask, to_mask
 from parquedb.storage.column_stats import ColumnStats
 from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN
 from parquedb.storage.data_file import DataFile
 from parquedb.storage.data_files import DataFiles
 from parquedb.storage.deletions import live_mask
 from parquedb.storage.file_cache import Portion
-from parquedb.storage.pushdown import Facts, Mask, Rows, Verdict, bit_masks, masks, paths_of, texts_of, to_mask, verdict
+from parquedb.storage.pushdown import Facts, Rows, Verdict, bit_masks, masks, paths_of, texts_of, verdict
 from parquedb.storage.scan_counts import ScanCounts
 from parquedb.storage.shred import Columns
 
