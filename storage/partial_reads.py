@@ -12,7 +12,6 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import xxhash
 
@@ -24,9 +23,6 @@ _WORTH = 4
 
 _GAP_BYTES = 128 << 10
 """Parts closer than this are read as one: a request costs more than the bytes between."""
-
-_FLAT_BYTES_MAX = 4 << 20
-"""Parts of an object up to this size are laid out in memory as in the object."""
 
 _LENGTH_AND_MAGIC_BYTES = 8
 
@@ -131,14 +127,7 @@ class Parts(io.RawIOBase):
 
     def opened(self) -> Any:
         """Return what PyArrow reads the same parts from, with a place of its own."""
-        if self._size > _FLAT_BYTES_MAX:
-            return pa.PythonFile(Parts(self._size, self._parts), mode="r")
-        # Calls into Python, for which threads queue up, take longer than this copy. What is not copied is never read.
-        flat = pa.allocate_buffer(self._size)
-        places = np.frombuffer(flat, np.uint8)
-        for start, content in self._parts:
-            places[start : start + len(content)] = np.frombuffer(content, np.uint8)
-        return pa.BufferReader(flat)
+        return pa.PythonFile(Parts(self._size, self._parts), mode="r")
 
 
 Readable = bytes | Parts

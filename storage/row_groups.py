@@ -79,6 +79,12 @@ class Footer:
         """Column statistics of each row group."""
         return tuple(group_stats(self.metadata.row_group(group)) for group in range(self.groups))
 
+    def prepare(self) -> None:
+        """Find out what every query asks for, where it keeps nobody waiting."""
+        _ = self.known, self.dictionaries, self._leaves, self._chunks
+        if self.groups > 1:
+            _ = self.stats
+
     def stored(self, names: Iterable[str] | None) -> tuple[str, ...]:
         """Return which columns hold what is asked for.
 
@@ -100,13 +106,28 @@ class Footer:
         Args:
             portions: Number of each row group, and which of its columns.
         """
-        found = []
-        for group, names in portions:
-            wanted, row_group = frozenset(names), self.metadata.row_group(group)
-            for path, number in self.numbers.items():
-                if path in wanted or top_level(path) in wanted:
-                    found.append(partial_reads.chunk_span(row_group.column(number)))
-        return partial_reads.joined(found)
+        leaves, chunks = self._leaves, self._chunks
+        return partial_reads.joined(
+            chunks[group][number] for group, names in portions for name in names for number in leaves.get(name, ())
+        )
+
+    @cached_property
+    def _leaves(self) -> dict[str, tuple[int, ...]]:
+        """The numbers of the columns at or below each path of `numbers`, and each top-level one."""
+        found: dict[str, tuple[int, ...]] = {}
+        for path, number in self.numbers.items():
+            for name in {path, top_level(path)}:
+                found[name] = (*found.get(name, ()), number)
+        return found
+
+    @cached_property
+    def _chunks(self) -> tuple[tuple[Span, ...], ...]:
+        """Where each column of each row group lies."""
+        groups = (self.metadata.row_group(group) for group in range(self.groups))
+        return tuple(
+            tuple(partial_reads.chunk_span(group.column(number)) for number in range(group.num_columns))
+            for group in groups
+        )
 
 
 def top_level(name: str) -> str:
@@ -130,8 +151,7 @@ def parse_footer(data: Readable, file: DataFile) -> Footer:
     if SEQ_COLUMN not in names and file.seq_last - file.seq_first == file.rows - 1:
         names, counted_from = (*names, SEQ_COLUMN), file.seq_first
     footer = Footer(metadata, names, tuple(starts), counted_from)
-    # Here, where it keeps nobody waiting: every query asks for these.
-    _ = footer.known, footer.numbers, footer.dictionaries, footer.groups > 1 and footer.stats
+    footer.prepare()
     return footer
 
 
@@ -155,6 +175,8 @@ class Decoder:
             read_dictionary=list(encoded),
             # Whole objects have been checked as such.
             page_checksum_verification=not isinstance(data, bytes),
+            # What is read lies in memory already: reading ahead would only take other threads.
+            pre_buffer=False,
         )
 
     def group(self, group: int, names: Iterable[str], *, threads: bool = True) -> dict[str, pa.Array]:

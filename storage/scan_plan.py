@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -101,10 +101,10 @@ async def filter_columns(
     but for `more`; `shred.plain` makes dictionaries plain.
     """
     cache = snapshot.source.cache
-    [columns] = await cache.each([_portion(predicate, group)], lambda _, columns: dict(columns))
-    if columns is None:
+    [found] = await cache.each(_portions(predicate, [group]))
+    if found is None:
         return None
-    names = list(columns)
+    columns, names = dict(found), list(found)
     if more:
         columns |= await cache.columns(group.file, group.number, dict.fromkeys(more))
     if snapshot.counts is not None:
@@ -119,15 +119,25 @@ async def each_group(
 
     All are read and decoded together. None stands for a row group without a passing row.
     """
-    portions = [_portion(predicate, group) for group in wanted]
-    return await snapshot.source.cache.each(portions, lambda at, columns: look(wanted[at], columns))
+    found = await snapshot.source.cache.each(_portions(predicate, wanted))
+
+    def looked() -> list[T | None]:
+        return [None if columns is None else look(group, columns) for group, columns in zip(wanted, found, strict=True)]
+
+    # One thread: each look is many short calls, between which two would only wait for each other.
+    return await snapshot.source.run(looked)
 
 
-def _portion(predicate: Predicate, group: Group) -> Portion:
-    paths, elsewhere = paths_of(predicate.filter), group.file.residual_paths
-    residual = () if elsewhere.isdisjoint(paths) else (RESIDUAL_COLUMN,)
-    typed = tuple((name, some) for name, some in texts_of(predicate.filter).items() if name not in elsewhere)
-    return Portion(group.file, group.number, (*sorted(paths.values()), *residual), typed)
+def _portions(predicate: Predicate, wanted: Iterable[Group]) -> list[Portion]:
+    """Return what the filter looks at in each row group."""
+    paths, texts = paths_of(predicate.filter), texts_of(predicate.filter)
+    typed, found = tuple(sorted(paths.values())), []
+    for group in wanted:
+        elsewhere = group.file.residual_paths
+        residual = () if elsewhere.isdisjoint(paths) else (RESIDUAL_COLUMN,)
+        certain = tuple((name, some) for name, some in texts.items() if name not in elsewhere)
+        found.append(Portion(group.file, group.number, (*typed, *residual), certain))
+    return found
 
 
 def live_masks(predicate: Predicate, columns: Columns, group: Group, dead: BitMap | None) -> tuple[Mask, Mask]:
