@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -23,8 +24,12 @@ from parquedb.storage.file_cache import Portion
 from parquedb.storage.pushdown import Facts, Rows, Verdict, bit_masks, masks, paths_of, texts_of, verdict
 from parquedb.storage.scan_counts import ScanCounts
 from parquedb.storage.shred import Columns
+from parquedb.storage.together import together
 
 _NO_ROWS: Final = np.zeros(0, np.int64)
+
+_TEXT_THREADS: Final = 2
+"""Threads that look at text, which takes long calls; numbers take short ones, and two would only wake each other."""
 
 T = TypeVar("T")
 
@@ -121,11 +126,22 @@ async def each_group(
     """
     found = await snapshot.source.cache.each(_portions(predicate, wanted))
 
-    def looked() -> list[T | None]:
-        return [None if columns is None else look(group, columns) for group, columns in zip(wanted, found, strict=True)]
+    def looked(part: slice) -> list[T | None]:
+        pairs = zip(wanted[part], found[part], strict=True)
+        return [None if columns is None else look(group, columns) for group, columns in pairs]
 
-    # One thread: each look is many short calls, between which two would only wait for each other.
-    return await snapshot.source.run(looked)
+    some: Columns = next((columns for columns in found if columns is not None), {})
+    threads = _TEXT_THREADS if any(_is_text(array.type) for array in some.values()) else 1
+    size = max(1, -(-len(found) // threads))
+    parts = [slice(first, first + size) for first in range(0, len(found), size)]
+    looks = await together([snapshot.source.run(partial(looked, part)) for part in parts])
+    return [one for part in looks for one in part]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return any(_is_text(kind.field(at).type) for at in range(kind.num_fields))
+    return bool(pa.types.is_string(kind))
 
 
 def _portions(predicate: Predicate, wanted: Iterable[Group]) -> list[Portion]:
