@@ -24,7 +24,7 @@ _COMPARISONS: Final = {
     "lt": (np.less, pc.less),
     "lte": (np.less_equal, pc.less_equal),
 }
-_NUMBERS: Final = {pa.int32(): np.int32, pa.int64(): np.int64, pa.float64(): np.float64}
+_NUMBERS: Final[dict[pa.DataType, Any]] = {pa.int32(): np.int32, pa.int64(): np.int64, pa.float64(): np.float64}
 
 
 def constant(value: bool, length: int) -> Bits:
@@ -61,7 +61,7 @@ def compared(op: Literal["eq", "gt", "gte", "lt", "lte"], array: pa.Array, opera
         return no_nulls(by_arrow(array, pa.scalar(operand, array.type)))
     if array.null_count == len(array):
         return constant(value=False, length=len(array))
-    values = np.frombuffer(array.buffers()[1], number)[array.offset : array.offset + len(array)]
+    values: npt.NDArray[Any] = np.frombuffer(array.buffers()[1], number)[array.offset : array.offset + len(array)]
     bits = packed(by_numpy(values, number(operand)))
     # What stands where a value is missing is any number.
     return pc.and_(bits, array.is_valid()) if array.null_count else bits

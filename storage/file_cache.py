@@ -14,7 +14,7 @@ from parquedb.storage.data_file import DataFile
 from parquedb.storage.dictionary_pages import Texts, entries_of, lacks
 from parquedb.storage.object_cache import ObjectCache
 from parquedb.storage.partial_reads import Readable
-from parquedb.storage.row_groups import DECODE_ERRORS, Decoder, Footer, top_level
+from parquedb.storage.row_groups import DECODE_ERRORS, Footer, decode_groups, top_level
 from parquedb.storage.shred import Columns
 from parquedb.storage.together import together
 
@@ -290,8 +290,8 @@ def _decoded(wanted: Sequence[_Wanted], data: Readable | BaseException, *, alone
         if not rest:
             return {**ruled}
         first = rest[0]
-        decoder = Decoder(data, first.footer, first.encoded)
-        arrays = decoder.groups([one.group for one in rest], first.names, threads=alone)
+        groups = [one.group for one in rest]
+        arrays = decode_groups(data, first.footer, groups, first.names, encoded=first.encoded, threads=alone)
     except DECODE_ERRORS as error:
         if len(wanted) == 1:
             return {wanted[0].flight: error}

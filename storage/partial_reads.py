@@ -77,12 +77,15 @@ class Parts(io.RawIOBase):
     Args:
         size: Of the whole object, bytes.
         parts: Start and content of each.
+
+    Attributes:
+        parts: The same; may be replaced by others while nobody reads.
     """
 
     def __init__(self, size: int, parts: Iterable[tuple[int, bytes | memoryview]]) -> None:
         super().__init__()
         self._size = size
-        self._parts = [(start, memoryview(content)) for start, content in parts]
+        self.parts = [(start, memoryview(content)) for start, content in parts]
         self._at = 0
 
     def readable(self) -> bool:
@@ -120,14 +123,14 @@ class Parts(io.RawIOBase):
         Raises:
             OSError: they are not all in one part.
         """
-        for first, content in self._parts:
+        for first, content in self.parts:
             if first <= start and stop <= first + len(content):
                 return content[start - first : stop - first]
         raise OSError(f"bytes {start} to {stop} were not read from the store")
 
     def opened(self) -> Any:
         """Return what PyArrow reads the same parts from, with a place of its own."""
-        return pa.PythonFile(Parts(self._size, self._parts), mode="r")
+        return pa.PythonFile(Parts(self._size, self.parts), mode="r")
 
 
 Readable = bytes | Parts
