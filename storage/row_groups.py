@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,7 @@ class Footer:
     @cached_property
     def idle(self) -> list[PartsReader]:
         """Readers of parts of the file that nobody uses now; shared by threads, each of which takes one out."""
-        return [PartsReader(self)]
+        return [PartsReader(self)] if self.size >= partial_reads.SPARSE_BYTES_MIN else []
 
     def prepare(self) -> None:
         """Find out what every query asks for, where it keeps nobody waiting."""
@@ -216,7 +216,11 @@ def decode_groups(  # noqa: PLR0913 - what to decode, and how
     wanted = list(names)
     counted = footer.counted_from is not None and SEQ_COLUMN in wanted
     stored = [name for name in wanted if name != SEQ_COLUMN] if counted else wanted
-    table = _read(data, footer, stored, encoded, partial(_row_groups, groups, stored, threads))
+
+    def read(parquet: pq.ParquetFile) -> pa.Table:
+        return parquet.read_row_groups(groups, columns=stored, use_threads=threads)
+
+    table = _by_reader(data, footer, stored, encoded, read)
     rows = sum(footer.starts[group + 1] - footer.starts[group] for group in groups)
     if table.num_rows != rows and stored:
         raise ValueError(f"{table.num_rows} rows instead of {rows}")
@@ -238,11 +242,7 @@ def decode_group(data: Readable, footer: Footer, group: int, names: Iterable[str
     return arrays
 
 
-def _row_groups(groups: Sequence[int], names: Sequence[str], threads: bool, parquet: pq.ParquetFile) -> pa.Table:
-    return parquet.read_row_groups(groups, columns=names, use_threads=threads)
-
-
-def _read(
+def _by_reader(
     data: Readable,
     footer: Footer,
     names: Collection[str],
