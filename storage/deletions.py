@@ -7,10 +7,10 @@ Source: Roaring bitmap format specification, "32-bit".
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from pyroaring import BitMap
 
 from parquedb.errors import CorruptionError
+from parquedb.storage.bits import Bits, packed
 
 _LIVE_MASKS_MAX = 1024
 
@@ -54,16 +54,16 @@ class LiveRows:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, int, int], tuple[BitMap, pa.BooleanArray]] = {}
+        self._kept: dict[tuple[int, int, int], tuple[BitMap, Bits]] = {}
 
-    def bits(self, dead: BitMap, start: int, stop: int) -> pa.BooleanArray:
+    def bits(self, dead: BitMap, start: int, stop: int) -> Bits:
         """Return True for each live row of `start` (inclusive) to `stop` (exclusive); `dead` never changes again."""
         key = (id(dead), start, stop)
         kept = self._kept.get(key)
         # The bitmap is kept with its mask: while it lives nobody else has its id.
         if kept is not None and kept[0] is dead:
             return kept[1]
-        made = pa.array(live_mask(dead, start, stop))
+        made = packed(live_mask(dead, start, stop))
         if len(self._kept) >= _LIVE_MASKS_MAX:
             self._kept.clear()
         self._kept[key] = dead, made

@@ -117,9 +117,13 @@ class Directory:
     def read_ranges(self, ranges: Sequence[Range]) -> list[bytes]:
         """Return the bytes of each, cut at the end of the file."""
         found: list[bytes] = []
-        for key, parts in groupby(ranges, attrgetter("key")):
-            with self._reading(key), self._open_file(key) as descriptor:
-                found += [_read_range(descriptor, part.start, part.length) for part in parts]
+        for folder, files in groupby(ranges, lambda part: part.key.rpartition("/")[0]):
+            mine = list(files)
+            # Once for all its files: that is half of the system calls.
+            with self._reading(mine[0].key), self._open_folder(parts_of(folder)) as parent:
+                for key, parts in groupby(mine, attrgetter("key")):
+                    with self._reading(key), self._open_in(parent, key) as descriptor:
+                        found += [_read_range(descriptor, part.start, part.length) for part in parts]
         return found
 
     def stat(self, key: str) -> ObjectInfo:
@@ -246,13 +250,18 @@ class Directory:
 
     @contextlib.contextmanager
     def _open_file(self, key: str) -> Iterator[int]:
-        *folder, name = parts_of(key)
-        with self._open_folder(tuple(folder)) as parent:
-            try:
-                descriptor = os.open(name, _OPEN_FILE, dir_fd=parent)
-            except OSError as error:
-                _refuse_links(name, parent, error)
-                raise
+        *folder, _ = parts_of(key)
+        with self._open_folder(tuple(folder)) as parent, self._open_in(parent, key) as descriptor:
+            yield descriptor
+
+    @contextlib.contextmanager
+    def _open_in(self, parent: int, key: str) -> Iterator[int]:
+        name = key.rpartition("/")[2]
+        try:
+            descriptor = os.open(name, _OPEN_FILE, dir_fd=parent)
+        except OSError as error:
+            _refuse_links(name, parent, error)
+            raise
         try:
             if not stat_module.S_ISREG(os.fstat(descriptor).st_mode):
                 raise FileNotFoundError(errno.ENOENT, "not a file", key)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -15,13 +14,9 @@ from parquedb.storage.data_file import DataFile
 from parquedb.storage.dictionary_pages import Texts, entries_of, lacks
 from parquedb.storage.object_cache import ObjectCache
 from parquedb.storage.partial_reads import Readable
-from parquedb.storage.row_groups import DECODE_ERRORS, Decoder, Footer, top_level
+from parquedb.storage.row_groups import DECODE_ERRORS, Footer, decode_groups, top_level
 from parquedb.storage.shred import Columns
 from parquedb.storage.together import together
-
-T = TypeVar("T")
-Look = Callable[[int, Columns], T]
-"""Makes something of a portion, given its number and its columns; called in any thread."""
 
 _GROUPS_A_CALL = 4
 """Between two calls threads wait for each other; what one call decodes may only leave memory together."""
@@ -94,29 +89,18 @@ class _Item(NamedTuple):
     """One portion being worked at.
 
     Attributes:
-        at: Its number.
         columns: Those at hand, by top-level name.
         absent: The others.
         entries: Dictionaries at hand of absent columns, and the texts of which a row must have one there.
     """
 
-    at: int
     columns: Columns
     absent: _Wanted | None
     entries: Sequence[tuple[bytes, frozenset[str]]] = ()
 
 
-@dataclass(slots=True)
-class _Done(Generic[T]):
-    """What came of some items.
-
-    Attributes:
-        decoded: Columns by flight, or what stands for them.
-        looked: What was made of each, by its number.
-    """
-
-    decoded: dict[tuple[Any, ...], Columns | _Ruled | Exception] = field(default_factory=dict)
-    looked: dict[int, T | Exception | None] = field(default_factory=dict)
+_Decoded = dict[tuple[Any, ...], Columns | _Ruled | Exception]
+"""Columns by flight, what stands for them, or why there are none."""
 
 
 class FileCache(ObjectCache):
@@ -135,28 +119,28 @@ class FileCache(ObjectCache):
         """
         footer = self._get(("footer", file.key)) or await self.footer(file)
         wanted = footer.names if names is None else tuple(name for name in names if name in footer.known)
-        item = self._item(0, _Wanted(file, footer, group, wanted, frozenset()))
+        item = self._item(_Wanted(file, footer, group, wanted, frozenset()))
         if item.absent is None:
             return dict(item.columns)
-        [found] = await self._share([item], lambda _, columns: columns)
+        [found] = await self._share([item])
         return dict(found or {})
 
-    async def each(self, portions: Sequence[Portion], look: Look[T]) -> list[T | None]:
-        """Return what `look` makes of each portion; None where no row can have one of the `texts`.
+    async def each(self, portions: Sequence[Portion]) -> list[Columns | None]:
+        """Return the columns of each portion; None where no row can have one of the `texts`.
 
-        What is absent is read together and looked at where it is decoded, in a few threads. Text that a file keeps as
-        dictionaries comes as dictionary arrays.
+        What is absent is read together and decoded in a few threads. Text that a file keeps as dictionaries comes as
+        dictionary arrays.
 
         Raises:
             CorruptionError: as `footer`.
         """
         items = []
-        for at, portion in enumerate(portions):
+        for portion in portions:
             footer = self._get(("footer", portion.file.key)) or await self.footer(portion.file)
-            items.append(self._item(at, _wanted(portion, footer)))
+            items.append(self._item(_wanted(portion, footer)))
         size = max(1, -(-len(items) // _THREADS))
         shares = [items[first : first + size] for first in range(0, len(items), size)]
-        return [one for share in await together([self._share(share, look) for share in shares]) for one in share]
+        return [one for share in await together([self._share(share) for share in shares]) for one in share]
 
     def now(self, portion: Portion, *, dictionaries: bool) -> Columns | None:
         """Return the columns of a portion, text as dictionary arrays or not, if all are in memory; else None."""
@@ -164,10 +148,10 @@ class FileCache(ObjectCache):
         if footer is None:
             return None
         wanted = _wanted(portion, footer)
-        item = self._item(0, wanted if dictionaries else wanted._replace(encoded=frozenset(), texts=()))
+        item = self._item(wanted if dictionaries else wanted._replace(encoded=frozenset(), texts=()))
         return item.columns if item.absent is None else None
 
-    def _item(self, at: int, wanted: _Wanted) -> _Item:
+    def _item(self, wanted: _Wanted) -> _Item:
         columns: dict[str, pa.Array] = {}
         missing = []
         for name in wanted.names:
@@ -177,10 +161,10 @@ class FileCache(ObjectCache):
             else:
                 columns[top_level(name)] = array
         if not missing:
-            return _Item(at, columns, None)
+            return _Item(columns, None)
         absent = wanted.of(missing)
         entries = [(self._get(_entries(absent, name)), texts) for name, texts in absent.texts]
-        return _Item(at, columns, absent, [(one, texts) for one, texts in entries if one is not None])
+        return _Item(columns, absent, [(one, texts) for one, texts in entries if one is not None])
 
     def _column(self, wanted: _Wanted, name: str) -> pa.Array | None:
         found = self._get(_part(wanted, name))
@@ -188,62 +172,52 @@ class FileCache(ObjectCache):
             found = self._get(("column", wanted.file.key, wanted.group, top_level(name)))
         return found
 
-    async def _share(self, items: Sequence[_Item], look: Look[T]) -> list[T | None]:
-        """Look at some portions in one thread; those that others decode already, when they have."""
+    async def _share(self, items: Sequence[_Item]) -> list[Columns | None]:
+        """Decode some portions in one thread; wait for those that others decode already."""
         if any(item.entries for item in items):
             ruled_out = await self._run(partial(_ruled_out, items))
-            left = [item._replace(entries=()) for item in items if item.at not in ruled_out]
-            rest = iter(await self._share(left, look) if left else ())
-            return [None if item.at in ruled_out else next(rest) for item in items]
+            left = [item._replace(entries=()) for item, out in zip(items, ruled_out, strict=True) if not out]
+            rest = iter(await self._share(left) if left else ())
+            return [None if out else next(rest) for out in ruled_out]
         with ExitStack() as aboard:
-            others = {}
+            others, mine = {}, []
             for item in items:
-                flight = None if item.absent is None else self._flying(item.absent.flight)
-                if flight is not None:
-                    others[item.at] = aboard.enter_context(flight)
-            done = await self._begin([item for item in items if item.at not in others], look)
-            landed = {at: await flight.result() for at, flight in others.items()}
-        waited = []
-        for item in items:
-            if item.at in others and item.absent is not None:
-                columns = landed[item.at].decoded[item.absent.flight]
-                if isinstance(columns, Exception):
-                    raise columns
-                if not isinstance(columns, _Ruled):
-                    waited.append(_Item(item.at, {**item.columns, **columns}, None))
-        if waited:
-            done.looked |= (await self._run(partial(_worked, waited, {}, look))).looked
-        return [_result(done, item) for item in items]
+                if item.absent is None:
+                    continue
+                flight = self._flying(item.absent.flight)
+                if flight is None:
+                    mine.append(item.absent)
+                else:
+                    others[item.absent.flight] = aboard.enter_context(flight)
+            decoded = await self._begin(mine) if mine else {}
+            for name, flight in others.items():
+                decoded[name] = (await flight.result())[name]
+        return [_complete(item, decoded) for item in items]
 
-    async def _begin(self, items: Sequence[_Item], look: Look[T]) -> _Done[T]:
-        if not items:
-            return _Done()
-        names = [item.absent.flight for item in items if item.absent is not None]
-        with self._depart(names, self._work(items, look)) as flight:
-            return await flight.result()
+    async def _begin(self, wanted: Sequence[_Wanted]) -> _Decoded:
+        with self._depart([one.flight for one in wanted], self._work(wanted)) as flight:
+            return dict(await flight.result())
 
-    async def _work(self, items: Sequence[_Item], look: Look[T]) -> _Done[T]:
-        """Read, decode, look and keep; what goes wrong with one file is no matter to the others."""
+    async def _work(self, wanted: Sequence[_Wanted]) -> _Decoded:
+        """Read, decode and keep; what goes wrong with one file is no matter to the others."""
         by_file: dict[str, list[_Wanted]] = {}
-        for item in items:
-            if item.absent is not None:
-                by_file.setdefault(item.absent.file.key, []).append(item.absent)
+        for one in wanted:
+            by_file.setdefault(one.file.key, []).append(one)
         spans = [
             (some[0].file, some[0].footer.spans((one.group, one.names) for one in some)) for some in by_file.values()
         ]
-        data = dict(zip(by_file, await self.readable(spans) if spans else (), strict=True))
-        done = await self._run(partial(_worked, items, data, look))
-        for item in items:
-            if item.absent is not None:
-                self._settle(item.absent, done)
-        return done
+        data = dict(zip(by_file, await self.readable(spans), strict=True))
+        decoded = await self._run(partial(_all_decoded, wanted, data))
+        for one in wanted:
+            self._settle(one, decoded)
+        return decoded
 
-    def _settle(self, wanted: _Wanted, done: _Done[T]) -> None:
+    def _settle(self, wanted: _Wanted, decoded: _Decoded) -> None:
         """Keep columns that were decoded; name the object where they could not be."""
-        columns = done.decoded[wanted.flight]
+        columns = decoded[wanted.flight]
         if isinstance(columns, DECODE_ERRORS):
             reason = f"row group {wanted.group} cannot be decoded: {columns}"
-            done.decoded[wanted.flight] = self.corruption(wanted.file.key, reason, columns)
+            decoded[wanted.flight] = self.corruption(wanted.file.key, reason, columns)
         elif isinstance(columns, _Ruled):
             self._keep(_entries(wanted, columns.name), columns.entries, len(columns.entries))
         elif not isinstance(columns, Exception):
@@ -266,37 +240,26 @@ def _entries(wanted: _Wanted, name: str) -> tuple[Any, ...]:
     return ("entries", wanted.file.key, wanted.group, name)
 
 
-def _ruled_out(items: Sequence[_Item]) -> set[int]:
-    """Return the numbers of those of which no row has one of its texts."""
-    return {item.at for item in items if any(lacks(entries, texts) for entries, texts in item.entries)}
+def _ruled_out(items: Sequence[_Item]) -> list[bool]:
+    """Return of which no row has one of its texts."""
+    return [any(lacks(entries, texts) for entries, texts in item.entries) for item in items]
 
 
-def _result(done: _Done[T], item: _Item) -> T | None:
-    found = done.looked.get(item.at)
-    if item.absent is not None:
-        columns = done.decoded.get(item.absent.flight)
-        found = columns if isinstance(columns, Exception) else found
-    if isinstance(found, Exception):
-        raise found
-    return found
+def _complete(item: _Item, decoded: _Decoded) -> Columns | None:
+    """Return the columns of an item; None where no row is of interest."""
+    if item.absent is None:
+        return item.columns
+    columns = decoded[item.absent.flight]
+    if isinstance(columns, Exception):
+        raise columns
+    return None if isinstance(columns, _Ruled) else {**item.columns, **columns}
 
 
-def _worked(items: Sequence[_Item], data: Mapping[str, Readable | BaseException], look: Look[T]) -> _Done[T]:
-    done: _Done[T] = _Done()
-    absent = [item.absent for item in items if item.absent is not None]
-    for some in _alike(absent):
-        done.decoded |= _decoded(some, data[some[0].file.key], alone=len(items) == 1)
-    for at, columns, missing, _ in items:
-        if missing is not None:
-            decoded = done.decoded[missing.flight]
-            if isinstance(decoded, (_Ruled, Exception)):
-                continue
-            columns = {**columns, **decoded}  # noqa: PLW2901 - the same columns, now all of them
-        try:
-            done.looked[at] = look(at, columns)
-        except Exception as error:  # noqa: BLE001 - it is for this caller, not for those who wait for the columns
-            done.looked[at] = error
-    return done
+def _all_decoded(wanted: Sequence[_Wanted], data: Mapping[str, Readable | BaseException]) -> _Decoded:
+    decoded: _Decoded = {}
+    for some in _alike(wanted):
+        decoded |= _decoded(some, data[some[0].file.key], alone=len(wanted) == 1)
+    return decoded
 
 
 def _alike(wanted: Sequence[_Wanted]) -> Iterator[list[_Wanted]]:
@@ -307,9 +270,7 @@ def _alike(wanted: Sequence[_Wanted]) -> Iterator[list[_Wanted]]:
             yield some[first : first + _GROUPS_A_CALL]
 
 
-def _decoded(
-    wanted: Sequence[_Wanted], data: Readable | BaseException, *, alone: bool
-) -> dict[tuple[Any, ...], Columns | _Ruled | Exception]:
+def _decoded(wanted: Sequence[_Wanted], data: Readable | BaseException, *, alone: bool) -> _Decoded:
     """Return columns, what stands for them, or why there are none."""
     if isinstance(data, Exception):
         return dict.fromkeys((one.flight for one in wanted), data)
@@ -321,13 +282,13 @@ def _decoded(
         if not rest:
             return {**ruled}
         first = rest[0]
-        decoder = Decoder(data, first.footer, first.encoded)
-        arrays = decoder.groups([one.group for one in rest], first.names, threads=alone)
+        groups = [one.group for one in rest]
+        arrays = decode_groups(data, first.footer, groups, first.names, encoded=first.encoded, threads=alone)
     except DECODE_ERRORS as error:
         if len(wanted) == 1:
             return {wanted[0].flight: error}
         # One by one, to learn which of them it is.
-        outcomes: dict[tuple[Any, ...], Columns | _Ruled | Exception] = {}
+        outcomes: _Decoded = {}
         for one in wanted:
             outcomes |= _decoded([one], data, alone=alone)
         return outcomes

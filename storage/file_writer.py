@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +12,7 @@ import xxhash
 
 from parquedb.storage.column_stats import ColumnStats, column_stats, joined
 from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN, ColumnRegistry
-from parquedb.storage.data_file import FORMAT, Built, DataFile, codecs, low_cardinality
+from parquedb.storage.data_file import Built, DataFile, codecs, file_schema, low_cardinality
 from parquedb.storage.id_index import Hashes
 from parquedb.storage.partial_reads import tail_of
 
@@ -22,10 +24,12 @@ class FileWriter:
 
     Args:
         key: Of the object to be, relative to the namespace.
+        full: Columns in which no row of the file will lack a value.
     """
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, full: Collection[str] = ()) -> None:
         self._key = key
+        self._full = full
         self._sink = pa.BufferOutputStream()
         self._writer: pq.ParquetWriter | None = None
         self._hashes: list[Hashes] = []
@@ -43,7 +47,7 @@ class FileWriter:
             hashes: XXH3-64 of each row's bare id.
 
         Raises:
-            ValueError: an id is not greater than the one before it.
+            ValueError: an id is not greater than the one before it, or a full column has a row without a value.
         """
         ids = table.column(ID_COLUMN).combine_chunks()
         first, last = ids[0].as_py(), ids[len(ids) - 1].as_py()
@@ -53,7 +57,8 @@ class FileWriter:
             self._writer = self._open(table)
             self._id_min = first
         self._id_max = last
-        self._writer.write_table(table, row_group_size=len(ids))
+        rows = pa.Table.from_arrays(table.columns, schema=self._writer.schema)
+        self._writer.write_table(rows, row_group_size=len(ids))
         self._stats = joined(self._stats, self._rows, column_stats(table), len(ids))
         self._seqs += pc.min_max(table.column(SEQ_COLUMN)).as_py().values()
         self._residuals |= table.column(RESIDUAL_COLUMN).null_count < len(ids)
@@ -93,7 +98,7 @@ class FileWriter:
         return Built(data, file, registry, hashes[order], order.astype(np.uint32))
 
     def _open(self, table: pa.Table) -> pq.ParquetWriter:
-        schema = table.schema.with_metadata({"parquedb.format": FORMAT})
+        schema = file_schema(table.schema, self._full)
         # Judged by the first rows only: a wrong guess costs space or time, nothing else.
         dictionaries = low_cardinality(table)
         return pq.ParquetWriter(

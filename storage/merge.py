@@ -28,7 +28,7 @@ from parquedb.storage.data_files import DataFiles, bare_ids
 from parquedb.storage.deletions import live_mask
 from parquedb.storage.file_writer import FileWriter
 from parquedb.storage.id_index import Hashes, IdIndex, hash_ids
-from parquedb.storage.merge_schema import Schema, common_schema, conform
+from parquedb.storage.merge_schema import Schema, common_schema, conform, full_columns
 from parquedb.storage.moved import LEFT_OUT, Moved
 from parquedb.storage.row_groups import Footer, decode_group, stored_schema
 
@@ -96,6 +96,7 @@ class Merge:
         self._row: Rows = np.empty(0, np.int64)
         self._hashes: Hashes = np.empty(0, np.uint64)
         self._schema: Schema = {}
+        self._full: frozenset[str] = frozenset()
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         self._group_bytes = 0
         self._residual_fields: set[str] = set()
@@ -148,7 +149,7 @@ class Merge:
             return None
         per_file, per_group = self._sizes()
         last = min(first + per_file, self.rows)
-        writer = FileWriter(key)
+        writer = FileWriter(key, self._full)
         for start in range(first, last, per_group):
             await self._files.run(partial(self._write, writer, start, min(start + per_group, last)))
         # Of the fields that any row so far had to leave there: more than this file's own do no harm.
@@ -174,6 +175,7 @@ class Merge:
     def _order(self, ids: Sequence[pa.Array]) -> None:
         schemas = [stored_schema(source.data, source.footer) for source in self._sources]
         self._schema = common_schema(schemas, self._registry)
+        self._full = full_columns(schemas, self._schema)
         order = pc.sort_indices(pa.chunked_array(ids)).to_numpy()
         numbers = np.arange(len(self._sources), dtype=np.int16)
         self._owner = np.repeat(numbers, [len(source.live) for source in self._sources])[order]

@@ -46,6 +46,16 @@ def common_schema(schemas: Sequence[pa.Schema], registry: ColumnRegistry) -> Sch
     }
 
 
+def full_columns(schemas: Sequence[pa.Schema], common: Schema) -> frozenset[str]:
+    """Return the columns that are full in every file, and there of the common type: so they stay."""
+
+    def stays_full(name: str, kind: pa.DataType) -> bool:
+        fields = [schema.field(name) for schema in schemas if name in schema.names]
+        return len(fields) == len(schemas) and all(not field.nullable and field.type == kind for field in fields)
+
+    return frozenset(name for name, kind in common.items() if stays_full(name, kind))
+
+
 def _common(types: Sequence[pa.DataType], registered: pa.DataType | None) -> pa.DataType:
     """Return one type for a path: a struct has the fields of all structs, a leaf has the registered type."""
     structs = [kind for kind in types if pa.types.is_struct(kind)]

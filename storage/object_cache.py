@@ -182,7 +182,7 @@ class ObjectCache:
         else:
             data = await self._object(file)
         footer = await self._parsed(file, data)
-        self._keep(("footer", file.key), footer, footer.metadata.serialized_size)
+        self._keep(("footer", file.key), footer, footer.memory_bytes)
         return footer
 
     async def _tail(self, file: DataFile, tail: Tail) -> Parts:

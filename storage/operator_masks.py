@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from parquedb.documents.regex import Regex
 from parquedb.documents.type_names import INT_MAX, INT_MIN, NAMES_OF
 from parquedb.documents.value_tests import LONG_MAX, LONG_MIN
+from parquedb.storage.bits import packed
 from parquedb.storage.columns import TYPE_OF_KIND
 from parquedb.storage.residual import is_text
 
@@ -58,7 +59,7 @@ def _modulo(operand: tuple[int, int], kind: str, array: pa.Array) -> pa.BooleanA
         valid = array.is_valid().to_numpy(zero_copy_only=False)
         whole = array.fill_null(0).to_numpy(zero_copy_only=False)
     # `fmod` rounds to 0, as MongoDB does; `%` would round down.
-    return pa.array(valid & (np.fmod(whole, np.int64(divisor)) == remainder))
+    return packed(valid & (np.fmod(whole, np.int64(divisor)) == remainder))
 
 
 def _type(names: frozenset[str], kind: str, array: pa.Array) -> pa.BooleanArray | None:

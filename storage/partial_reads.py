@@ -12,7 +12,6 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import xxhash
 
@@ -24,9 +23,6 @@ _WORTH = 4
 
 _GAP_BYTES = 128 << 10
 """Parts closer than this are read as one: a request costs more than the bytes between."""
-
-_FLAT_BYTES_MAX = 4 << 20
-"""Parts of an object up to this size are laid out in memory as in the object."""
 
 _LENGTH_AND_MAGIC_BYTES = 8
 
@@ -81,12 +77,15 @@ class Parts(io.RawIOBase):
     Args:
         size: Of the whole object, bytes.
         parts: Start and content of each.
+
+    Attributes:
+        parts: The same; may be replaced by others while nobody reads.
     """
 
     def __init__(self, size: int, parts: Iterable[tuple[int, bytes | memoryview]]) -> None:
         super().__init__()
         self._size = size
-        self._parts = [(start, memoryview(content)) for start, content in parts]
+        self.parts = [(start, memoryview(content)) for start, content in parts]
         self._at = 0
 
     def readable(self) -> bool:
@@ -124,21 +123,14 @@ class Parts(io.RawIOBase):
         Raises:
             OSError: they are not all in one part.
         """
-        for first, content in self._parts:
+        for first, content in self.parts:
             if first <= start and stop <= first + len(content):
                 return content[start - first : stop - first]
         raise OSError(f"bytes {start} to {stop} were not read from the store")
 
     def opened(self) -> Any:
         """Return what PyArrow reads the same parts from, with a place of its own."""
-        if self._size > _FLAT_BYTES_MAX:
-            return pa.PythonFile(Parts(self._size, self._parts), mode="r")
-        # Calls into Python, for which threads queue up, take longer than this copy. What is not copied is never read.
-        flat = pa.allocate_buffer(self._size)
-        places = np.frombuffer(flat, np.uint8)
-        for start, content in self._parts:
-            places[start : start + len(content)] = np.frombuffer(content, np.uint8)
-        return pa.BufferReader(flat)
+        return pa.PythonFile(Parts(self._size, self.parts), mode="r")
 
 
 Readable = bytes | Parts

@@ -11,25 +11,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import reduce
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from parquedb.documents.filters import And, Compare, ElemMatch, Filter, Leaf, Nor, Not, Or
+from parquedb.storage.bits import Bits, Mask, compared, constant, no_nulls, packed, to_mask
 from parquedb.storage.bounds import NEVER, Wanted, wanted
 from parquedb.storage.column_stats import ColumnStats
 from parquedb.storage.columns import RESIDUAL_COLUMN, kind_of_type
 from parquedb.storage.operator_masks import OPERATORS, operator_bits
 from parquedb.storage.residual import is_text
 from parquedb.storage.shred import Columns
-
-Mask = npt.NDArray[np.bool_]
-Bits: TypeAlias = pa.BooleanArray
-"""A mask as Arrow keeps it, a bit a row, without nulls: an eighth of the bytes, and no conversion before counting."""
 
 _ELEMENTS = ""
 _POINTS_ONE_BY_ONE = 4
@@ -75,7 +70,7 @@ class Rows:
         if name not in self._flags:
             # The field is a key of the JSON object, so its quoted name must occur in the text.
             quoted = orjson.dumps(name).decode()
-            self._flags[name] = _no_nulls(pc.match_substring(self.columns[RESIDUAL_COLUMN], quoted))
+            self._flags[name] = no_nulls(pc.match_substring(self.columns[RESIDUAL_COLUMN], quoted))
         return self._flags[name]
 
     def flagged(self, name: str) -> Mask | None:
@@ -161,17 +156,6 @@ def bit_masks(tree: Filter, rows: Rows) -> tuple[Bits, Bits]:
     may = reduce(combine, [one for one, _ in found])
     must = may if all(one is other for one, other in found) else reduce(combine, [one for _, one in found])
     return _negated(may, must) if isinstance(tree, Nor) else (may, must)
-
-
-def constant(value: bool, length: int) -> Bits:
-    """Return a mask of one value."""
-    data = pa.py_buffer((b"\xff" if value else b"\x00") * -(-length // 8))
-    return pa.BooleanArray.from_buffers(pa.bool_(), length, [None, data])
-
-
-def to_mask(bits: Bits) -> Mask:
-    """Return a mask without nulls as numpy knows it."""
-    return bits.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]  # pyarrow carries no types.
 
 
 def _negated(may: Bits, must: Bits) -> tuple[Bits, Bits]:
@@ -264,16 +248,16 @@ def _typed_masks(leaf: Leaf, rows: Rows) -> tuple[Bits, Bits | None]:
     absent = array.is_null() if missing else None
     if isinstance(leaf, Compare) and leaf.op == "exists" and not rest:
         return absent if absent is not None else array.is_valid(), None
-    absent_or_none = absent if absent is not None else constant(value=False, length=rows.length)
+    passing: Bits | None
     if rest:
-        return absent_or_none, array.is_valid()
-    if listed:
+        passing = doubtful = None
+    elif listed:
         passing, doubtful = _list_masks(leaf, array)
     else:
         passing = _struct_bits(leaf, array) if pa.types.is_struct(array.type) else _scalar_bits(leaf, array)
         doubtful = None
     if passing is None:
-        return absent_or_none, array.is_valid()
+        return constant(value=False, length=rows.length) if absent is None else absent, array.is_valid()
     return passing if absent is None else pc.or_(absent, passing), doubtful
 
 
@@ -297,7 +281,7 @@ def _scalar_bits(leaf: Leaf, array: pa.Array) -> Bits | None:
     kind = kind_of_type(array.type)
     if leaf.op in OPERATORS:
         found = operator_bits(leaf.op, leaf.value, kind, array)
-        return None if found is None else _no_nulls(found)
+        return None if found is None else no_nulls(found)
     test = wanted(kind, leaf.op, leaf.value)
     return None if test.unknown else _passing(test, array)
 
@@ -312,7 +296,7 @@ def _list_masks(leaf: Leaf, array: pa.Array) -> tuple[Bits | None, Bits | None]:
         found = _any_of(must, array)
         return found, None if must is may else pc.and_not(_any_of(may, array), found)
     if leaf.op == "size":
-        return _no_nulls(pc.equal(pc.list_value_length(array), leaf.value)), None
+        return no_nulls(pc.equal(pc.list_value_length(array), leaf.value)), None
     if leaf.op == "type" and "array" in leaf.value:
         return array.is_valid(), None
     operands = leaf.value if leaf.op == "in" else (leaf.value,)
@@ -327,7 +311,7 @@ def _any_of(elements: Bits, array: pa.Array) -> Bits:
     """Return the lists of which an element is marked."""
     found = np.zeros(len(array), np.bool_)
     found[pc.list_parent_indices(array).filter(elements).to_numpy()] = True
-    return pa.array(found)
+    return packed(found)
 
 
 def _passing(test: Wanted, array: pa.Array) -> Bits:
@@ -341,12 +325,12 @@ def _passing(test: Wanted, array: pa.Array) -> Bits:
     elif not test.points:
         found = constant(value=False, length=len(array))
     elif len(test.points) <= _POINTS_ONE_BY_ONE:
-        found = reduce(pc.or_, [pc.equal(values, pa.scalar(point, values.type)) for point in test.points])
+        found = reduce(pc.or_, [compared("eq", values, point) for point in test.points])
     else:
         # `is_in` compares bits: 0.0 would not find -0.0.
         zeros = [-point for point in test.points if pa.types.is_floating(values.type) and point == 0]
         found = pc.is_in(values, value_set=pa.array([*test.points, *zeros], values.type))
-    return _no_nulls(pc.or_(found, pc.is_nan(values)) if test.nan else found)
+    return no_nulls(pc.or_(found, pc.is_nan(values)) if test.nan else found)
 
 
 def _by_dictionary(entries: Bits, indices: pa.Array) -> Bits:
@@ -355,23 +339,16 @@ def _by_dictionary(entries: Bits, indices: pa.Array) -> Bits:
     if not len(marked):
         return constant(value=False, length=len(indices))
     if len(marked) == 1:
-        return _no_nulls(pc.equal(indices, pa.scalar(int(marked[0]), indices.type)))
-    return _no_nulls(entries.take(indices))
+        return compared("eq", indices, int(marked[0]))
+    return no_nulls(entries.take(indices))
 
 
 def _within(test: Wanted, values: pa.Array) -> Bits:
     above = below = None
     if test.low is not None:
-        compare = pc.greater if test.low_open else pc.greater_equal
-        above = compare(values, pa.scalar(test.low, values.type))
+        above = compared("gt" if test.low_open else "gte", values, test.low)
     if test.high is not None:
-        compare = pc.less if test.high_open else pc.less_equal
-        below = compare(values, pa.scalar(test.high, values.type))
+        below = compared("lt" if test.high_open else "lte", values, test.high)
     if above is None or below is None:
         return below if above is None else above  # an interval has one end at least.
     return pc.and_(above, below)
-
-
-def _no_nulls(bits: pa.Array) -> Bits:
-    """Return a mask with null as False."""
-    return bits.fill_null(False) if bits.null_count else bits

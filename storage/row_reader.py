@@ -84,17 +84,19 @@ class RowReader:
         return documents
 
     async def _decoded(self, file: DataFile, wanted: Sequence[_Wanted]) -> list[list[dict[str, Any]]]:
-        """Return rows of row groups that are not in memory, made into documents where they are decoded."""
+        """Return rows of row groups that are not in memory."""
+        columns = await self._cache.each([portion for portion, *_ in wanted])
 
-        def look(at: int, columns: Columns) -> list[dict[str, Any]]:
-            _, start, stop, inside = wanted[at]
-            return unshred_columns(columns, stop - start, [row - start for row in inside])
+        def made() -> list[list[dict[str, Any]]]:
+            return [
+                unshred_columns(found or {}, stop - start, [row - start for row in inside])
+                for found, (_, start, stop, inside) in zip(columns, wanted, strict=True)
+            ]
 
         try:
-            found = await self._cache.each([portion for portion, *_ in wanted], look)
+            return await self._run(made)
         except ValueError as error:
             raise self._cache.corruption(file.key, f"a residual cannot be read: {error}", error) from error
-        return [one or [] for one in found]
 
     async def documents(
         self, file: DataFile, columns: Columns, length: int, positions: Sequence[int]

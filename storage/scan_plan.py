@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -13,17 +14,22 @@ import pyarrow.compute as pc
 from pyroaring import BitMap
 
 from parquedb.documents.filters import Predicate
+from parquedb.storage.bits import Mask, to_mask
 from parquedb.storage.column_stats import ColumnStats
 from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN
 from parquedb.storage.data_file import DataFile
 from parquedb.storage.data_files import DataFiles
 from parquedb.storage.deletions import live_mask
 from parquedb.storage.file_cache import Portion
-from parquedb.storage.pushdown import Facts, Mask, Rows, Verdict, bit_masks, masks, paths_of, texts_of, to_mask, verdict
+from parquedb.storage.pushdown import Facts, Rows, Verdict, bit_masks, masks, paths_of, texts_of, verdict
 from parquedb.storage.scan_counts import ScanCounts
 from parquedb.storage.shred import Columns
+from parquedb.storage.together import together
 
 _NO_ROWS: Final = np.zeros(0, np.int64)
+
+_TEXT_THREADS: Final = 2
+"""Threads that look at text, which takes long calls; numbers take short ones, and two would only wake each other."""
 
 T = TypeVar("T")
 
@@ -100,10 +106,10 @@ async def filter_columns(
     but for `more`; `shred.plain` makes dictionaries plain.
     """
     cache = snapshot.source.cache
-    [columns] = await cache.each([_portion(predicate, group)], lambda _, columns: dict(columns))
-    if columns is None:
+    [found] = await cache.each(_portions(predicate, [group]))
+    if found is None:
         return None
-    names = list(columns)
+    columns, names = dict(found), list(found)
     if more:
         columns |= await cache.columns(group.file, group.number, dict.fromkeys(more))
     if snapshot.counts is not None:
@@ -118,15 +124,36 @@ async def each_group(
 
     All are read and decoded together. None stands for a row group without a passing row.
     """
-    portions = [_portion(predicate, group) for group in wanted]
-    return await snapshot.source.cache.each(portions, lambda at, columns: look(wanted[at], columns))
+    found = await snapshot.source.cache.each(_portions(predicate, wanted))
+
+    def looked(part: slice) -> list[T | None]:
+        pairs = zip(wanted[part], found[part], strict=True)
+        return [None if columns is None else look(group, columns) for group, columns in pairs]
+
+    some: Columns = next((columns for columns in found if columns is not None), {})
+    threads = _TEXT_THREADS if any(_is_text(array.type) for array in some.values()) else 1
+    size = max(1, -(-len(found) // threads))
+    parts = [slice(first, first + size) for first in range(0, len(found), size)]
+    looks = await together([snapshot.source.run(partial(looked, part)) for part in parts])
+    return [one for part in looks for one in part]
 
 
-def _portion(predicate: Predicate, group: Group) -> Portion:
-    paths, elsewhere = paths_of(predicate.filter), group.file.residual_paths
-    residual = () if elsewhere.isdisjoint(paths) else (RESIDUAL_COLUMN,)
-    typed = tuple((name, some) for name, some in texts_of(predicate.filter).items() if name not in elsewhere)
-    return Portion(group.file, group.number, (*sorted(paths.values()), *residual), typed)
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return any(_is_text(kind.field(at).type) for at in range(kind.num_fields))
+    return bool(pa.types.is_string(kind))
+
+
+def _portions(predicate: Predicate, wanted: Iterable[Group]) -> list[Portion]:
+    """Return what the filter looks at in each row group."""
+    paths, texts = paths_of(predicate.filter), texts_of(predicate.filter)
+    typed, found = tuple(sorted(paths.values())), []
+    for group in wanted:
+        elsewhere = group.file.residual_paths
+        residual = () if elsewhere.isdisjoint(paths) else (RESIDUAL_COLUMN,)
+        certain = tuple((name, some) for name, some in texts.items() if name not in elsewhere)
+        found.append(Portion(group.file, group.number, (*typed, *residual), certain))
+    return found
 
 
 def live_masks(predicate: Predicate, columns: Columns, group: Group, dead: BitMap | None) -> tuple[Mask, Mask]:

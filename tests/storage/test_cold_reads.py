@@ -141,10 +141,11 @@ async def test_many_who_ask_at_once_decode_once_and_get_the_same(place):
 async def test_plain_and_dictionary_text_asked_for_at_once_are_two_answers(place):
     files = await place.files()
     file, _ = place.stored[0]
-    plain, [encoded] = await asyncio.gather(
+    plain, [found] = await asyncio.gather(
         files.cache.columns(file, 0, ["color"]),
-        files.cache.each([Portion(file, 0, ["color"])], lambda _, columns: columns["color"]),
+        files.cache.each([Portion(file, 0, ["color"])]),
     )
+    encoded = found["color"]
     assert plain["color"].type == pa.string()
     assert pa.types.is_dictionary(encoded.type)
     assert encoded.dictionary_decode() == plain["color"]
@@ -214,11 +215,11 @@ async def test_a_damaged_file_is_named_and_does_not_harm_queries_of_others(place
     files = await place.files(lambda number, data: number or data.__setitem__(stop - 1, data[stop - 1] ^ 1))
     both = counted(files, {"a": {"$gt": 1}})
     [other] = [file for file in files.files if file.key == "data/1-1"]
-    alone = files.cache.each([Portion(other, 0, ["a"])], lambda _, columns: len(columns["a"]))
+    alone = files.cache.each([Portion(other, 0, ["a"])])
     first, second = await asyncio.gather(both, alone, return_exceptions=True)
     assert isinstance(first, CorruptionError)
     assert "posts/data/1-0" in str(first)
-    assert second == [GROUP_ROWS]
+    assert [len(columns["a"]) for columns in second] == [GROUP_ROWS]
     with pytest.raises(CorruptionError, match="posts/data/1-0"):
         await files.fetch([one["$id"].removeprefix("posts/") for one in place.documents[:ROWS]])
 
@@ -244,12 +245,11 @@ async def test_a_missing_object_fails_only_those_who_asked_for_it_though_it_was_
         await files.cache.footer(file)
     await place.store.delete(f"posts/{second.key}")
 
-    def lengths(*wanted: tuple[DataFile, int]) -> Any:
-        portions = [Portion(file, group, ["a"]) for file, group in wanted]
-        return files.cache.each(portions, lambda _, columns: len(columns["a"]))
+    def columns_of(*wanted: tuple[DataFile, int]) -> Any:
+        return files.cache.each([Portion(file, group, ["a"]) for file, group in wanted])
 
-    together = lengths((first, 0), (second, 0), (first, 1), (second, 1))
-    failed, answered = await asyncio.gather(together, lengths((first, 0)), return_exceptions=True)
+    together = columns_of((first, 0), (second, 0), (first, 1), (second, 1))
+    failed, answered = await asyncio.gather(together, columns_of((first, 0)), return_exceptions=True)
     assert isinstance(failed, CorruptionError)
     assert failed.key == f"posts/{second.key}"
-    assert answered == [GROUP_ROWS]
+    assert [len(columns["a"]) for columns in answered] == [GROUP_ROWS]

@@ -5,11 +5,13 @@ from datetime import UTC, date, datetime
 
 import duckdb
 import numpy as np
+import polars
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import xxhash
+from pyarrow.dataset import dataset, field
 from pyroaring import BitMap
 
 from parquedb.documents.codec import decode, encode
@@ -111,6 +113,23 @@ def test_duckdb_and_pandas_read_plain_typed_columns(built, tmp_path):
     assert kinds["day"] == "DATE"
     assert counted == [(200, 89, 71.5)]
     assert pq.read_table(path).to_pandas()["delay"].sum() == sum(range(-10, 190))
+
+
+def test_columns_in_which_no_row_lacks_a_value_are_required_and_read_together_with_others(built, tmp_path):
+    schema = pq.read_schema(pa.BufferReader(built.data))
+    assert {field.name for field in schema if field.nullable} == {"note", "$residual"}
+    rows = [(document({"delay": 7, "note": "x", "weather": {"temp": 1.5}}, 900), 1), (document({}, 901), 2)]
+    for name, data in {"full": built.data, "gaps": build("data/4", rows, ColumnRegistry.empty()).data}.items():
+        (tmp_path / f"{name}.parquet").write_bytes(data)
+    with duckdb.connect() as connection:
+        files = f"read_parquet('{tmp_path}/*.parquet', union_by_name => true)"
+        counted = connection.sql(f"select count(*), count(delay), count(weather.temp), count(note) from {files}")
+        assert counted.fetchall() == [(202, 201, 201, 200)]
+    paths = [str(tmp_path / "full.parquet"), str(tmp_path / "gaps.parquet")]
+    for order in (paths, paths[::-1]):
+        assert dataset(order).count_rows(filter=field("delay").is_null()) == 1
+    lazy = polars.scan_parquet([paths[0], paths[1]], extra_columns="ignore", missing_columns="insert")
+    assert lazy.select("delay").collect()["delay"].null_count() == 1
 
 
 def test_statistics_do_not_see_nan_and_bound_long_texts():

@@ -178,6 +178,19 @@ async def test_numbers_of_a_widened_column_stay_ints_and_every_tool_sees_them():
     }
 
 
+async def test_a_column_stays_required_where_every_source_has_it_so():
+    made = Made()
+    await made.add([(1, {"both": 1, "one": 1, "kind": 1}), (2, {"both": 2, "one": 2, "kind": 2})])
+    await made.add([(3, {"both": 3, "kind": "text"}), (4, {"both": 4})], registry=ColumnRegistry.empty())
+    one, [built] = await made.merge(group_rows=3)
+    made.files.replace(one.moved, [built])
+    required = {field.name for field in pq.read_schema(pa.BufferReader(built.data)) if not field.nullable}
+    assert required == {"$id", "$seq", "both", "version", "createdAt", "updatedAt"}
+    assert {key: exactly(value) for key, value in (await made.found()).items()} == {
+        key: exactly(value) for key, value in made.live.items()
+    }
+
+
 async def test_residual_fields_are_forgotten_with_the_rows_that_had_them():
     made = Made()
     await made.add([(1, {"n": 1}), (2, {"n": "text"})], dead=[1])
