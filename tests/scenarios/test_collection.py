@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from parquedb.errors import FencedError, OutcomeUnknownError
 from tests.support.stage import EVERYWHERE, Stage
 
@@ -73,23 +75,32 @@ async def test_a_stale_collector_spares_the_files_of_a_frozen_flush(stage: Stage
 
 
 @EVERYWHERE
-async def test_a_collector_that_was_stopped_mid_pass_deletes_late_and_harms_nobody(stage: Stage) -> None:
-    """It made its list as the owner; by the time it deletes, another has written, folded and collected."""
+@pytest.mark.parametrize("meanwhile", ["writes", "writes, folds and collects"])
+async def test_a_collector_that_was_stopped_mid_pass_deletes_late_and_harms_nobody(
+    stage: Stage, meanwhile: str
+) -> None:
+    """It made its list as the owner; when it deletes, another has taken over from the same checkpoint."""
     a = await stage.owner("A", **HASTY)
-    for id_ in ("x", "y"):
-        await a.creates(id_)
-        await a.engine.flush()
+    await a.creates("x")
+    await a.engine.flush()
+    await a.creates("y")
+    packet = a.wire.holds("create", "/manifest/")
+    flush = stage.begin(a.engine.flush())
+    await packet.held()
+    await a.creates("in between")
+    packet.release()
+    await flush
     stage.time.advance(10)
     packet = a.wire.holds("delete", "/")
     collecting = stage.begin(a.engine.collect())
     await packet.held()
     a.pauses()
     b = await stage.owner("B", **HASTY)
-    for id_ in ("z", "w"):
-        await b.creates(id_)
+    await b.creates("z")
+    if "folds" in meanwhile:
         await b.engine.flush()
-    stage.time.advance(10)
-    await b.engine.collect()
+        stage.time.advance(10)
+        await b.engine.collect()
     before = await stage.chain()
     a.wakes()
     packet.release()

@@ -72,19 +72,19 @@ async def test_a_slow_load_takes_no_zombie_for_the_tail(stage: Stage) -> None:
 
 @EVERYWHERE
 async def test_the_tail_is_listed_and_never_probed_for(stage: Stage) -> None:
-    """Counter-example 10: behind the checkpoint that a reader knows there is nothing, and yet the log goes on."""
-    a = await stage.owner("A", **BRIEF)
+    """Counter-example 10: behind the fence that a reader knows as the tail there is nothing; yet the log goes on."""
+    a = await stage.owner("A")
     await a.creates("x")
-    await a.engine.flush()
+    b = await stage.owner("B", **BRIEF)
     reader, _ = stage.opener("reader")
     assert (await reader.load()).tail == 3
     for number in range(5):
-        await a.creates(f"y{number}")
-    await folds_and_collects(a)
-    assert sorted(await stage.log()) == [1, 9]
+        await b.creates(f"y{number}")
+    await folds_and_collects(b)
+    assert sorted(await stage.log()) == [1, 3, 9]
     assert (await reader.load()).tail == 9
-    b = await stage.owner("B")
-    assert b.engine.epoch == 10
+    c = await stage.owner("C")
+    assert c.engine.epoch == 10
 
 
 @EVERYWHERE
@@ -99,14 +99,15 @@ async def test_no_stale_or_orphaned_manifest_misleads_an_opener(stage: Stage) ->
     await folds_and_collects(a)
     assert stale not in await stage.names("manifest")
     await a.wire.deliver()
+    assert stale in await stage.names("manifest")
+    a = await stage.owner("heir", **BRIEF)
     for number in range(2):  # A newer one, whose checkpoint never lands; and another such owner after that.
         await a.creates(f"z{number}")
         checkpoint = a.wire.holds("create")
         stage.begin(a.engine.flush())
         await checkpoint.held()
         a.dies()
-        a = await stage.owner(f"A{number}")
-    assert stale in await stage.names("manifest")
+        a = await stage.owner(f"heir {number}")
     assert len(await stage.names("manifest")) == 4
     assert (await a.says("count")).value == 4
 

@@ -158,9 +158,11 @@ async def test_a_farewell_that_never_arrived_spares_nobody_the_lease(stage: Stag
     packet = a.wire.holds("create")
     stage.begin(a.engine.close())
     await packet.held()
-    _, opening = await waits_for_the_lease(stage, "B")
+    b, opening = await waits_for_the_lease(stage, "B")
     packet.release()  # Too late: the successor's `open` stands there.
-    await stage.passes(12.5)
+    await stage.passes(12.4)
+    assert b.state == "opening"
+    await stage.passes(0.2)
     await opening
     assert await stage.kinds() == ["open", "write", "open"]
 
