@@ -13,6 +13,7 @@ from parquedb.storage.log import Kind, encode_entry, entry_key
 from parquedb.storage.opening import _LISTING_MAX
 from tests.support.chains import entry
 from tests.support.stage import EVERYWHERE, PREFIX, Owner, Stage
+from tests.support.wire import WAIT_S
 
 BRIEF: dict[str, Any] = {"log_grace_s": 1, "snapshot_grace_s": 1}
 
@@ -242,10 +243,10 @@ async def test_an_owner_that_cannot_fold_stops_where_one_page_still_holds_everyt
     a = await stage.owner("A", checkpoint_entries_max=3, group_ops_max=1)
     a.wire.refuses("quota", part="/manifest/", count=None)
     writes = [a.creating(f"x{number:02}") for number in range(20)]
-    while (await stage.chain()).tail < 12:
-        await stage.passes(0)
-    await stage.passes(0)
+    await asyncio.wait_for(asyncio.gather(*writes[:11]), WAIT_S)
+    await stage.passes(1)
     assert sum(write.done() for write in writes) == 11
+    assert (await stage.chain()).tail == 12
     b = await stage.owner("B")
     assert b.engine.epoch == 13
     assert (await b.says("count")).value == 11
