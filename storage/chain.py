@@ -52,12 +52,14 @@ class Chain:
         )
 
     @property
-    def leases(self) -> dict[str, float]:
-        """What the last owner promised its readers (`read_lease_s`, `log_grace_s`); empty when there was none."""
-        for entry in reversed(self.entries):
-            if entry.header.kind == Kind.OPEN:
-                return dict(decode(entry.body))
-        return dict(self.manifest.leases) if self.manifest else {}
+    def log_graces(self) -> list[float]:
+        """What everyone promised who may have collected entries while this was read; empty for an empty chain.
+
+        The last `open` alone would not do: it may be one that landed late in collected ground, with another promise.
+        """
+        promised = [dict(decode(entry.body)) for entry in self.entries if entry.header.kind == Kind.OPEN]
+        promised += [self.manifest.leases] if self.manifest else []
+        return [leases["log_grace_s"] for leases in promised]
 
     @property
     def read_leases(self) -> list[float]:

@@ -134,7 +134,7 @@ class Opener:
 
     def _is_fresh(self, chain: Chain) -> bool:
         """Whether the listing is recent: a slow load may mix in what landed late in collected ground (rule 18)."""
-        grace_s = chain.leases.get("log_grace_s", self._settings.log_grace_s)
+        grace_s = min(chain.log_graces, default=self._settings.log_grace_s)
         return self._clock.boot_s() - self._listed_s < grace_s / 2
 
     async def _read(self, log_page: ListPage, manifest_page: ListPage) -> Chain:
