@@ -124,6 +124,13 @@ class FaultProxy:
             self._faults.append(fault)
         return fault
 
+    def remove(self, fault: Fault) -> None:
+        """Drop one rule; what hangs by it is released."""
+        with self._lock:
+            if fault in self._faults:
+                self._faults.remove(fault)
+        fault.release()
+
     def clear(self) -> None:
         """Drop all rules and end the outage; what hangs is released."""
         with self._lock:
