@@ -15,12 +15,16 @@ from parquedb.documents.codec import decode
 from parquedb.errors import (
     BackpressureError,
     CircuitOpenError,
+    ConfigurationError,
     ConflictError,
+    CorruptionError,
     EntityNotFoundError,
     ErrorCode,
     FencedError,
+    InternalError,
     OutcomeUnknownError,
     ParqueDBError,
+    QuotaExceededError,
     RpcError,
     TimeoutError,  # noqa: A004 - the public name of the error
     ValidationError,
@@ -105,11 +109,21 @@ def test_that_something_changed_meanwhile_is_proof_enough() -> None:
         delivery.after(ConflictError("load again", code=ErrorCode.CONCURRENT_MODIFICATION), 2.0)
 
 
-def test_a_refusal_after_a_lost_reply_is_no_proof_that_nothing_was_applied() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        CircuitOpenError(circuit="w", retry_after=9.0),
+        QuotaExceededError("no room for the next owner's first entry", key="log/1"),
+        CorruptionError(key="log/1", reason="it cannot be opened"),
+        ConfigurationError("the store refuses", setting="url"),
+        InternalError("the owner failed"),
+    ],
+)
+def test_a_refusal_after_a_lost_reply_is_no_proof_that_nothing_was_applied(error: ParqueDBError) -> None:
     delivery = write()
     delivery.after(ReplyLost(), 0.0)
     with pytest.raises(OutcomeUnknownError) as raised:
-        delivery.after(CircuitOpenError(circuit="w", retry_after=9.0), 0.1)
+        delivery.after(error, 0.1)
     assert raised.value.request_id == f"pqs-{'73' * 16}-3-9"
     assert "may or may not have been applied" in str(raised.value)
 
