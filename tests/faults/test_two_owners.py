@@ -154,9 +154,9 @@ async def hand_over_often(
     finally:
         await bystander.close()
     verdict = check_attempts(history, ledger.attempts)
+    in_doubt = doubtful(ledger, "shared")
     assert document["n"] == ledger.sums["shared"] + sum(
-        event.document is not None and event.document["token"] in doubtful(ledger, "shared")
-        for _, event in history.events
+        event.document is not None and event.document["token"] in in_doubt for _, event in history.events
     )
     assert history.epochs == [owner.epoch for owner in owners]
     asked_late = check_silence(owners, ledger)

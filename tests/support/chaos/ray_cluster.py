@@ -11,6 +11,7 @@ import queue
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from tests.support.chaos.processes import own_stdout
@@ -29,7 +30,7 @@ HEALTH_CHECKS = {
 """Environment: a dead node is known as such after two seconds; by default it takes up to half a minute."""
 
 
-def lost_calls(percent: int) -> dict[str, str]:
+def lose_calls(percent: int) -> dict[str, str]:
     """Return the environment under which Ray 2.60 loses calls inside itself, in each process of its own and of ours.
 
     Args:
@@ -55,6 +56,12 @@ def lost_calls(percent: int) -> dict[str, str]:
         # All our nodes have one address, and Ray spares calls within a node otherwise.
         "RAY_testing_rpc_failure_avoid_intra_node_failures": "0",
     }
+
+
+def calls_lost(folder: Path) -> int:
+    """Return how many calls Ray has lost on purpose, by its own logs."""
+    logs = (path for path in folder.glob("**/logs/*") if path.is_file())
+    return sum(path.read_bytes().count(b"Inject RPC ") for path in logs)
 
 
 class RayCluster:

@@ -26,7 +26,7 @@ from tests.support.chaos.clients import Clients
 from tests.support.chaos.faults import Faults, Skipped
 from tests.support.chaos.judge import judge
 from tests.support.chaos.processes import Child, adopt_orphans, descendants, kill, kill_descendants
-from tests.support.chaos.ray_cluster import HEALTH_CHECKS, lost_calls
+from tests.support.chaos.ray_cluster import HEALTH_CHECKS, calls_lost, lose_calls
 from tests.support.chaos.records import Recorder, load
 from tests.support.chaos.schedule import NAMESPACES, S3, Event, schedule
 from tests.support.chaos.stores import DiskStore, S3Store
@@ -71,9 +71,9 @@ class Slice:
 
     async def _disturb(self, store: Any) -> list[Path]:
         """Run the load, the faults and the quiet afterwards; return the records."""
-        environment = HEALTH_CHECKS | lost_calls(self._task.lost_percent) | {"RAY_worker_niceness": "0"}
+        environment = HEALTH_CHECKS | lose_calls(self._task.lost_percent) | {"RAY_worker_niceness": "0"}
         rivals = self._folder / "rivals"
-        async with _ray(self._folder, store.settings, environment) as cluster:
+        async with self._ray(store.settings, environment) as cluster:
             described = await cluster.ask("describe", START_S)
             clients = Clients(self._folder, {**store.settings, "ray_address": described["address"]}, environment)
             await clients.start()
@@ -95,6 +95,30 @@ class Slice:
             recorder.close()
         return [*clients.records(), rivals, dump]
 
+    @asynccontextmanager
+    async def _ray(self, settings: dict[str, Any], environment: dict[str, str]) -> AsyncIterator[Child]:
+        # Short: Ray puts sockets into it, whose paths are limited.
+        temporary = Path(tempfile.mkdtemp(prefix="pqc"))
+        ready = asyncio.Event()
+        cluster = await Child.start(
+            "ray_cluster",
+            {"folder": str(temporary), "nodes": NODES, "settings": settings},
+            self._folder / "ray.log",
+            environment=environment,
+            on_event=lambda _event: ready.set(),
+        )
+        try:
+            async with asyncio.timeout(START_S):
+                await ready.wait()
+            yield cluster
+        finally:
+            # What Ray calls an orderly end takes long where nodes were killed; everything below this process goes.
+            for pid in descendants(cluster.pid):
+                kill(pid, signal.SIGKILL)
+            await cluster.kill()
+            self.summary.calls_lost = calls_lost(temporary)
+            shutil.rmtree(temporary, ignore_errors=True)
+
     async def _strike(self, faults: Faults, event: Event) -> None:
         await asyncio.sleep(self._begun_s + event.at_s - time.monotonic())
         try:
@@ -114,27 +138,6 @@ class Slice:
             return
         self.summary.checkpoints += history.count(Kind.CHECKPOINT)
         self.summary.add(judge(namespace, records, history))
-
-
-@asynccontextmanager
-async def _ray(folder: Path, settings: dict[str, Any], environment: dict[str, str]) -> AsyncIterator[Child]:
-    # Short: Ray puts sockets into it, whose paths are limited.
-    temporary = tempfile.mkdtemp(prefix="pqc")
-    ready = asyncio.Event()
-    task = {"folder": temporary, "nodes": NODES, "settings": settings}
-    cluster = await Child.start(
-        "ray_cluster", task, folder / "ray.log", environment=environment, on_event=lambda _event: ready.set()
-    )
-    try:
-        async with asyncio.timeout(START_S):
-            await ready.wait()
-        yield cluster
-    finally:
-        # What Ray calls an orderly end takes long where nodes were killed; everything below this process goes.
-        for pid in descendants(cluster.pid):
-            kill(pid, signal.SIGKILL)
-        await cluster.kill()
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def run(task: Task) -> Summary:

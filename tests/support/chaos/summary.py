@@ -34,6 +34,7 @@ class Summary:
     faults: dict[str, int] = field(default_factory=dict)
     skipped: int = 0
     requests_struck: int = 0
+    calls_lost: int = 0
     acknowledged: int = 0
     refused: int = 0
     unknown: int = 0
@@ -68,7 +69,7 @@ class Summary:
         lines = [
             f"seed {self.seed} on {self.place}, {self.lost_percent} % of Ray's calls lost, {self.seconds:.0f} s",
             f"  faults {sum(self.faults.values())} ({faults}; {self.skipped} skipped)",
-            f"  requests struck on their way to the store {self.requests_struck}",
+            f"  requests struck on their way to the store {self.requests_struck}, calls lost by Ray {self.calls_lost}",
             f"  acknowledged {self.acknowledged}, refused {self.refused}, unknown {self.unknown} "
             f"(applied {self.unknown_applied}), settled by repetition {self.settled_by_repetition}",
             f"  errors: {errors or 'none'}",
