@@ -7,10 +7,11 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.errors import OutcomeUnknownError, ParqueDBError
+from tests.support.chaos.clients import Clients
 from tests.support.chaos.processes import Child, descendants, kill
 from tests.support.chaos.records import Answer, Recorder, Write, now_s
 from tests.support.chaos.schedule import NAMESPACES, Event
@@ -27,14 +28,6 @@ LOST_SHARE = 0.4
 
 class Skipped(Exception):  # noqa: N818 - not an error: the fault found nobody to strike
     """A fault could not be done."""
-
-
-class Clients(Protocol):
-    """The clients of a slice."""
-
-    async def restart(self, index: int) -> str:
-        """Kill a client and start it again; return its name."""
-        ...
 
 
 class Faults:

@@ -43,17 +43,23 @@ class Slice:
 
     Args:
         folder: Empty; everything but Ray's own files lies below it.
+
+    Attributes:
+        summary: What it has come to so far.
+        remarkable: Whether somebody should look at what it has left: a promise was broken, or the slice itself was.
     """
 
     def __init__(self, task: Task, folder: Path) -> None:
         self._task = task
         self._folder = folder
         self._begun_s = 0.0
+        self.remarkable = False
         self.summary = Summary(task.seed, task.place, task.lost_percent)
 
     async def run(self) -> None:
         """Run it to the end; what was found is in `summary`."""
         store = S3Store(self._folder, self._task.seed) if self._task.place == S3 else DiskStore(self._folder)
+        self.remarkable = True
         try:
             async with AsyncExitStack() as running:
                 bystanders = {name: Bystander(settings_of(store.direct), name) for name in NAMESPACES}
@@ -66,8 +72,9 @@ class Slice:
                     await self._judge(name, records, bystander)
             if isinstance(store, S3Store):
                 self.summary.requests_struck = sum(seen.action is not None for seen in store.proxy.seen)
+            self.remarkable = bool(self.summary.violations)
         finally:
-            store.close()
+            store.close(keep=self.remarkable)
 
     async def _disturb(self, store: Any) -> list[Path]:
         """Run the load, the faults and the quiet afterwards; return the records."""
@@ -150,7 +157,7 @@ def run(task: Task) -> Summary:
         asyncio.run(one.run())
     finally:
         kill_descendants()
-        if one.summary.violations:
+        if one.remarkable:
             print(f"  everything that was recorded lies in {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)

@@ -75,8 +75,8 @@ class S3Store:
         finally:
             process.send_signal(signal.SIGCONT)
 
-    def close(self) -> None:
-        """End the proxy and the server."""
+    def close(self, *, keep: bool) -> None:
+        """End the proxy and the server, whose data stay where they are."""
         self.proxy.stop()
         self._server.stop()
 
@@ -110,6 +110,8 @@ class DiskStore:
             os.close(descriptor)
             ballast.unlink()
 
-    def close(self) -> None:
-        """Unmount it."""
+    def close(self, *, keep: bool) -> None:
+        """Unmount it; what it holds is copied beside it first, where it is to be kept."""
+        if keep:
+            shutil.copytree(self._disk, self._disk.with_name("kept"))
         subprocess.run(["umount", "--lazy", self._disk], check=True)
