@@ -276,8 +276,10 @@ class FaultProxy:
             await self._hang(fault)
         else:
             await asyncio.sleep(fault.delay_s)
-        await self._forward(request, body)
-        fault._applied.release()
+        # It may come too late for a store that has been killed meanwhile.
+        with contextlib.suppress(aiohttp.ClientError):
+            await self._forward(request, body)
+            fault._applied.release()
 
     async def _send_badly(self, fault: Fault, request: web.Request, reply: web.Response) -> web.StreamResponse:
         content = bytes(reply.body or b"")

@@ -80,21 +80,31 @@ class Faults:
     async def _node_killed(self, event: Event) -> str:
         """Kill a raylet and all its workers at one blow."""
         async with self._node:
-            index = event.choice % len(self._raylets)
-            raylet = self._raylets[index]
-            pids = [raylet, *descendants(raylet)]
+            index, owned = await self._node_of(event)
+            pids = [self._raylets[index], *descendants(self._raylets[index])]
             for pid in pids:
                 kill(pid, signal.SIGKILL)
             await self._replace(index)
-            return f"node {index}, {len(pids)} processes"
+            return f"node {index}, {len(pids)} processes, owners of {' '.join(owned) or 'nothing'}"
 
     async def _raylet_killed(self, event: Event) -> str:
         """Kill a raylet alone; its workers notice."""
         async with self._node:
-            index = event.choice % len(self._raylets)
+            index, owned = await self._node_of(event)
             kill(self._raylets[index], signal.SIGKILL)
             await self._replace(index)
-            return f"node {index}"
+            return f"node {index}, owners of {' '.join(owned) or 'nothing'}"
+
+    async def _node_of(self, event: Event) -> tuple[int, list[str]]:
+        """Return the node that most owners are on, the one by choice among equals; and what they own."""
+        pids: dict[str, int] = (await self._ask("owners", QUESTION_S))["pids"]
+        owned = []
+        for raylet in self._raylets:
+            below = set(descendants(raylet))
+            owned.append([namespace for namespace, pid in pids.items() if pid in below])
+        count = len(owned)
+        index = max(range(count), key=lambda index: (len(owned[index]), (index + event.choice) % count))
+        return index, owned[index]
 
     async def _replace(self, index: int) -> None:
         self._raylets[:] = (await self._ask("replace", REPLACE_S, index=index))["raylets"]
