@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ class Clients:
         self._folder = folder
         self._settings = settings
         self._environment = environment
+        self._address = ""
         self._children: list[Child] = []
         self._lives: list[int] = []
         self._progress: Counter[str] = Counter()
@@ -34,8 +36,9 @@ class Clients:
     def _lives_of(self, index: int) -> list[Path]:
         return [self._folder / f"client-{index}.{life}" for life in range(self._lives[index] + 1)]
 
-    async def start(self) -> None:
-        """Start them; the first makes the documents that all change."""
+    async def start(self, address: str) -> None:
+        """Start them for a Ray; the first makes the documents that all change."""
+        self._address = address
         for index in range(CLIENTS):
             self._lives.append(0)
             self._children.append(await self._start(index, setup=index == 0))
@@ -53,10 +56,27 @@ class Clients:
         index %= CLIENTS
         async with self._restarting[index]:
             await self._children[index].kill()
-            self._lives[index] += 1
-            self._ready[index].clear()
-            self._children[index] = await self._start(index)
+            await self._revive(index)
         return f"client {index}, process {self._children[index].pid} now"
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[Callable[[str], None]]:
+        """Kill all of them; they start again when this is left, for the Ray whose address the value was called with."""
+        async with AsyncExitStack() as held:
+            for lock in self._restarting:
+                await held.enter_async_context(lock)
+            await asyncio.gather(*(child.kill() for child in self._children))
+
+            def join(address: str) -> None:
+                self._address = address
+
+            yield join
+            await asyncio.gather(*(self._revive(index) for index in range(CLIENTS)))
+
+    async def _revive(self, index: int) -> None:
+        self._lives[index] += 1
+        self._ready[index].clear()
+        self._children[index] = await self._start(index)
 
     async def acknowledged(self, count: int, timeout_s: float) -> None:
         """Return once every namespace has acknowledged so many more writes."""
@@ -106,6 +126,7 @@ class Clients:
         facts: dict[str, Any],
         on_event: Callable[[dict[str, Any]], None] = lambda _event: None,
     ) -> Child:
-        task = {"name": name, "records": [str(path) for path in records], "settings": self._settings, **facts}
+        settings = {**self._settings, "ray_address": self._address}
+        task = {"name": name, "records": [str(path) for path in records], "settings": settings, **facts}
         log = self._folder / f"{name}.log"
         return await Child.start("client", task, log, environment=self._environment, on_event=on_event)

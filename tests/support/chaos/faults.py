@@ -12,14 +12,15 @@ from typing import Any
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.errors import OutcomeUnknownError, ParqueDBError
 from tests.support.chaos.clients import Clients
-from tests.support.chaos.processes import Child, descendants, kill
+from tests.support.chaos.nodes import Nodes
+from tests.support.chaos.processes import descendants, kill
 from tests.support.chaos.records import Answer, Recorder, Write, now_s
 from tests.support.chaos.schedule import NAMESPACES, Event
 from tests.support.chaos.stores import DiskStore, S3Store
 from tests.support.places import EngineCollection, engine_on, settings_of
 from tests.support.workloads import State
 
-QUESTION_S, OWNER_S, REPLACE_S = 6.0, 8.0, 60.0
+QUESTION_S, OWNER_S = 6.0, 8.0
 RIVAL_OPENS_S, RIVAL_STAYS_S = 15.0, 10.0
 RIVAL_PAUSE_S = 0.01
 LOST_SHARE = 0.4
@@ -35,15 +36,12 @@ class Faults:
 
     Args:
         store: `S3Store` or `DiskStore`.
-        cluster: The process of `ray_cluster`.
-        raylets: Process ids of the raylets that may be killed.
         recorder: Where the rivals' writes go.
     """
 
-    def __init__(self, store: Any, cluster: Child, raylets: list[int], clients: Clients, recorder: Recorder) -> None:
+    def __init__(self, store: Any, nodes: Nodes, clients: Clients, recorder: Recorder) -> None:
         self._store: Any = store
-        self._cluster = cluster
-        self._raylets = raylets
+        self._nodes = nodes
         self._clients = clients
         self._recorder = recorder
         # One node is down at a time, one owner of a namespace frozen, one thing wrong with the server's process.
@@ -58,7 +56,10 @@ class Faults:
             Skipped: it found nobody to strike.
         """
         fault: Callable[[Event], Awaitable[str]] = getattr(self, f"_{event.fault}")
-        return await fault(event)
+        try:
+            return await fault(event)
+        except (TimeoutError, ConnectionError, RuntimeError) as error:
+            raise Skipped(f"Ray was not able to: {type(error).__name__}: {error}") from error
 
     # -- processes
 
@@ -66,7 +67,7 @@ class Faults:
         """Return the process that owns a namespace; after a kill it takes Ray a while until there is one again."""
         end_s = time.monotonic() + OWNER_S
         while time.monotonic() < end_s:
-            pid: int | None = (await self._ask("owners", QUESTION_S))["pids"].get(namespace)
+            pid = (await self._nodes.owners(QUESTION_S)).get(namespace)
             if pid is not None:
                 return pid
         raise Skipped(f"the owner of {namespace} did not answer")
@@ -81,42 +82,40 @@ class Faults:
         """Kill a raylet and all its workers at one blow."""
         async with self._node:
             index, owned = await self._node_of(event)
-            pids = [self._raylets[index], *descendants(self._raylets[index])]
+            raylet = self._nodes.raylets[index]
+            pids = [raylet, *descendants(raylet)]
             for pid in pids:
                 kill(pid, signal.SIGKILL)
-            await self._replace(index)
+            await self._nodes.replace(index)
             return f"node {index}, {len(pids)} processes, owners of {' '.join(owned) or 'nothing'}"
 
     async def _raylet_killed(self, event: Event) -> str:
         """Kill a raylet alone; its workers notice."""
         async with self._node:
             index, owned = await self._node_of(event)
-            kill(self._raylets[index], signal.SIGKILL)
-            await self._replace(index)
+            kill(self._nodes.raylets[index], signal.SIGKILL)
+            await self._nodes.replace(index)
             return f"node {index}, owners of {' '.join(owned) or 'nothing'}"
 
     async def _node_of(self, event: Event) -> tuple[int, list[str]]:
         """Return the node that most owners are on, the one by choice among equals; and what they own."""
-        pids: dict[str, int] = (await self._ask("owners", QUESTION_S))["pids"]
+        pids = await self._nodes.owners(QUESTION_S)
         owned = []
-        for raylet in self._raylets:
+        for raylet in self._nodes.raylets:
             below = set(descendants(raylet))
             owned.append([namespace for namespace, pid in pids.items() if pid in below])
         count = len(owned)
         index = max(range(count), key=lambda index: (len(owned[index]), (index + event.choice) % count))
         return index, owned[index]
 
-    async def _replace(self, index: int) -> None:
-        self._raylets[:] = (await self._ask("replace", REPLACE_S, index=index))["raylets"]
-
-    async def _ask(self, command: str, timeout_s: float, **facts: Any) -> dict[str, Any]:
-        try:
-            answer = await self._cluster.ask(command, timeout_s, **facts)
-        except (TimeoutError, ConnectionError) as error:
-            raise Skipped(f"Ray did not answer {command!r}: {error!r}") from error
-        if "error" in answer:
-            raise Skipped(f"Ray could not do {command!r}: {answer['error']}")
-        return answer
+    async def _ray_killed(self, event: Event) -> str:
+        """Kill all of Ray, the head too, and all clients; another Ray opens what they have left."""
+        async with self._node, self._clients.away() as join:
+            started_s = time.monotonic()
+            await self._nodes.kill()
+            await self._nodes.start()
+            join(self._nodes.address)
+            return f"another one after {time.monotonic() - started_s:.1f} s"
 
     async def _client_killed(self, event: Event) -> str:
         return await self._clients.restart(event.choice)

@@ -28,11 +28,12 @@ class Fault(NamedTuple):
 
 EVERYWHERE: Final = (S3, DISK)
 FAULTS: Final[dict[str, Fault]] = {
-    "owner_killed": Fault(4, EVERYWHERE),
-    "node_killed": Fault(1, EVERYWHERE),
+    "owner_killed": Fault(6, EVERYWHERE),
+    "node_killed": Fault(2, EVERYWHERE),
     "raylet_killed": Fault(1, EVERYWHERE),
-    "owner_frozen": Fault(2, EVERYWHERE, (1.0, 3.0)),
-    "client_killed": Fault(2, EVERYWHERE),
+    "ray_killed": Fault(1, EVERYWHERE),
+    "owner_frozen": Fault(3, EVERYWHERE, (1.0, 3.0)),
+    "client_killed": Fault(3, EVERYWHERE),
     "server_killed": Fault(1, (S3,), (0.0, 1.0)),
     "server_frozen": Fault(1, (S3,), (0.5, 3.0)),
     "network_slow": Fault(1, (S3,), (1.0, 4.0)),
@@ -41,7 +42,7 @@ FAULTS: Final[dict[str, Fault]] = {
     "replies_lost": Fault(1, (S3,), (1.0, 4.0)),
     "requests_late": Fault(1, (S3,), (1.0, 4.0)),
     "server_errors": Fault(1, (S3,), (1.0, 4.0)),
-    "disk_full": Fault(2, (DISK,), (0.5, 3.0)),
+    "disk_full": Fault(3, (DISK,), (0.5, 3.0)),
 }
 
 

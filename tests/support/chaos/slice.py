@@ -10,12 +10,10 @@ import asyncio
 import json
 import logging
 import shutil
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,15 +23,15 @@ from tests.support.chain import Bystander
 from tests.support.chaos.clients import Clients
 from tests.support.chaos.faults import Faults, Skipped
 from tests.support.chaos.judge import judge
-from tests.support.chaos.processes import Child, adopt_orphans, descendants, kill, kill_descendants
-from tests.support.chaos.ray_cluster import HEALTH_CHECKS, calls_lost, lose_calls
+from tests.support.chaos.nodes import Nodes
+from tests.support.chaos.processes import adopt_orphans, kill_descendants
+from tests.support.chaos.ray_cluster import HEALTH_CHECKS, lose_calls
 from tests.support.chaos.records import Recorder, load
 from tests.support.chaos.schedule import NAMESPACES, S3, Event, schedule
 from tests.support.chaos.stores import DiskStore, S3Store
 from tests.support.chaos.summary import Summary, Task
 from tests.support.places import settings_of
 
-NODES = 2
 START_S, RECOVERY_S = 120.0, 60.0
 WARM_UP_ACKNOWLEDGED, RECOVERED_ACKNOWLEDGED = 50, 20
 
@@ -80,16 +78,14 @@ class Slice:
         """Run the load, the faults and the quiet afterwards; return the records."""
         environment = HEALTH_CHECKS | lose_calls(self._task.lost_percent) | {"RAY_worker_niceness": "0"}
         rivals = self._folder / "rivals"
-        async with self._ray(store.settings, environment) as cluster:
-            described = await cluster.ask("describe", START_S)
-            clients = Clients(self._folder, {**store.settings, "ray_address": described["address"]}, environment)
-            await clients.start()
+        nodes = Nodes(self._folder / "ray.log", store.settings, environment)
+        clients = Clients(self._folder, store.settings, environment)
+        recorder = Recorder(rivals)
+        try:
+            await nodes.start()
+            await clients.start(nodes.address)
             await clients.acknowledged(WARM_UP_ACKNOWLEDGED, START_S)
-            recorder = Recorder(rivals)
-            faults = Faults(store, cluster, described["raylets"], clients, recorder)
-            self._begun_s = time.monotonic()
-            events = schedule(self._task.seed, self._task.place, self._task.seconds)
-            await asyncio.gather(*(self._strike(faults, event) for event in events))
+            await self._strike_all(Faults(store, nodes, clients, recorder))
             ended_s = time.monotonic()
             try:
                 await clients.acknowledged(RECOVERED_ACKNOWLEDGED, RECOVERY_S)
@@ -99,32 +95,16 @@ class Slice:
             await clients.stop()
             self.summary.seconds = time.monotonic() - self._begun_s
             dump = await clients.dump()
+        finally:
             recorder.close()
+            await nodes.kill()
+            self.summary.calls_lost = nodes.calls_lost
         return [*clients.records(), rivals, dump]
 
-    @asynccontextmanager
-    async def _ray(self, settings: dict[str, Any], environment: dict[str, str]) -> AsyncIterator[Child]:
-        # Short: Ray puts sockets into it, whose paths are limited.
-        temporary = Path(tempfile.mkdtemp(prefix="pqc"))
-        ready = asyncio.Event()
-        cluster = await Child.start(
-            "ray_cluster",
-            {"folder": str(temporary), "nodes": NODES, "settings": settings},
-            self._folder / "ray.log",
-            environment=environment,
-            on_event=lambda _event: ready.set(),
-        )
-        try:
-            async with asyncio.timeout(START_S):
-                await ready.wait()
-            yield cluster
-        finally:
-            # What Ray calls an orderly end takes long where nodes were killed; everything below this process goes.
-            for pid in descendants(cluster.pid):
-                kill(pid, signal.SIGKILL)
-            await cluster.kill()
-            self.summary.calls_lost = calls_lost(temporary)
-            shutil.rmtree(temporary, ignore_errors=True)
+    async def _strike_all(self, faults: Faults) -> None:
+        self._begun_s = time.monotonic()
+        events = schedule(self._task.seed, self._task.place, self._task.seconds)
+        await asyncio.gather(*(self._strike(faults, event) for event in events))
 
     async def _strike(self, faults: Faults, event: Event) -> None:
         await asyncio.sleep(self._begun_s + event.at_s - time.monotonic())
