@@ -196,7 +196,11 @@ def test_what_a_killed_client_was_not_told_it_finds_in_its_records_again(tmp_pat
             recorder.note(Answer("bank", name, 2.0, state, request="given" if state == "unknown" else None))
     recorder.close()
     path.write_text(path.read_text() + '["Answer", {"namespace"')
-    assert [(write.token, request) for write, request in undecided(load([path]))] == [("b", "given"), ("c", "id-c")]
+    never = tmp_path / "killed as it started"
+    assert [(write.token, request) for write, request in undecided(load([path, never]))] == [
+        ("b", "given"),
+        ("c", "id-c"),
+    ]
 
 
 @pytest.mark.parametrize("place", [S3, DISK])

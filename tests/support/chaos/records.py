@@ -106,8 +106,11 @@ class Recorder:
 
 
 def load(paths: Iterable[Path]) -> Iterator[Any]:
-    """Yield the records of files, file by file; the last line of a killed writer may be a part."""
-    for path in paths:
+    """Yield the records of files, file by file.
+
+    The last line of a killed writer may be a part; one that was killed as it started has left no file.
+    """
+    for path in filter(Path.exists, paths):
         for line in path.read_text().splitlines(keepends=True):
             if line.endswith("\n"):
                 kind, fields = json.loads(line)

@@ -130,7 +130,9 @@ class Slice:
 def run(task: Task) -> Summary:
     """Run a slice in this process, which should do nothing else."""
     adopt_orphans()
-    logging.getLogger("parquedb").setLevel(logging.CRITICAL)
+    for name in ("parquedb", "aiohttp.server"):
+        # Owners that are fenced, clients that vanish: here that is what shall happen.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="pqchaos"))
     one = Slice(task, folder)
     try:
