@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from parquedb.actors.operations import Operation, Outcome, Request
+from parquedb.actors.operations import Operation, Outcome, Request, SessionRequest
 from parquedb.actors.packing import Part, part_of, whole
 from parquedb.cluster.coalescer import DeadlinePassed
 from parquedb.cluster.sessions import parse_request_id, request_id_text
@@ -86,7 +86,8 @@ class Delivery:
         self._operation = operation
         self._first_s = now_s
         self._traceparent = traceparent
-        self._in_doubt = False
+        # The text of such an id has come out of an unknown outcome: the first attempt was an earlier call's.
+        self._in_doubt = isinstance(request, str) and isinstance(self.request, SessionRequest)
         self._failures = 0
         self._random = uniform or _random
 

@@ -128,6 +128,17 @@ def test_a_refusal_after_a_lost_reply_is_no_proof_that_nothing_was_applied(error
     assert "may or may not have been applied" in str(raised.value)
 
 
+def test_a_refusal_of_a_write_that_is_repeated_by_the_text_of_its_id_leaves_it_in_doubt() -> None:
+    text = f"pqs-{'73' * 16}-3-9"
+    delivery = Delivery(Operation("create", "a", {"n": 1}, request=text), now_s=0.0, timeout_s=10.0)
+    with pytest.raises(OutcomeUnknownError) as raised:
+        delivery.after(CircuitOpenError(circuit="w", retry_after=9.0), 0.1)
+    assert raised.value.request_id == text
+    own = Delivery(Operation("create", "a", {"n": 1}, request="my own"), now_s=0.0, timeout_s=10.0)
+    with pytest.raises(CircuitOpenError):
+        own.after(CircuitOpenError(circuit="w", retry_after=9.0), 0.1)
+
+
 def test_a_write_whose_call_broke_down_is_an_unknown_outcome_and_a_read_is_not() -> None:
     with pytest.raises(OutcomeUnknownError) as raised:
         write().after(RpcError("KeyError: 'x'"), 0.0)
