@@ -134,11 +134,11 @@ def kill_descendants() -> list[int]:
         for pid in found:
             kill(pid, signal.SIGKILL)
         killed += found
-        # Those that this process adopted are its own to reap.
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
         time.sleep(0.01)
+    # Those that this process adopted are its own to reap.
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
     return sorted(set(killed))
 
 
