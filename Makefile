@@ -2,6 +2,8 @@
 VENV ?= .venv
 PY ?= $(VENV)/bin/python
 ARGS ?=
+MINUTES ?= 5
+SEED ?= 1
 
 # With PY given from outside (PY=python make test) that interpreter is used as it is and nothing is installed.
 ifeq ($(origin PY),file)
@@ -12,7 +14,7 @@ endif
 .DEFAULT_GOAL := help
 # Two installs into one environment must not run at the same time (`make -j`).
 .NOTPARALLEL:
-.PHONY: help setup demo test lint bench test-faults test-soak check-wheel format clean
+.PHONY: help setup demo test lint bench test-chaos test-faults test-fences test-soak check-wheel format clean
 
 help:         ## Print this list
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
@@ -35,6 +37,12 @@ bench: $(DEV_READY) ## Run the benchmarks
 
 test-faults: $(DEV_READY) ## Kill processes, stall servers: minutes
 	PARQUEDB_VERIFY=1 $(PY) -m pytest -m faults $(ARGS)
+
+test-chaos: $(DEV_READY) ## Processes, nodes, network and disks fail for MINUTES=5, by schedule (SEED=1)
+	$(PY) -m tests.support.chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+test-fences: $(DEV_READY) ## A thousand hand-overs between owners that never stop writing: some minutes
+	PARQUEDB_VERIFY=1 $(PY) -m pytest -m soak tests/faults/test_two_owners.py $(ARGS)
 
 test-soak: $(DEV_READY) ## Long runs
 	PARQUEDB_VERIFY=1 $(PY) -m pytest -m soak $(ARGS)

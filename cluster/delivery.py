@@ -6,7 +6,7 @@ No I/O and no waiting here; the two clients ask `Delivery.after` and act on the 
     fenced            not applied: activate the owner the name leads to, then again
     backpressure      not applied: again after `retry_after`, at most `BACKPRESSURE_RETRIES_MAX` times
     outcome unknown   the owner does not know either: again, the new owner's log decides
-    anything else     the caller's answer, unless an earlier attempt may have been applied and this one was not tried
+    anything else     the caller's answer, unless an earlier attempt may have been applied and this one decided nothing
 """
 
 import random
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from parquedb.actors.operations import Operation, Outcome, Request
+from parquedb.actors.operations import Operation, Outcome, Request, SessionRequest
 from parquedb.actors.packing import Part, part_of, whole
 from parquedb.cluster.coalescer import DeadlinePassed
 from parquedb.cluster.sessions import parse_request_id, request_id_text
@@ -39,6 +39,9 @@ BACKOFF_MAX_S = 1.0
 _SINGLE_WRITES = frozenset({"create", "update", "replace", "delete", "restore"})
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes, msgspec.Raw})
 _SCALARS_AND_CONTAINERS = _SCALARS | {dict, list, tuple}
+
+_DECISIONS = range(2, 7)
+"""Categories of codes that judge the operation itself: validation, not found, conflict, relationship, query."""
 
 
 class ReplyLost(Exception):  # noqa: N818 - a turn of control that never reaches a user
@@ -83,7 +86,8 @@ class Delivery:
         self._operation = operation
         self._first_s = now_s
         self._traceparent = traceparent
-        self._in_doubt = False
+        # The text of such an id has come out of an unknown outcome: the first attempt was an earlier call's.
+        self._in_doubt = isinstance(request, str) and isinstance(self.request, SessionRequest)
         self._failures = 0
         self._random = uniform or _random
 
@@ -183,10 +187,7 @@ class Delivery:
 
     def _final(self, error: BaseException) -> BaseException:
         """The answer of an attempt that was refused: an earlier one may still have been applied."""
-        undecided = isinstance(error, ParqueDBError) and (error.retryable or type(error) is RpcError)
-        if isinstance(error, ParqueDBError) and error.code is ErrorCode.CONCURRENT_MODIFICATION:
-            # Whoever says so has looked for the request id first, and an owner that has opened since has settled it.
-            undecided = False
+        undecided = isinstance(error, ParqueDBError) and not _decides(error)
         return self._unknown(error) if self._in_doubt and undecided and self._operation.is_write else error
 
     def _unknown(self, error: BaseException | None) -> OutcomeUnknownError:
@@ -197,6 +198,16 @@ class Delivery:
             request_id=text,
             cause=error,
         )
+
+
+def _decides(error: ParqueDBError) -> bool:
+    """Whether only an owner says so that has looked for the request id, or that never would have applied it.
+
+    Everything else may come from one that got nowhere near: a new owner which the disk has no room for, say.
+    """
+    if error.code is ErrorCode.CONCURRENT_MODIFICATION:
+        return True
+    return error.code.category in _DECISIONS and not error.retryable
 
 
 def encode_wire(value: list[Any] | dict[str, Any]) -> bytes:

@@ -15,12 +15,16 @@ from parquedb.documents.codec import decode
 from parquedb.errors import (
     BackpressureError,
     CircuitOpenError,
+    ConfigurationError,
     ConflictError,
+    CorruptionError,
     EntityNotFoundError,
     ErrorCode,
     FencedError,
+    InternalError,
     OutcomeUnknownError,
     ParqueDBError,
+    QuotaExceededError,
     RpcError,
     TimeoutError,  # noqa: A004 - the public name of the error
     ValidationError,
@@ -105,13 +109,34 @@ def test_that_something_changed_meanwhile_is_proof_enough() -> None:
         delivery.after(ConflictError("load again", code=ErrorCode.CONCURRENT_MODIFICATION), 2.0)
 
 
-def test_a_refusal_after_a_lost_reply_is_no_proof_that_nothing_was_applied() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        CircuitOpenError(circuit="w", retry_after=9.0),
+        QuotaExceededError("no room for the next owner's first entry", key="log/1"),
+        CorruptionError(key="log/1", reason="it cannot be opened"),
+        ConfigurationError("the store refuses", setting="url"),
+        InternalError("the owner failed"),
+    ],
+)
+def test_a_refusal_after_a_lost_reply_is_no_proof_that_nothing_was_applied(error: ParqueDBError) -> None:
     delivery = write()
     delivery.after(ReplyLost(), 0.0)
     with pytest.raises(OutcomeUnknownError) as raised:
-        delivery.after(CircuitOpenError(circuit="w", retry_after=9.0), 0.1)
+        delivery.after(error, 0.1)
     assert raised.value.request_id == f"pqs-{'73' * 16}-3-9"
     assert "may or may not have been applied" in str(raised.value)
+
+
+def test_a_refusal_of_a_write_that_is_repeated_by_the_text_of_its_id_leaves_it_in_doubt() -> None:
+    text = f"pqs-{'73' * 16}-3-9"
+    delivery = Delivery(Operation("create", "a", {"n": 1}, request=text), now_s=0.0, timeout_s=10.0)
+    with pytest.raises(OutcomeUnknownError) as raised:
+        delivery.after(CircuitOpenError(circuit="w", retry_after=9.0), 0.1)
+    assert raised.value.request_id == text
+    own = Delivery(Operation("create", "a", {"n": 1}, request="my own"), now_s=0.0, timeout_s=10.0)
+    with pytest.raises(CircuitOpenError):
+        own.after(CircuitOpenError(circuit="w", retry_after=9.0), 0.1)
 
 
 def test_a_write_whose_call_broke_down_is_an_unknown_outcome_and_a_read_is_not() -> None:

@@ -5,6 +5,7 @@ import itertools
 import random
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from typing import Any
 import pytest
 
 from parquedb.errors import FencedError, ParqueDBError
+from parquedb.observability.contexts import StorageContext, StorageResult
+from parquedb.settings import Settings
+from parquedb.storage.log import position_of
 from tests.support.chain import Bystander, check_attempts
 from tests.support.clusters import Cluster, Told, running_cluster
 from tests.support.places import NAMESPACE, EngineCollection, engine_on, on_disk, on_s3, settings_of
@@ -34,6 +38,17 @@ PAUSE_S = 0.02
 """Writers and the reader rest up to this long between two calls, so that a fenced one does not spin."""
 
 
+class Landings:
+    """A hook that notes when each log entry was seen to have landed, by its position, in monotonic seconds."""
+
+    def __init__(self) -> None:
+        self.at_s: dict[int, float] = {}
+
+    def on_storage_end(self, context: StorageContext, result: StorageResult) -> None:
+        if context.operation == "create" and "/log/" in context.key:
+            self.at_s[position_of(context.key)] = time.monotonic()
+
+
 @dataclass(slots=True)
 class Read:
     """One read through a handle: when, and what it came to."""
@@ -44,11 +59,18 @@ class Read:
 
 
 class Owner:
-    """An engine with writers and a reader that never stop asking it, fenced or not."""
+    """An engine with writers and a reader that never stop asking it, fenced or not.
+
+    Attributes:
+        landed_s: When its `open` had landed; from then on its predecessor may acknowledge nothing that is new.
+        opened_s: When it was ready to answer; from then on its predecessor may not even answer reads.
+    """
 
     def __init__(self, name: str, posts: EngineCollection, ledger: Ledger) -> None:
         self.name = name
         self.posts = posts
+        self.epoch = 0
+        self.landed_s = self.opened_s = 0.0
         self.reads: list[Read] = []
         self._ledger = ledger
         self._stop = False
@@ -104,42 +126,40 @@ class Owner:
             await asyncio.sleep(rng.random() * PAUSE_S)
 
 
-async def hand_over_often(place: dict[str, Any], figures: Callable[..., None], *, hand_overs: int) -> None:
+async def hand_over_often(
+    place: dict[str, Any], figures: Callable[..., None], *, hand_overs: int, period: tuple[int, int] = (10, 60)
+) -> None:
+    """Hand over so often; between two hand-overs lies a random number of acknowledgements within `period`."""
     settings = settings_of(place)
     ledger, rng = Ledger(), random.Random(SEED)
     bystander = Bystander(settings, NAMESPACE)
-    opened: list[tuple[Owner, float]] = []
+    owners: list[Owner] = []
     try:
-        async with AsyncExitStack() as engines, bystander.watching():
+        async with AsyncExitStack() as last, bystander.watching():
             for turn in range(hand_overs + 1):
-                engine = await engines.enter_async_context(engine_on(settings, f"{SEED}-{turn}"))
-                younger = Owner(f"o{turn}", EngineCollection(engine), ledger)
-                # The older one is in the middle of its writes, now and while the younger opens.
-                await engine.open()
-                opened.append((younger, time.monotonic()))
-                if turn == 0:
-                    token = ledger.token()
-                    await ledger.write(token, ["shared"], younger.posts.create({"token": token, "n": 0}, id="shared"))
-                younger.start()
+                engines = AsyncExitStack()
+                owners.append(await take_over(engines, settings, f"o{turn}", ledger))
                 if turn:
-                    older = opened[-2][0]
+                    older = owners[-2]
                     await older.refused()
                     await older.stop()
                     assert older.posts.engine.state == "fenced"
-                await ledger.more(rng.randrange(10, 60))
-            await opened[-1][0].stop()
-            document = await opened[-1][0].posts.get("shared")
-            await opened[-1][0].posts.engine.close()
+                    await last.aclose()
+                last.push_async_exit(engines)
+                await ledger.more(rng.randrange(*period))
+            await owners[-1].stop()
+            document = await owners[-1].posts.get("shared")
+            await owners[-1].posts.engine.close()
         history = await bystander.history()
     finally:
         await bystander.close()
     verdict = check_attempts(history, ledger.attempts)
+    in_doubt = doubtful(ledger, "shared")
     assert document["n"] == ledger.sums["shared"] + sum(
-        event.document is not None and event.document["token"] in doubtful(ledger, "shared")
-        for _, event in history.events
+        event.document is not None and event.document["token"] in in_doubt for _, event in history.events
     )
-    assert history.epochs == sorted({owner.posts.engine.epoch for owner, _ in opened})
-    check_silence(opened, ledger)
+    assert history.epochs == [owner.epoch for owner in owners]
+    asked_late = check_silence(owners, ledger)
     assert set(verdict.by_error) <= {"FencedError", "OutcomeUnknownError"}
     figures(
         hand_overs=hand_overs,
@@ -148,9 +168,25 @@ async def hand_over_often(place: dict[str, Any], figures: Callable[..., None], *
         unknown=verdict.unknown,
         duplicates=0,
         lost=0,
-        reads=sum(len(owner.reads) for owner, _ in opened),
+        asked_of_the_older_after_the_open_landed=asked_late,
+        of_these_acknowledged=0,
+        reads=sum(len(owner.reads) for owner in owners),
         collected=history.collected,
     )
+
+
+async def take_over(engines: AsyncExitStack, settings: Settings, name: str, ledger: Ledger) -> Owner:
+    """Open one more engine, while the older one is in the middle of its writes, and let its writers go."""
+    landings = Landings()
+    engine = await engines.enter_async_context(engine_on(settings, f"{SEED}-{name}", landings))
+    owner = Owner(name, EngineCollection(engine), ledger)
+    await engine.open()
+    owner.epoch, owner.landed_s, owner.opened_s = engine.epoch, landings.at_s[engine.epoch], time.monotonic()
+    if not ledger.attempts:
+        token = ledger.token()
+        await ledger.write(token, ["shared"], owner.posts.create({"token": token, "n": 0}, id="shared"))
+    owner.start()
+    return owner
 
 
 def doubtful(ledger: Ledger, id_: str) -> set[str]:
@@ -158,16 +194,28 @@ def doubtful(ledger: Ledger, id_: str) -> set[str]:
     return {a.token for a in ledger.attempts if a.state is State.UNKNOWN and id_ in a.ids}
 
 
-def check_silence(opened: list[tuple[Owner, float]], ledger: Ledger) -> None:
-    """Nothing that began after the next owner had opened was answered with anything but `FencedError`."""
-    for (older, _), (_, since_s) in itertools.pairwise(opened):
-        late = [a for a in ledger.attempts if a.started_s > since_s and a.token.startswith(f"{older.name}:")]
-        assert all(a.error == "FencedError" for a in late), [a for a in late if a.error != "FencedError"][:3]
-        reads = [read for read in older.reads if read.started_s > since_s]
+def check_silence(owners: list[Owner], ledger: Ledger) -> int:
+    """Nothing that began after the next owner's `open` had landed was acknowledged, or read after it had opened.
+
+    Returns:
+        How many writes were asked of an owner whose successor's `open` had landed.
+    """
+    by_owner: dict[str, list[Attempt]] = {}
+    for attempt in ledger.attempts:
+        by_owner.setdefault(attempt.token.partition(":")[0], []).append(attempt)
+    asked_late = 0
+    for older, younger in itertools.pairwise(owners):
+        late = [attempt for attempt in by_owner[older.name] if attempt.started_s > younger.landed_s]
         assert late
+        assert all(attempt.error == "FencedError" for attempt in late), [a for a in late if a.error != "FencedError"][
+            :3
+        ]
+        reads = [read for read in older.reads if read.started_s > younger.opened_s]
         assert reads
         assert all(isinstance(read.error, FencedError) for read in reads)
         assert any(read.version is not None for read in older.reads)
+        asked_late += len(late)
+    return asked_late
 
 
 async def test_an_older_owner_falls_silent_at_each_of_fifteen_hand_overs(
@@ -181,6 +229,29 @@ async def test_an_older_owner_falls_silent_at_each_of_fifty_hand_overs_on_disk(
     tmp_path: Path, figures: Callable[..., None]
 ) -> None:
     await hand_over_often(on_disk(tmp_path, engine=QUICK), figures, hand_overs=50)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+async def test_an_older_owner_falls_silent_at_each_of_a_thousand_hand_overs_on_disk(
+    tmp_path: Path, figures: Callable[..., None]
+) -> None:
+    sums: Counter[str] = Counter()
+    places = [on_disk(tmp_path / name, engine=QUICK) for name in ("a", "b", "c", "d", "e")]
+    # Five databases at once: a hand-over is mostly waiting, for the older owner's lease and for what it is at.
+    works = [
+        hand_over_often(place, lambda **counts: sums.update(counts), hand_overs=200, period=(5, 25)) for place in places
+    ]
+    await asyncio.gather(*works)
+    figures(**sums)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+async def test_an_older_owner_falls_silent_at_each_of_sixty_hand_overs_on_s3(
+    weed: S3Server, unique_prefix: str, figures: Callable[..., None]
+) -> None:
+    await hand_over_often(on_s3(weed, unique_prefix, engine=QUICK), figures, hand_overs=60)
 
 
 @pytest.mark.faults

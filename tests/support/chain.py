@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from parquedb.clock import SystemClock
-from parquedb.errors import ObjectNotFoundError
+from parquedb.errors import ObjectNotFoundError, ParqueDBError
 from parquedb.settings import Settings
 from parquedb.storage.events import Event, decode_body
 from parquedb.storage.keys import namespace_prefix
@@ -117,7 +117,12 @@ class Bystander:
 
     async def _watch(self) -> None:
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except ParqueDBError as error:
+                # Where the store itself is killed it looks again; what is damaged stays so.
+                if not error.retryable:
+                    raise
             await asyncio.sleep(WATCH_S)
 
     async def history(self) -> History:

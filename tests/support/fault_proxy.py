@@ -124,6 +124,13 @@ class FaultProxy:
             self._faults.append(fault)
         return fault
 
+    def remove(self, fault: Fault) -> None:
+        """Drop one rule; what hangs by it is released."""
+        with self._lock:
+            if fault in self._faults:
+                self._faults.remove(fault)
+        fault.release()
+
     def clear(self) -> None:
         """Drop all rules and end the outage; what hangs is released."""
         with self._lock:
@@ -269,8 +276,10 @@ class FaultProxy:
             await self._hang(fault)
         else:
             await asyncio.sleep(fault.delay_s)
-        await self._forward(request, body)
-        fault._applied.release()
+        # It may come too late for a store that has been killed meanwhile.
+        with contextlib.suppress(aiohttp.ClientError):
+            await self._forward(request, body)
+            fault._applied.release()
 
     async def _send_badly(self, fault: Fault, request: web.Request, reply: web.Response) -> web.StreamResponse:
         content = bytes(reply.body or b"")

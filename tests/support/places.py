@@ -48,20 +48,21 @@ def settings_of(place: Mapping[str, Any]) -> Settings:
 class EngineCollection:
     """The methods of a collection over an engine in this process, without request ids and retries."""
 
-    def __init__(self, engine: NamespaceEngine) -> None:
+    def __init__(self, engine: NamespaceEngine, namespace: str = NAMESPACE) -> None:
         self.engine = engine
+        self._namespace = namespace
 
     async def create(self, data: Mapping[str, Any], *, id: str, timeout_s: float | None = None) -> Any:  # noqa: A002
-        return await self.run(arguments.create(NAMESPACE, data, id=id), timeout_s)
+        return await self.run(arguments.create(self._namespace, data, id=id), timeout_s)
 
     async def update(self, id: str, ops: Mapping[str, Any], *, timeout_s: float | None = None, **more: Any) -> Any:  # noqa: A002
-        return await self.run(arguments.update(NAMESPACE, id, ops, **more), timeout_s)
+        return await self.run(arguments.update(self._namespace, id, ops, **more), timeout_s)
 
     async def batch(self, operations: list[dict[str, Any]], *, timeout_s: float | None = None) -> Any:
-        return await self.run(arguments.batch(NAMESPACE, operations), timeout_s)
+        return await self.run(arguments.batch(self._namespace, operations), timeout_s)
 
     async def get(self, id: str, *, timeout_s: float | None = None) -> Any:  # noqa: A002 - as in the client
-        return await self.run(read_arguments.get(NAMESPACE, id), timeout_s)
+        return await self.run(read_arguments.get(self._namespace, id), timeout_s)
 
     async def run(self, operation: Operation, timeout_s: float | None) -> Any:
         wire = operation.to_wire()
@@ -71,11 +72,15 @@ class EngineCollection:
 
 
 @asynccontextmanager
-async def engine_on(settings: Settings, seed: str) -> AsyncIterator[NamespaceEngine]:
+async def engine_on(
+    settings: Settings, seed: str, *hook_objects: object, namespace: str = NAMESPACE
+) -> AsyncIterator[NamespaceEngine]:
     """An engine with a store of its own, not yet opened; afterwards it is gone without a farewell."""
     rng, clock, hooks = random.Random(seed), SystemClock(), HookRegistry()
+    for hook in hook_objects:
+        hooks.register_hook(hook)
     storage = wrap_backend(open_backend(settings), settings.storage, clock=clock, hooks=hooks, rng=rng)
-    engine = NamespaceEngine(NAMESPACE, storage, settings.engine, clock=clock, rng=rng, hooks=hooks)
+    engine = NamespaceEngine(namespace, storage, settings.engine, clock=clock, rng=rng, hooks=hooks)
     try:
         yield engine
     finally:
