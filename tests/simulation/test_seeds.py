@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from tests.support.sim_world import PLANS
+from tests.support.sim_plans import PLANS
 from tests.support.simulation import Verdict, simulate
 
 SEEDS_DEFAULT = 3 * len(PLANS)
