@@ -97,8 +97,10 @@ class Checker:
             elif position is not None and not any(at_s <= time_s and position <= last for at_s, last in folded):
                 self.fault(f"{key} was deleted at {time_s}, but entry {position} names it and no checkpoint folds that")
             for hold in self.world.holds:
-                if key.removeprefix(PREFIX) in hold.keys and hold.held(time_s):
-                    self.fault(f"{key} was deleted at {time_s}, but a snapshot held it: {hold.spans}")
+                if key.removeprefix(PREFIX) in hold.keys and hold.holds(time_s):
+                    self.fault(
+                        f"{key} was deleted at {time_s}, but a snapshot held it from {hold.from_s} to {hold.until_s}"
+                    )
 
     def _collected_entry(self, position: int, time_s: float) -> None:
         grace_s = self.world.settings.log_grace_s

@@ -28,6 +28,8 @@ class Plan:
     """How often a client turns to another host for no reason."""
     hunted: bool = False
     """Whether it is the owner that gets paused, and a rival opens at once."""
+    handed: bool = False
+    """Whether owners often close, and another opens at once."""
     damage_max: float = 0.0
     """How often a read returns a part or an altered copy of an object, at most."""
     spoils: bool = False
@@ -42,6 +44,8 @@ class Plan:
     """Whether clients read the past."""
     graces_s: tuple[float, ...] = (1.0, 2.0)
     """How long superseded files stay; a snapshot's lease is a quarter of it."""
+    windows_s: tuple[float, ...] = (1.0, 7 * 86_400)
+    """How long history is kept."""
     schemas: bool = False
     """Whether schemas are registered."""
 
@@ -58,8 +62,8 @@ LOADS = Plan(
     duration_s=7.0,
 )  # fmt: skip
 HELD = Plan(
-    name="held", clients=2, loaders=1, holders=3, many=True, fault_max=0.02, takeover_s=1.5, hunted=True,
-    graces_s=(2.0, 3.0), duration_s=8.0,
+    name="held", hosts=2, clients=2, loaders=1, holders=3, many=True, fault_max=0.01, takeover_s=4.0, pause_max_s=0.8,
+    graces_s=(3.0,), windows_s=(1.0,), handed=True, ops_pause_s=0.12, duration_s=14.0,
 )  # fmt: skip
 PAST = Plan(
     name="past", clients=2, followers=2, pagers=1, holders=1, loaders=1, past=True, many=True, schemas=True,
@@ -100,7 +104,7 @@ def draw_settings(rng: random.Random, plan: Plan) -> EngineSettings:
         flush_interval_s=rng.choice([0.5, 2.0]),
         log_grace_s=1.0,
         snapshot_grace_s=rng.choice(plan.graces_s),
-        history_window_s=rng.choice([1.0, 7 * 86_400]),
+        history_window_s=rng.choice(plan.windows_s),
         collect_interval_s=0.3,
         compaction_interval_s=rng.choice([0.2, 0.7]),
         compaction_files=2,

@@ -188,7 +188,7 @@ class ReadChecker:
         for hold in self.world.holds:
             truth = self.history.documents[hold.seq] if hold.seq <= self.history.last_seq else {}
             expected = [truth[id_] for id_ in sorted(truth)]
-            for start_s, _, found in hold.readings:
+            for start_s, found in hold.readings:
                 if found != expected:
                     ids = [one["$id"] for one in found]
                     self.fault(f"a snapshot of seq {hold.seq} read at {start_s} shows {ids} or other content")

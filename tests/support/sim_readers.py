@@ -86,28 +86,28 @@ class Hold:
     Attributes:
         keys: The objects it needs.
         seq: What it shows.
-        spans: From when to when it was held without a break, virtual seconds.
-        readings: What was read of it: start, end, documents.
+        from_s: When it was asked for, virtual seconds.
+        until_s: Until when it is held without a break. Once it has lapsed a renewal may come too late.
+        readings: What was read of it: when, and the documents.
     """
 
     keys: frozenset[str]
     seq: int
-    spans: list[list[float]] = field(default_factory=list)
-    readings: list[tuple[float, float, list[dict[str, Any]]]] = field(default_factory=list)
+    from_s: float
+    until_s: float
+    readings: list[tuple[float, list[dict[str, Any]]]] = field(default_factory=list)
 
-    def renewed(self, from_s: float, until_s: float) -> None:
-        """Note that it is held from the moment a renewal was sent that was answered."""
-        if self.spans and from_s <= self.spans[-1][1]:
-            self.spans[-1][1] = max(self.spans[-1][1], until_s)
-        else:
-            self.spans.append([from_s, until_s])
+    def renewed(self, sent_s: float, lease_s: float) -> None:
+        """Note that a renewal, sent at some time, was answered."""
+        if sent_s <= self.until_s:
+            self.until_s = max(self.until_s, sent_s + lease_s)
 
     def ended(self, time_s: float) -> None:
         """Note that from here on nobody wants it any more."""
-        self.spans[-1][1] = min(self.spans[-1][1], time_s)
+        self.until_s = min(self.until_s, time_s)
 
-    def held(self, time_s: float) -> bool:
-        return any(from_s <= time_s <= until_s for from_s, until_s in self.spans)
+    def holds(self, time_s: float) -> bool:
+        return self.from_s <= time_s <= self.until_s
 
 
 class Holder(Client):
@@ -129,15 +129,15 @@ class Holder(Client):
     async def _use(self, op: Op, answer: dict[str, Any]) -> None:
         loop = asyncio.get_running_loop()
         content = SnapshotContent.of(NAMESPACE, answer)
-        lease_s = answer["lease_s"]
-        hold = Hold(frozenset(part.file.key for part in content.parts), answer["seq"])
-        hold.renewed(op.sent_s, op.sent_s + lease_s / _RATE_MARGIN)
+        lease_s = answer["lease_s"] / _RATE_MARGIN
+        keys = frozenset(part.file.key for part in content.parts)
+        hold = Hold(keys, answer["seq"], op.sent_s, op.sent_s + lease_s)
         self.world.holds.append(hold)
-        end_s = loop.time() + self.rng.uniform(0.5, 6.0)
+        end_s = loop.time() + self.rng.uniform(2.0, 6.0) * self.world.settings.snapshot_grace_s
         renewing = asyncio.ensure_future(self._renew(hold, answer["token"], lease_s))
         try:
             while loop.time() < end_s and self.busy() and await self._read(hold, content):
-                await asyncio.sleep(self.rng.uniform(0.05, 0.5))
+                await asyncio.sleep(self.rng.uniform(0.1, 1.0))
         finally:
             renewing.cancel()
             hold.ended(loop.time())
@@ -151,14 +151,14 @@ class Holder(Client):
         try:
             found = await scan.find(content.scan(files), compile_filter(None), limit=None)
         except errors.CorruptionError as error:
-            if isinstance(error.cause, errors.ObjectNotFoundError) and not hold.held(loop.time()):
+            if isinstance(error.cause, errors.ObjectNotFoundError) and not hold.holds(loop.time()):
                 self.world.note("let go", hold.seq)
                 return False
-            self.world.corrupt(error, f"reading a snapshot held since {hold.spans}")
+            self.world.corrupt(error, f"reading a snapshot held since {hold.from_s}")
         except errors.ParqueDBError as error:
             self.world.note("unread", hold.seq, type(error).__name__)
         else:
-            hold.readings.append((start_s, loop.time(), found))
+            hold.readings.append((start_s, found))
         return True
 
     async def _renew(self, hold: Hold, token: str, lease_s: float) -> None:
@@ -166,7 +166,7 @@ class Holder(Client):
             await asyncio.sleep(lease_s / _RENEWALS)
             sent_s = asyncio.get_running_loop().time()
             if await self._ask(Operation("pin", body=[token, sorted(hold.keys)])) is not None:
-                hold.renewed(sent_s, sent_s + lease_s / _RATE_MARGIN)
+                hold.renewed(sent_s, lease_s)
 
     async def _ask(self, operation: Operation) -> Outcome | None:
         """Ask once; None when nothing or an error came back."""

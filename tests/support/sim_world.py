@@ -127,10 +127,11 @@ class World:
     async def _chaos(self) -> None:
         rng, plan = self.rng, self.plan
         running: set[asyncio.Task[Any]] = set()
+        weights = {**_CHAOS, "crash": 1, "close": 3} if plan.handed else _CHAOS
         while True:
             await asyncio.sleep(rng.uniform(0.05, plan.takeover_s / 2))
             host = rng.choice(self.hosts)
-            what = rng.choices(list(_CHAOS), list(_CHAOS.values()))[0]
+            what = rng.choices(list(weights), list(weights.values()))[0]
             self.note(what, host.process.name)
             if what == "activate":
                 work: Any = host.activate()
@@ -145,9 +146,18 @@ class World:
                 continue
             elif not host.is_open:
                 continue
+            elif what == "close" and plan.handed:
+                work = self._hand_over(host)
             else:
                 work = getattr(host.engine, what)()
             running.add(asyncio.ensure_future(calmly(work)))
+
+    async def _hand_over(self, host: Host) -> None:
+        """Let an owner close, and another one open in its place."""
+        successor = self.rng.choice([other for other in self.hosts if other is not host])
+        if host.engine is not None:
+            await host.engine.close()
+        await successor.activate()
 
     def _hunt(self, otherwise: Host) -> Host:
         """Choose the owner to be paused, and let another host open in its place."""
