@@ -2,6 +2,7 @@
 VENV ?= .venv
 PY ?= $(VENV)/bin/python
 ARGS ?=
+SEEDS ?= 2000
 
 # With PY given from outside (PY=python make test) that interpreter is used as it is and nothing is installed.
 ifeq ($(origin PY),file)
@@ -12,7 +13,7 @@ endif
 .DEFAULT_GOAL := help
 # Two installs into one environment must not run at the same time (`make -j`).
 .NOTPARALLEL:
-.PHONY: help setup demo test lint bench test-faults test-soak check-wheel format clean
+.PHONY: help setup demo test lint bench test-faults test-sim test-soak check-wheel format clean
 
 help:         ## Print this list
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
@@ -35,6 +36,9 @@ bench: $(DEV_READY) ## Run the benchmarks
 
 test-faults: $(DEV_READY) ## Kill processes, stall servers: minutes
 	PARQUEDB_VERIFY=1 $(PY) -m pytest -m faults $(ARGS)
+
+test-sim: $(DEV_READY) ## Simulate: SEEDS=10000 or SEEDS=2000-4000; ARGS=--bugs or ARGS="--replay 7"
+	$(PY) -m tests.support.sim_run --seeds $(SEEDS) $(ARGS)
 
 test-soak: $(DEV_READY) ## Long runs
 	PARQUEDB_VERIFY=1 $(PY) -m pytest -m soak $(ARGS)

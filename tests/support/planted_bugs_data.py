@@ -23,7 +23,6 @@ from parquedb.actors.snapshots import Pins
 from parquedb.actors.state import NamespaceState
 from parquedb.actors.writer import Writer
 from parquedb.storage import chain, commit, log, object_cache, opening
-from parquedb.storage.collection import Collector
 from parquedb.storage.data_files import IndexNotLoaded
 from parquedb.storage.history_source import HistorySource
 from tests.support.planted_bugs import BUGS, bug
@@ -125,33 +124,6 @@ def an_owner_forgets_the_request_of_a_load(patch: pytest.MonkeyPatch) -> None:
 @bug
 def pins_are_ignored_by_the_collection(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Pins, "keys", lambda self: frozenset())
-
-
-@bug
-def a_new_owner_collects_before_pins_are_renewed(patch: pytest.MonkeyPatch) -> None:
-    async def collect(self: Any) -> None:
-        while True:
-            await self._clock.sleep(0.02)
-            try:
-                await self.collect()
-            except Exception:  # noqa: BLE001 - as the original, which goes on
-                continue
-
-    patch.setattr(NamespaceEngine, "_collect", collect)
-
-
-@bug
-def an_owner_who_slept_collects(patch: pytest.MonkeyPatch) -> None:
-    """Without asking whether it still is the owner."""
-    original = Collector.collect
-
-    async def collect(self: Any, known: Any, confirm: Any) -> int:
-        async def vouched() -> None:
-            return None
-
-        return await original(self, known, vouched)
-
-    patch.setattr(Collector, "collect", collect)
 
 
 # -- writes by filter

@@ -136,21 +136,21 @@ class Checker:
             before, _ = self.span(op)
             if outcome.seq <= before:
                 self.fault(f"{name} took seq {outcome.seq}, though {before} was known before")
-            self._value(op, outcome, name)
+            self._value(op, outcome, applied[1], name)
         elif op.result == "ok" or (op.result == "refused" and outcome is not None and outcome.error is not None):
             self._decided(op, outcome, name)
 
-    def _value(self, op: Op, outcome: Outcome, name: str) -> None:
+    def _value(self, op: Op, outcome: Outcome, seq: int, name: str) -> None:
         kind, value = op.operation.kind, outcome.value
         if kind in _DOCUMENT:
-            document = self.history.at(op.operation.id or "", outcome.seq)
+            document = self.history.at(op.operation.id or "", seq)
             # A late answer to a retry may have kept no more than what names the document.
             part = outcome.duplicate and document and value.items() <= document.items()
             if value != document and not part:
                 self.fault(f"{name} was answered {value!r} instead of {document!r}")
         elif kind == "register":
-            if value["seq"] != outcome.seq or value["schema"] != op.operation.body["schema"]:
-                self.fault(f"{name} was answered {value!r} for the registration at seq {outcome.seq}")
+            if value["seq"] != seq or value["schema"] != op.operation.body["schema"]:
+                self.fault(f"{name} was answered {value!r} for the registration at seq {seq}")
         elif not _answers(op.expected, value):
             self.fault(f"{name} was answered {value!r} instead of {op.expected!r}")
 

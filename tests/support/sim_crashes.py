@@ -15,7 +15,7 @@ from parquedb.actors.operations import Operation
 from parquedb.settings import EngineSettings
 from tests.support.sim_clients import Client
 from tests.support.sim_loaders import Loader
-from tests.support.sim_plans import NAMESPACE, Plan
+from tests.support.sim_plans import IDS, NAMESPACE, Plan
 from tests.support.sim_world import World, calmly
 from tests.support.simulation import Verdict, judge
 from tests.support.virtual_loop import Process, run_virtually
@@ -26,6 +26,7 @@ STOPS: tuple[Stop, ...] = ("kill", "pause")
 _QUIET = Plan(name="drill", hosts=2, clients=0, fault_max=0.0, wander=0.0, duration_s=1e9)
 _GRACE_S = 1.0
 _PAUSE_S = 8.0
+_EARLY_S = 0.05
 _BESIDE = 6
 """Operations that go on beside the role's own work."""
 
@@ -52,6 +53,8 @@ class Drill:
         self.stop = stop
         self.owner, self.rival = self.world.hosts
         self.client = Client(self.world, 0)
+        self.visitor = Client(self.world, 1)
+        """Reads at the first owner's place when that one wakes up."""
         self.loader = Loader(self.world, 0)
         self.loader.calm = True
         self.steps = 0
@@ -104,7 +107,10 @@ class Drill:
         await asyncio.sleep(2 * _GRACE_S)
         await self._write(2)
         await calmly(_fold(self.rival.engine))
-        await asyncio.sleep(max(0.0, process.paused_until_s - asyncio.get_running_loop().time()) + 1.0)
+        await asyncio.sleep(max(0.0, process.paused_until_s - asyncio.get_running_loop().time() - _EARLY_S))
+        self.visitor.favourite = self.owner.number
+        await asyncio.gather(*(self.visitor.perform(Operation("get", id_), named=False) for id_ in IDS))
+        await asyncio.sleep(1.0)
 
     async def _prepare(self) -> None:
         """Make two data files with dead rows, something superseded, and something in memory."""

@@ -44,6 +44,8 @@ class Plan:
     """Whether clients read the past."""
     graces_s: tuple[float, ...] = (1.0, 2.0)
     """How long superseded files stay; a snapshot's lease is a quarter of it."""
+    merges_s: tuple[float, ...] = (0.2, 0.7)
+    """How often owners look for files to merge."""
     windows_s: tuple[float, ...] = (1.0, 7 * 86_400)
     """How long history is kept."""
     schemas: bool = False
@@ -59,7 +61,7 @@ SPLIT = Plan(
 TIGHT = Plan(name="tight", fault_max=0.02, takeover_s=2.0, pause_max_s=7.0, hunted=True, ops_pause_s=0.04)
 LOADS = Plan(
     name="loads", clients=2, loaders=3, holders=1, many=True, schemas=True, fault_max=0.03, takeover_s=2.0,
-    duration_s=7.0,
+    merges_s=(0.03, 0.2), duration_s=7.0,
 )  # fmt: skip
 HELD = Plan(
     name="held", hosts=2, clients=2, loaders=1, holders=3, many=True, fault_max=0.01, takeover_s=4.0, pause_max_s=0.8,
@@ -106,7 +108,7 @@ def draw_settings(rng: random.Random, plan: Plan) -> EngineSettings:
         snapshot_grace_s=rng.choice(plan.graces_s),
         history_window_s=rng.choice(plan.windows_s),
         collect_interval_s=0.3,
-        compaction_interval_s=rng.choice([0.2, 0.7]),
+        compaction_interval_s=rng.choice(plan.merges_s),
         compaction_files=2,
         compaction_dead_share=rng.choice([0.1, 0.4]),
         compaction_file_bytes=rng.choice([KIB, MIB, MIB]),

@@ -36,7 +36,7 @@ _SHOWN = 3
 _CHUNK = 4
 _LINE_CHARS = 240
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", default="2000", help="how many from 0 on, or FIRST-LAST (last not included)")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes")
     parser.add_argument("--bugs", nargs="*", metavar="BUG", help="look for planted bugs (all, or those named)")
+    parser.add_argument("--no-drills", action="store_true", help="only the seeds")
     parser.add_argument("--replay", type=int, metavar="SEED", help="print everything that happens in one seed")
     options = parser.parse_args(arguments)
     _prepare()
@@ -52,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _replay(options.replay)
     if options.bugs is not None:
         return _bugs(options.bugs or list(BUGS), options.jobs)
-    return max(_seeds(seed_range(options.seeds), options.jobs), _drills(options.jobs))
+    broken = _seeds(seed_range(options.seeds), options.jobs)
+    return broken if options.no_drills else max(broken, _drills(options.jobs))
 
 
 def seed_range(text: str) -> range:
