@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ from parquedb.actors.sessions import Sessions
 from parquedb.actors.snapshots import Pins
 from parquedb.actors.state import NamespaceState
 from parquedb.actors.writer import Writer
-from parquedb.storage import chain, commit, log, object_cache, opening
+from parquedb.storage import chain, collection, commit, log, object_cache, opening
 from parquedb.storage.data_files import IndexNotLoaded
 from parquedb.storage.history_source import HistorySource
 from tests.support.planted_bugs import BUGS, bug
@@ -315,3 +316,13 @@ def a_collected_name_is_used_again(patch: pytest.MonkeyPatch) -> None:
         return original(self, folder, suffix) if not gone else str(gone[-1].removeprefix(self._state.prefix))
 
     patch.setattr(Checkpointer, "_name", name)
+
+
+@bug
+def one_page_of_a_listing_is_taken_for_all(patch: pytest.MonkeyPatch) -> None:
+    async def listed(storage: Any, prefix: str) -> Any:
+        pages = [await storage.list(f"{prefix}{folder}/") for folder in collection.FOLDERS]
+        objects = [replace(info, key=info.key.removeprefix(prefix)) for page in pages for info in page.objects]
+        return collection.Listing(tuple(objects), min(page.server_s for page in pages))
+
+    patch.setattr(collection, "list_namespace", listed)

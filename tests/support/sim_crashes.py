@@ -69,6 +69,7 @@ class Drill:
 
     async def run(self) -> Verdict:
         """Prepare, stop the process in its work, let a rival take over, judge."""
+        self.world.watch()
         await self._prepare()
         work = _ROLES[self.role]
         process = self.loader.process if self.role == "loader" else self.owner.process

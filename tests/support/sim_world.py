@@ -102,8 +102,7 @@ class World:
 
     async def run(self) -> None:
         """Let it all happen, then calm down until every late packet has arrived."""
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._on_loop_error)
+        self.watch()
         chaos = [asyncio.ensure_future(self._chaos())]
         if self.plan.spoils:
             chaos.append(asyncio.ensure_future(self._spoil()))
@@ -111,6 +110,10 @@ class World:
         for task in chaos:
             task.cancel()
         await self.calm()
+
+    def watch(self) -> None:
+        """Let the death of a background task be a violation."""
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
 
     async def calm(self) -> None:
         """End all processes and wait until every late packet has arrived."""
