@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.planted_bugs_data import BUGS
-from tests.support.sim_crashes import ROLES, STOPS, Stop, drill
+from tests.support.sim_drills import ROLES, STOPS, Stop, drill
 
 STRIDE = 11
 """Only every so many-th step, beginning at another one for each role."""

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 
 from tests.support.planted_bugs_data import BUGS
-from tests.support.sim_crashes import ROLES, STOPS, Stop, drill
+from tests.support.sim_drills import ROLES, STOPS, Stop, drill
 from tests.support.sim_matrix import Found, budgets, found_at
 from tests.support.simulation import Verdict, simulate
 
