@@ -114,7 +114,7 @@ def draw_settings(rng: random.Random, plan: Plan) -> EngineSettings:
         compaction_file_bytes=rng.choice([KIB, MIB, MIB]),
         compaction_bytes_max=MIB,
         session_window=8,
-        sessions_max=rng.choice([4, 1000]),
+        sessions_max=rng.choice([2, 1000]),
         session_idle_s=rng.choice([1, 60]),
         request_ids_max=rng.choice([10, 1000]),
         request_id_window_s=rng.choice([2, 60]),
