@@ -19,7 +19,7 @@ SEEDS = range(2 * len(PLANS))
 
 ONCE_BROKEN = {
     185: "a load passed by an id that a merge had put into a new file while the load was being checked",
-    410: "a file that came while a load was being checked failed the load with an internal error",
+    644: "a file that came while a load was being checked failed the load with an internal error",
 }
 """Seeds that showed a bug of the engine, and which. They count for the draws of today: who changes what a run draws
 plants the bug again (or takes its mending back) and looks for another seed."""
