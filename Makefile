@@ -4,6 +4,7 @@ PY ?= $(VENV)/bin/python
 ARGS ?=
 MINUTES ?= 5
 SEED ?= 1
+SEEDS ?= 2000
 
 # With PY given from outside (PY=python make test) that interpreter is used as it is and nothing is installed.
 ifeq ($(origin PY),file)
@@ -14,7 +15,7 @@ endif
 .DEFAULT_GOAL := help
 # Two installs into one environment must not run at the same time (`make -j`).
 .NOTPARALLEL:
-.PHONY: help setup demo test lint bench test-chaos test-faults test-fences test-soak check-wheel format clean
+.PHONY: help setup demo test lint bench test-chaos test-faults test-fences test-sim test-soak check-wheel format clean
 
 help:         ## Print this list
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
@@ -43,6 +44,9 @@ test-chaos: $(DEV_READY) ## Processes, nodes, network and disks fail for MINUTES
 
 test-fences: $(DEV_READY) ## A thousand hand-overs between owners that never stop writing: some minutes
 	PARQUEDB_VERIFY=1 $(PY) -m pytest -m soak tests/faults/test_two_owners.py $(ARGS)
+
+test-sim: $(DEV_READY) ## Simulate: SEEDS=10000 or SEEDS=2000-4000; ARGS=--bugs or ARGS="--replay 7"
+	$(PY) -m tests.support.sim_run --seeds $(SEEDS) $(ARGS)
 
 test-soak: $(DEV_READY) ## Long runs
 	PARQUEDB_VERIFY=1 $(PY) -m pytest -m soak $(ARGS)

@@ -367,7 +367,7 @@ class NamespaceEngine:
             needed = {file.key for file in data.files.files} | data.files.in_use() | self._past.pins.keys()
             return Known(tuple(data.checkpoints), frozenset(data.fences), data.epoch, data.inherited, frozenset(needed))
 
-        deleted = await self._collector.collect(known)
+        deleted = await self._collector.collect(known, self._lease.confirm)
         data.checkpoints = [one for one in data.checkpoints if one.position >= self._collector.base]
         return deleted
 

@@ -46,6 +46,8 @@ class NewIds:
         for file in files:
             self._fresh.add(file)
         self._checked_seq = 0
+        self._compared: set[str] = set()
+        """Keys of files that were compared. A row that was dead stays dead, so nobody has to look there again."""
 
     async def check(self) -> None:
         """Look at everything; afterwards `hold` says whether that is still the truth.
@@ -58,10 +60,11 @@ class NewIds:
             # What changes from here on is `hold`'s to see.
             seq = self._state.next_seq
             await self._check_memory()
-            for file in self._state.files.files:
+            for file in self._not_compared():
                 for new in self._files:
                     if _overlap(new, file):
                         await self._compare(new, file)
+                self._compared.add(file.key)
             self._checked_seq = seq
             if self.hold():
                 return
@@ -69,15 +72,21 @@ class NewIds:
     def hold(self) -> bool:
         """Whether nothing has changed since `check` that could have taken an id. Does not wait."""
         state, seq = self._state, self._checked_seq
+        # Not only a flush or another load makes files: a merge puts old rows into new ones.
+        if self._not_compared():
+            return False
         if state.next_seq == seq:
             return True
-        if any(file.seq_last >= seq and any(_overlap(file, new) for new in self._files) for file in state.files.files):
-            return False
         recent = [id_ for id_ in self._in_memory() if self._seq_of(id_) >= seq]
         try:
             return all(self._fresh.locate_now(id_) is None for id_ in recent)
         except IndexNotLoaded:
             return False
+
+    def _not_compared(self) -> list[DataFile]:
+        """Return the files that may hold an id and have not been compared."""
+        files = [file for file in self._state.files.files if file.key not in self._compared]
+        return [file for file in files if any(_overlap(file, new) for new in self._files)]
 
     def _in_memory(self) -> list[str]:
         """Return the ids in memory, removed ones too, that lie in the range of a new file."""
@@ -122,17 +131,24 @@ class NewIds:
         await files.load_index([common])
         mine, theirs = self._fresh.index(new.key), _index(files, other)
         if mine is None or theirs is None:
-            return  # Replaced meanwhile; `hold` sees what took its place.
+            return  # Replaced meanwhile: what took its place has not been compared, so `hold` asks for it.
         dead = files.live_dead.get(other.key)
         run = self._state.files.run
         rows = [row for row, at in await run(partial(_common_rows, mine, theirs)) if dead is None or at not in dead]
         found: list[str] = []
         for start in range(0, len(rows), _CONFIRMED_AT_ONCE):
-            ids = await self._ids(new, rows[start : start + _CONFIRMED_AT_ONCE])
-            await files.load_index(ids)
-            found += [id_ for id_ in ids if self._stands(id_)]
+            found += await self._standing(await self._ids(new, rows[start : start + _CONFIRMED_AT_ONCE]))
         if found:
             raise taken(found[0], self._state.namespace, len(found), "already exists")
+
+    async def _standing(self, ids: Sequence[str]) -> list[str]:
+        """Return those of some ids whose documents are there."""
+        while True:
+            await self._state.files.load_index(ids)
+            try:
+                return [id_ for id_ in ids if self._stands(id_)]
+            except IndexNotLoaded:
+                continue  # A file came while the others' indexes were loaded.
 
     def _stands(self, id_: str) -> bool:
         """Whether an id with the hash of another is that one, and its document is there."""

@@ -9,7 +9,7 @@ tells (`Manifest.past`): some of their checkpoints, each of which superseded eve
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -129,11 +129,13 @@ class Collector:
         self.deleted = 0
         """Objects deleted so far."""
 
-    async def collect(self, known: Callable[[], Known]) -> int:
+    async def collect(self, known: Callable[[], Known], confirm: Callable[[], Awaitable[None]]) -> int:
         """Delete what may go; return how many objects that were.
 
         Args:
             known: Asked after the listing, so that nothing listed can have become needed unnoticed.
+            confirm: Returns once it is certain that nobody else owns the namespace, or raises. Asked after that: what a
+                successor has promised to keep, its predecessor does not know.
         """
         listing = await list_namespace(self._storage, self._prefix)
         self._note(listing, known().checkpoints)
@@ -151,6 +153,8 @@ class Collector:
         doomed = sorted({*plan(listing, everyone, landed_s, self._graces), *(self._pinned - referred)})
         self._pinned = {key for key in doomed if key in now.pins}
         doomed = [key for key in doomed if key not in now.pins]
+        if doomed:
+            await confirm()
         for start in range(0, len(doomed), _DELETES_AT_ONCE):
             keys = doomed[start : start + _DELETES_AT_ONCE]
             await asyncio.gather(*(self._storage.delete(self._prefix + key) for key in keys))

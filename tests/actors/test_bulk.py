@@ -1,6 +1,8 @@
 """Bulk loads of Arrow data: every row or none, like any other documents afterwards."""
 
 import random
+import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -12,14 +14,15 @@ import pytest
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.operations import Outcome
 from parquedb.clock import SystemClock
-from parquedb.cluster.bulk_loading import PIECE_ROWS_MAX, pieces
+from parquedb.cluster.bulk_loading import PIECE_ROWS_MAX, arrow_steps, pieces
 from parquedb.cluster.bulk_steps import unknown_of
 from parquedb.errors import AlreadyExistsError, InternalError, OutcomeUnknownError, ParqueDBError, ValidationError
 from parquedb.storage.backend import ObjectInfo
 from parquedb.storage.delegating import DelegatingBackend
 from parquedb.storage.faults import Fault, FaultRule, FaultyBackend
 from parquedb.storage.memory import MemoryBackend
-from tests.support.engines import opened, run
+from tests.support.engines import NAMESPACE, opened, run
+from tests.support.loads import Caller
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -215,3 +218,64 @@ async def test_what_nobody_foresaw_fails_the_load_and_not_the_owner() -> None:
         assert owner.state == "open"
         await run(owner, "create", "r00000", {"n": 1})
         assert await run(owner, "count") == 1
+
+
+class Interrupted(DelegatingBackend):
+    """Lets something happen in the middle of the first read of certain objects."""
+
+    keys: frozenset[str] = frozenset()
+    meanwhile: Callable[[], Awaitable[Any]]
+
+    async def read_range(self, key: str, start: int, length: int, *, timeout_s: float | None = None) -> bytes:
+        data = await self.inner.read_range(key, start, length, timeout_s=timeout_s)
+        await self._interrupt(key)
+        return data
+
+    async def read(self, key: str, *, timeout_s: float | None = None) -> bytes:
+        data = await self.inner.read(key, timeout_s=timeout_s)
+        await self._interrupt(key)
+        return data
+
+    async def _interrupt(self, key: str) -> None:
+        if key in self.keys:
+            self.keys = frozenset()
+            await self.meanwhile()
+
+
+async def test_a_merge_while_ids_are_checked_hides_no_id_that_is_taken(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        for start in (0, 10):
+            await loaded(owner, table(start, start + 10))
+        await owner.flush()
+    storage = Interrupted(store)
+    async with opened(storage, compaction_files=2, cache_bytes_max=0) as owner:
+        storage.keys = frozenset(info.key for info in (await store.list("posts/data/")).objects)
+        storage.meanwhile = owner.compact
+        with pytest.raises(AlreadyExistsError):
+            await loaded(owner, table(9, 11))
+        assert not storage.keys, "nothing happened meanwhile"
+        assert await run(owner, "count") == 20
+
+
+class CutOnce(DelegatingBackend):
+    """Gives only a part of a data file the first time it is asked for one."""
+
+    cut = True
+
+    async def read_range(self, key: str, start: int, length: int, *, timeout_s: float | None = None) -> bytes:
+        data = await self.inner.read_range(key, start, length, timeout_s=timeout_s)
+        if not (self.cut and key.endswith(".parquet")):
+            return data
+        self.cut = False
+        return data[: len(data) // 2]
+
+
+async def test_the_end_of_a_loaded_file_that_was_cut_on_its_way_is_read_again(store: MemoryBackend) -> None:
+    storage = CutOnce(store)
+    async with opened(storage) as owner:
+        # Large enough for the loader to store the file himself.
+        [piece] = pieces(table(0, 20_000), request_id="mine")
+        caller = Caller(owner, store)
+        assert await caller.walk(arrow_steps(caller.direct, NAMESPACE, piece, time.monotonic() + 60)) == 20_000
+        assert not storage.cut
+        assert await run(owner, "count") == 20_000

@@ -11,12 +11,13 @@ import pytest
 
 from parquedb.actors.snapshots import PINS_MAX, Pins
 from parquedb.clock import ManualClock
-from parquedb.errors import BackpressureError, SnapshotNotFoundError, ValidationError
+from parquedb.errors import BackpressureError, FencedError, SnapshotNotFoundError, ValidationError
 from parquedb.storage.columns import TIME_TYPE
 from parquedb.storage.keys import namespace_prefix
+from parquedb.storage.memory import MemoryBackend
 from parquedb.storage.shred import unshred
 from parquedb.storage.snapshot import SnapshotContent
-from tests.support.engines import NAMESPACE, outcome, run
+from tests.support.engines import NAMESPACE, engine, opened, outcome, run
 from tests.support.pasts import Document, Life, random_steps
 from tests.support.virtual_loop import Process, SimClock, run_virtually
 
@@ -143,3 +144,31 @@ async def refused_pin(body: Any) -> None:
 def test_a_pin_that_makes_no_sense_is_refused(body: Any) -> None:
     with pytest.raises(ValidationError, match="invalid value of 'pin': expected a token and the keys of objects"):
         run_virtually(lambda: refused_pin(body))
+
+
+def test_an_owner_who_slept_through_a_takeover_deletes_nothing_that_its_successor_holds() -> None:
+    async def main() -> None:
+        clock = SimClock(Process("one"))
+        store = MemoryBackend(clock=clock)
+        options: dict[str, Any] = {"clock": clock, "log_grace_s": 1.0, "snapshot_grace_s": 40.0, "compaction_files": 2}
+        owner = engine(store, **options)
+        await owner.open()
+        for number in range(2):
+            await run(owner, "create", f"d{number}", {"n": number})
+            await owner.flush()
+        answer = await run(owner, "snapshot")
+        await owner.compact()
+        pin = [answer["token"], [file["key"] for file in answer["files"]]]
+        for _ in range(10):
+            await clock.sleep(answer["lease_s"] / 2)
+            await run(owner, "pin", body=pin)
+        async with opened(store, **options) as successor:
+            for _ in range(4):
+                await run(successor, "pin", body=pin)
+                await clock.sleep(answer["lease_s"] / 2)
+            [came_of_it] = await asyncio.gather(owner.collect(), return_exceptions=True)
+            for key in pin[1]:
+                assert await store.exists(namespace_prefix(NAMESPACE) + key)
+            assert isinstance(came_of_it, FencedError)
+
+    run_virtually(main)

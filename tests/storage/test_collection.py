@@ -83,6 +83,10 @@ def test_a_foreign_name_stops_everything() -> None:
     assert plan(stored("data/readme", "data/0-old"), known(SECOND), {9: 0}, GRACES) == []
 
 
+async def still_ours() -> None:
+    """Nobody else is there."""
+
+
 async def test_what_landed_during_the_listing_is_judged_at_the_next_one() -> None:
     clock = ManualClock()
     store = MemoryBackend(clock=clock)
@@ -91,9 +95,9 @@ async def test_what_landed_during_the_listing_is_judged_at_the_next_one() -> Non
     clock.advance(1000)
     collector = Collector(store, "p/", Graces(0, 0))
     unseen = Landed(4, 2, "manifest/x-1-a")
-    assert await collector.collect(lambda: known(unseen)) == 0
+    assert await collector.collect(lambda: known(unseen), still_ours) == 0
     await store.create(f"p/{entry_key(4)}", b"x")
-    assert await collector.collect(lambda: known(unseen)) == 1
+    assert await collector.collect(lambda: known(unseen), still_ours) == 1
 
 
 async def test_what_was_pinned_and_then_came_to_be_needed_has_its_grace() -> None:
@@ -111,11 +115,11 @@ async def test_what_was_pinned_and_then_came_to_be_needed_has_its_grace() -> Non
     def now(*checkpoints: Landed, pins: tuple[str, ...] = ()) -> Known:
         return Known(checkpoints, frozenset(range(20)), 2, pins=frozenset(pins))
 
-    assert await collector.collect(lambda: now(first, pins=("data/1-x",))) == 0
+    assert await collector.collect(lambda: now(first, pins=("data/1-x",)), still_ours) == 0
     collector._landed_s |= {12: clock.now().timestamp()}
-    assert await collector.collect(lambda: now(first, second, third)) == 0
+    assert await collector.collect(lambda: now(first, second, third), still_ours) == 0
     clock.advance(101)
-    assert await collector.collect(lambda: now(first, second, third)) == 1
+    assert await collector.collect(lambda: now(first, second, third), still_ours) == 1
     assert not await store.exists("p/data/1-x")
 
 

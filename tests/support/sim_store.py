@@ -23,16 +23,39 @@ class Weather:
     late: float = 0.0
     duplicate: float = 0.0
     conflict: float = 0.0
+    """409: neither yes nor no."""
+    unavailable: float = 0.0
+    """503, and nothing was done."""
     unavailable_applied: float = 0.0
+    """503, and it was done."""
     refused: float = 0.0
+    """429 or 507: certainly not done."""
     stall: float = 0.0
+    truncated: float = 0.0
+    """A read returns only the beginning."""
+    altered: float = 0.0
+    """A read returns a byte that is not the stored one."""
     late_s: float = 3.0
     stall_s: float = 3.0
     latency_s: tuple[float, float] = (0.004, 0.03)
     timeout_s: float = 0.4
+    page_max: int = 1000
+    """Keys of one page of a listing, however many were asked for."""
 
 
 CLEAR = Weather()
+
+FATES = (
+    "lost_request",
+    "lost_reply",
+    "late",
+    "duplicate",
+    "conflict",
+    "unavailable",
+    "unavailable_applied",
+    "refused",
+)
+"""What can become of a write, beside a stall."""
 
 
 @dataclass(slots=True)
@@ -57,6 +80,10 @@ class SimStore:
     deleted: dict[str, float] = field(default_factory=dict)
     """When each object was deleted for the first time."""
     zombies: int = 0
+    spoiled: dict[str, bytes] = field(default_factory=dict)
+    """Objects that were altered or lost where they lie, and what they were."""
+    damaged: set[str] = field(default_factory=set)
+    """Keys of which anybody was ever given something else than what was stored."""
 
     def create(self, key: str, data: bytes, by: str) -> Any:
         now_s = asyncio.get_running_loop().time()
@@ -73,10 +100,31 @@ class SimStore:
         return self.info(key)
 
     def delete(self, key: str, by: str) -> None:
+        self.spoiled.pop(key, None)
         if self.objects.pop(key, None) is not None:
             del self.keys[bisect_left(self.keys, key)]
             self.deleted.setdefault(key, asyncio.get_running_loop().time())
             self.note("deleted", by, key)
+
+    def spoil(self, key: str, data: bytes | None) -> None:
+        """Alter an object where it lies, or lose it."""
+        stored, modified_s = self.objects[key]
+        self.spoiled.setdefault(key, stored)
+        self.damaged.add(key)
+        self.note("spoiled", key, "lost" if data is None else len(data))
+        if data is None:
+            del self.objects[key]
+            del self.keys[bisect_left(self.keys, key)]
+        else:
+            self.objects[key] = (data, modified_s)
+
+    def heal(self) -> None:
+        """Put back what was spoiled and has not been deleted since."""
+        for key, data in sorted(self.spoiled.items()):
+            if key not in self.objects:
+                insort(self.keys, key)
+            self.objects[key] = (data, self.born[key])
+        self.spoiled.clear()
 
     def read(self, key: str) -> bytes:
         try:
@@ -121,10 +169,23 @@ class SimConnection(StorageBackend):
         await self._write(lambda: self.store.delete(key, self.process.name), key)
 
     async def read(self, key: str, *, timeout_s: float | None = None) -> bytes:
-        return await self._read(lambda: self.store.read(key), key)
+        return self._received(key, await self._read(lambda: self.store.read(key), key))
 
     async def read_range(self, key: str, start: int, length: int, *, timeout_s: float | None = None) -> bytes:
-        return await self._read(lambda: self.store.read(key)[start : start + length], key)
+        return self._received(key, await self._read(lambda: self.store.read(key)[start : start + length], key))
+
+    def _received(self, key: str, data: bytes) -> bytes:
+        """Return what arrives of a body."""
+        weather = self.weather
+        if not (weather.truncated or weather.altered) or not data:
+            return data
+        drawn = self._rng.random()
+        if drawn >= weather.truncated + weather.altered:
+            return data
+        self.store.damaged.add(key)
+        at = self._rng.randrange(len(data))
+        self.store.note("damaged", self.process.name, key, at)
+        return data[:at] if drawn < weather.truncated else altered(data, at)
 
     async def stat(self, key: str, *, timeout_s: float | None = None) -> ObjectInfo:
         await self._read(lambda: self.store.read(key), key)
@@ -153,6 +214,7 @@ class SimConnection(StorageBackend):
             if key not in before and self._rng.random() < 0.5:
                 found[key] = self.store.info(key)
         keys = sorted(found)
+        limit = min(limit, self.weather.page_max)
         start = 0 if after is None else bisect_right(keys, after)
         page = [found[key] for key in keys[start : start + limit]]
         await self.process.gate()
@@ -166,9 +228,12 @@ class SimConnection(StorageBackend):
         weather, drawn = self.weather, self._rng.random()
         lost = weather.lost_request + weather.lost_reply
         if drawn < lost:
-            await asyncio.sleep(weather.timeout_s)
-            await self.process.gate()
+            await self._wait(weather.timeout_s)
             raise errors.NetworkError(key=key)
+        lost += weather.unavailable
+        if drawn < lost:
+            await self._wait(self._latency())
+            raise errors.StorageReadError(f"503 to the read of {key!r}", key=key, status=503)
         delay_s = self._latency()
         if drawn < lost + weather.stall:
             delay_s += self._rng.uniform(0, weather.stall_s)
@@ -193,7 +258,10 @@ class SimConnection(StorageBackend):
             raise errors.ConcurrentModificationError(key=key)
         if fate == "refused":
             await self._wait(self._latency())
-            raise errors.StorageWriteError("no room", key=key)
+            raise errors.StorageWriteError("slow down", key=key, status=429)
+        if fate == "unavailable":
+            await self._wait(self._latency())
+            raise errors.OutcomeUnknownError(key=key)
         delay_s = self._latency()
         if fate == "late":
             delay_s += weather.timeout_s + rng.uniform(0, weather.late_s)
@@ -230,11 +298,16 @@ class SimConnection(StorageBackend):
 
     def _fate(self) -> str:
         drawn = self._rng.random()
-        for name in ("lost_request", "lost_reply", "late", "duplicate", "conflict", "unavailable_applied", "refused"):
+        for name in FATES:
             drawn -= getattr(self.weather, name)
             if drawn < 0:
                 return name
         return "stall" if drawn < self.weather.stall else "fine"
+
+
+def altered(data: bytes, at: int) -> bytes:
+    """Return data with one byte changed."""
+    return data[:at] + bytes([data[at] ^ 0x41]) + data[at + 1 :]
 
 
 def _arrive(apply: Callable[[], Any], answer: "asyncio.Future[Any]") -> None:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from tests.support.sim_checker import Checker
-from tests.support.sim_world import PLANS, Plan, World
+from tests.support.sim_plans import PLANS, Plan
+from tests.support.sim_world import World
 from tests.support.virtual_loop import run_virtually
 
 
@@ -18,6 +19,7 @@ class Verdict:
         acknowledged: Operations that were acknowledged.
         entries: Log entries.
         zombies: Objects created where an object had been collected.
+        counts: Other things that happened, by name: a run in which they never do proves nothing about them.
         trace: Everything that happened, when asked for.
     """
 
@@ -27,6 +29,7 @@ class Verdict:
     acknowledged: int
     entries: int
     zombies: int
+    counts: dict[str, int]
     trace: tuple[str, ...] = ()
 
 
@@ -38,21 +41,26 @@ def simulate(seed: int, plan: Plan | None = None, *, traced: bool = False) -> Ve
         world = World(seed, chosen)
         trace = world.record() if traced else []
         await world.run()
-        checker = Checker(world)
-        checker.check()
-        host = await world.final_owner()
-        # The last open adds an entry; documents and seq stay.
-        await checker.check_final(host)
-        return Verdict(
-            seed,
-            tuple(world.violations),
-            world.trace_hash,
-            sum(op.result == "ok" for op in world.ops),
-            len(checker.history.landed),
-            world.store.zombies,
-            tuple(trace),
-        )
+        return await judge(world, trace)
 
     verdict = run_virtually(main)
     assert isinstance(verdict, Verdict)
     return verdict
+
+
+async def judge(world: World, trace: list[str]) -> Verdict:
+    """Check a world in which nothing happens any more."""
+    checker = Checker(world)
+    checker.check()
+    # The last open adds an entry; documents and seq stay.
+    await checker.check_final(await world.final_owner())
+    return Verdict(
+        world.seed,
+        tuple(world.violations),
+        world.trace_hash,
+        sum(op.result == "ok" for op in world.ops),
+        len(checker.history.landed),
+        world.store.zombies,
+        checker.counts(),
+        tuple(trace),
+    )
