@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol
 
 from parquedb.actors.evaluate import Prepared
 from parquedb.actors.operations import Outcome, Request, SessionRequest
@@ -31,6 +31,13 @@ class Stage(Enum):
     DONE = auto()
 
 
+class Waiter(Protocol):
+    """What waits for outcomes: a call, or a run of writes of which some have left it."""
+
+    def settle(self, place: int, outcome: Outcome) -> None:
+        """Take one outcome."""
+
+
 @dataclass(slots=True, eq=False)
 class Write:
     """One write on its way.
@@ -40,7 +47,7 @@ class Write:
         request: Its id, if it has one.
         age_us: Microseconds since its id was first sent; 0 the first time.
         traceparent: Span of its caller.
-        waiters: Calls that wait for it, with the place of its outcome in their answer.
+        waiters: Those that wait for it, with the place of its outcome in their answer.
         stage: See `Stage`.
         loaded: Documents fetched for it: bare id to (location, document).
     """
@@ -49,7 +56,7 @@ class Write:
     request: Request | None
     age_us: int
     traceparent: str | None
-    waiters: list[tuple["Call", int]]
+    waiters: list[tuple[Waiter, int]]
     stage: Stage = Stage.QUEUED
     loaded: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
 
@@ -73,7 +80,7 @@ class Write:
         """Let those who sent a retry of it wait for it."""
         self.waiters.extend(retry.waiters)
 
-    def leave(self, call: "Call", place: int) -> None:
+    def leave(self, call: Waiter, place: int) -> None:
         """Forget a caller whose time is up."""
         self.waiters = [waiter for waiter in self.waiters if waiter != (call, place)]
 

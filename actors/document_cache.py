@@ -45,6 +45,13 @@ class DocumentCache:
             _, oldest = self._entries.popitem(last=False)
             self.bytes -= len(oldest) + _ENTRY_BYTES
 
+    def renew(self, id_: str, encoded: bytes | None) -> None:
+        """Take the next committed state of a document; None where nobody has encoded it yet."""
+        if encoded is None:
+            self.forget(id_)
+        else:
+            self.put(id_, encoded)
+
     def forget(self, id_: str) -> None:
         """Drop a document that changes."""
         encoded = self._entries.pop(id_, None)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from parquedb.actors.calls import PendingKey, Stage, Write, key_of
-from parquedb.actors.create_run import CreateRun
 from parquedb.actors.operations import Outcome, SessionRequest
+from parquedb.actors.runs import Run
 from parquedb.actors.sessions import request_id
+from parquedb.actors.update_run import UpdateRun
 from parquedb.errors import BackpressureError, CircuitOpenError, OutcomeUnknownError, ParqueDBError
 from parquedb.settings import EngineSettings
 from parquedb.storage.breaker import CircuitBreaker
@@ -33,7 +34,7 @@ class WriteQueue:
         self._circuit = circuit
         self._waiting: deque[Write] = deque()
         self._pending: dict[PendingKey, Write] = {}
-        self._runs: list[CreateRun] = []
+        self._runs: list[Run] = []
         self._closed: ParqueDBError | None = None
         self._taken_back = 0
         self.arrived = asyncio.Event()
@@ -70,8 +71,8 @@ class WriteQueue:
         self._enter(write)
         return write
 
-    def admit_run(self, run: CreateRun) -> ParqueDBError | None:
-        """Queue creates as one; returns why they are refused, all of them."""
+    def admit_run(self, run: Run) -> ParqueDBError | None:
+        """Queue writes as one; returns why they are refused, all of them."""
         if self._closed is not None:
             return self._closed
         if any(map(run.overlaps, self._runs)) or not self._pending.keys().isdisjoint(run.keys):
@@ -83,13 +84,25 @@ class WriteQueue:
         return refusal
 
     def _enter(self, write: Write) -> None:
-        self.ops += write.count
-        self.bytes += write.prepared.size
-        if not isinstance(write, CreateRun):
-            for key in write.keys:
-                self._pending[key] = write
+        self._count(write)
         self._waiting.append(write)
         self.arrived.set()
+
+    def _count(self, write: Write) -> None:
+        self.ops += write.count
+        self.bytes += write.prepared.size
+        if not isinstance(write, Run):
+            for key in write.keys:
+                self._pending[key] = write
+
+    def part(self, run: UpdateRun, left: Sequence[int]) -> None:
+        """Let updates at some places of a run go on by themselves, in front of what came later."""
+        self.ops -= run.count
+        self.bytes -= run.prepared.size
+        singles = run.part(left)
+        for write in (run, *singles):
+            self._count(write)
+        self.offer(singles)
 
     def offer(self, writes: Sequence[Write]) -> None:
         """Put admitted writes back, in front of those that came later."""
@@ -113,7 +126,7 @@ class WriteQueue:
         write.finish(outcome)
         self.ops -= write.count
         self.bytes -= write.prepared.size
-        if isinstance(write, CreateRun):
+        if isinstance(write, Run):
             self._runs.remove(write)
             return
         for key in write.keys:
@@ -127,6 +140,8 @@ class WriteQueue:
             write: Taken back if it was not decided yet and nobody else waits for it.
             late: The answer for a write that was never sent.
         """
+        if isinstance(write, UpdateRun) and write.apart:
+            return self._overdue_apart(write, late)
         if write.stage is Stage.COMMITTING:
             return Outcome(error=unknown(write, "the commit is still under way"))
         if write.awaited:
@@ -138,6 +153,17 @@ class WriteQueue:
             self._waiting = deque(kept for kept in self._waiting if kept.stage is Stage.QUEUED)
             self._taken_back = 0
         return late
+
+    def _overdue_apart(self, run: UpdateRun, late: Outcome) -> Outcome:
+        """`overdue` for a run of which some have left: each of those is answered for itself."""
+        outcomes: list[Outcome] = []
+        for at, each in enumerate(run.outcomes(Outcome(error=unknown(run, "the commit is still under way")))):
+            if isinstance(each, Write):
+                each.leave(run, at)
+                outcomes.append(self.overdue(each, late))
+            else:
+                outcomes.append(each)
+        return Outcome(outcomes)
 
     def refuse_waiting(self, error: ParqueDBError) -> None:
         """Refuse everything that has not been decided."""

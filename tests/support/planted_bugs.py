@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from parquedb import errors
-from parquedb.actors import checkpoint, evaluate, lease, state, writer
+from parquedb.actors import checkpoint, evaluate, frames, lease, state, writer
 from parquedb.actors.calls import Write
 from parquedb.actors.sessions import Sessions
 from parquedb.actors.state import NamespaceState
@@ -300,7 +300,7 @@ def a_checkpoint_folds_what_landed_after_its_manifest(patch: pytest.MonkeyPatch)
         return segments
 
     patch.setattr(checkpoint.Checkpointer, "_request_ids", request_ids)
-    patch.setattr(state.Frozen, "__setattr__", object.__setattr__)
+    patch.setattr(frames.Frozen, "__setattr__", object.__setattr__)
 
 
 @bug

@@ -1,0 +1,232 @@
+"""Updates of one session that left its client together: decided, logged and answered as one.
+
+One is decided after the other, each against what the ones before made, and each may be refused for itself. What must
+be fetched first leaves the run, with whatever in it touches the same document later, and goes on as single writes.
+
+On the way the body is `[ids, expected versions, shapes, which, operands]`: for each update its id, the version expected
+or nil (all nil may be one nil), the index of its shape (all 0 may be nil) and its operands; shapes are `Shape.key`.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from parquedb.actors.calls import Call, PendingKey, Stage, Write
+from parquedb.actors.commit_group import NotLoaded
+from parquedb.actors.draft import Document, Draft
+from parquedb.actors.evaluate import BASE_BYTES, Prepared, Rules, next_version, prepare, present, visible
+from parquedb.actors.operations import Operation, Outcome, SessionRequest
+from parquedb.actors.runs import Run
+from parquedb.documents.codec import encode
+from parquedb.documents.update_shapes import Shape, shape_of
+from parquedb.errors import InternalError, InvalidInputError, ParqueDBError
+from parquedb.storage.events import Action, Updated
+from parquedb.storage.keys import check_id
+
+
+@dataclass(slots=True)
+class Answers:
+    """What those updates of a run came to that were decided in it.
+
+    Attributes:
+        updated: The changes; None when there are none.
+        refused: Why others were refused, by their places in the run.
+    """
+
+    updated: Updated | None
+    refused: dict[int, ParqueDBError]
+
+
+@dataclass(slots=True)
+class Change:
+    """One update of a run."""
+
+    id: str
+    expected: int | None
+    shape: Shape
+    operands: list[Any]
+
+
+@dataclass(slots=True, eq=False)
+class UpdateRun(Run):
+    """A run on its way; its answer is an `Answers`, or a list of one outcome for each once some have left it.
+
+    Attributes:
+        changes: The updates.
+        rules: What documents must keep to.
+        apart: Those that have left the run, by their places in it.
+    """
+
+    changes: list[Change] = field(kw_only=True)
+    rules: Rules = field(kw_only=True)
+    apart: dict[int, Write] = field(default_factory=dict)
+    _gathered: list[Outcome | None] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        """Requests in it."""
+        return len(self.changes)
+
+    @property
+    def count(self) -> int:
+        """Operations it stands for."""
+        return len(self.changes) - len(self.apart)
+
+    def index(self, key: PendingKey) -> int:
+        """Return which of its writes a request id names; -1 for none."""
+        at = super(UpdateRun, self).index(key)
+        return -1 if at in self.apart else at
+
+    def decide(self, draft: Draft, held: Collection[str]) -> tuple[Answers, list[int]]:
+        """Add the changes to a group.
+
+        Args:
+            draft: The group's.
+            held: Documents of which an earlier write has yet to be decided.
+
+        Returns:
+            What the updates came to, and the places of those that cannot be decided yet.
+        """
+        decided: list[tuple[int, str, Document, bytes]] = []
+        refused: dict[int, ParqueDBError] = {}
+        left: list[int] = []
+        mine: dict[str, Document] = {}
+        waiting: set[str] = set()
+        for at, change in enumerate(self.changes):
+            id_ = change.id
+            if id_ in held or id_ in waiting:
+                left.append(at)
+                continue
+            try:
+                found = mine.get(id_) or draft.current(id_)
+                document, encoded = self._changed(draft, change, found)
+            except NotLoaded:
+                waiting.add(id_)
+                left.append(at)
+            except ParqueDBError as error:
+                refused[at] = error
+            else:
+                mine[id_] = document
+                decided.append((at, id_, document, encoded))
+        return Answers(self._added(draft, decided), refused), left
+
+    def _added(self, draft: Draft, decided: Sequence[tuple[int, str, Document, bytes]]) -> Updated | None:
+        if not decided:
+            return None
+        numbers, ids, documents, encoded = map(list, zip(*decided, strict=True))
+        updated = Updated(ids, documents, numbers, list(self.first), encoded)
+        draft.add_updated(updated)
+        return updated
+
+    def _changed(self, draft: Draft, change: Change, found: Document | None) -> tuple[Document, bytes]:
+        """Return the next version of a document, also as it is encoded; raises the refusal."""
+        expected = change.expected
+        if found is None or "deletedAt" in found or (expected is not None and expected != found["version"]):
+            found = present(visible(found), change.id, {"expected_version": expected}, self.rules)
+        changed = change.shape.apply(found, change.operands, draft.now)
+        # Of what makes an update keep a document's form all but this is true of every shape.
+        keeps_form = change.shape.is_ascii
+        document, encoded = next_version(found, changed, self.rules, now=draft.now, keeps_form=keeps_form)
+        if draft.schemas.registered.guard is not None:
+            draft.schemas.hold(Action.UPDATE, change.id, document)
+            encoded = encode(document)
+        return document, encoded
+
+    def part(self, left: Sequence[int]) -> list[Write]:
+        """Return the updates at some places as single writes, which answer through the run."""
+        each = self.prepared.size // self.length
+        self._gathered = [None] * self.length
+        session, seq, low, born = self.first
+        for at in left:
+            change = self.changes[at]
+            request = SessionRequest(session, seq + at, low, born)
+            options = {} if change.expected is None else {"expected_version": change.expected}
+            operation = Operation("update", change.id, change.shape.ops(change.operands), options, request)
+            self.apart[at] = Write(prepare(operation, self.rules), request, 0, self.traceparent, [(self, at)])
+            self.prepared.size -= each
+        return list(self.apart.values())
+
+    def settle(self, place: int, outcome: Outcome) -> None:
+        """Take the outcome of one that has left."""
+        self._gathered[place] = outcome
+        self._answer()
+
+    def finish(self, outcome: Outcome) -> None:
+        """Answer everybody who still waits, as soon as those that have left are answered too."""
+        if not self.apart:
+            super(UpdateRun, self).finish(outcome)
+            return
+        self.stage = Stage.DONE
+        for at in range(self.length):
+            if at not in self.apart:
+                self._gathered[at] = outcome if outcome.error is not None else self.own(outcome, at)
+        self._answer_late(outcome)
+        self._answer()
+
+    def _answer(self) -> None:
+        outcomes = [each for each in self._gathered if each is not None]
+        if self.stage is Stage.DONE and len(outcomes) == self.length:
+            waiters, self.waiters = self.waiters, []
+            for call, place in waiters:
+                call.settle(place, Outcome(outcomes))
+
+    def outcomes(self, undecided: Outcome) -> list[Outcome | Write]:
+        """Return for each update its outcome, or the single write whose outcome is still to come.
+
+        Args:
+            undecided: The outcome of those that are neither answered nor apart.
+        """
+        return [each or self.apart.get(at) or undecided for at, each in enumerate(self._gathered)]
+
+    def own(self, outcome: Outcome, at: int) -> Outcome:
+        """Return what the outcome of all, which is no error, says of one."""
+        answers = outcome.value
+        if not isinstance(answers, Answers):
+            return super(UpdateRun, self).own(outcome, at)
+        if at in answers.refused:
+            return Outcome(error=answers.refused[at])
+        updated = answers.updated
+        if updated is None or updated.encoded is None:
+            raise InternalError("an update of a run was neither made nor refused")
+        place = updated.numbers.index(at)
+        return Outcome(updated.documents[place], None, outcome.seq + place, False, updated.encoded[place])
+
+
+def update_run(operation: Operation, rules: Rules, waiter: tuple[Call, int], traceparent: str | None) -> UpdateRun:
+    """Make a run of an operation `updates`.
+
+    Raises:
+        InvalidInputError: it is not well formed.
+        ValidationError: an id is none.
+    """
+    first = operation.request
+    try:
+        changes = _changes(operation.body, rules.depth_max)
+    except (TypeError, ValueError, IndexError, AttributeError):
+        changes = None
+    if not changes or not isinstance(first, SessionRequest):
+        raise InvalidInputError("not a run of updates: ids, shapes, operands and requests do not fit together")
+    for change in changes:
+        check_id(change.id)
+    prepared = Prepared("update", (), operation.size + BASE_BYTES * len(changes), _decided_apart)
+    return UpdateRun(prepared, None, 0, traceparent, [waiter], first=first, changes=changes, rules=rules)
+
+
+def _changes(body: Any, depth_max: int) -> list[Change] | None:
+    """Read the body of a run; None, or an error, for what is none."""
+    ids, expected, keys, which, given = body
+    shapes = [shape_of(tuple(map(tuple, key))) for key in keys]
+    changes = []
+    for id_, version, at, values in zip(
+        ids, expected or [None] * len(ids), which or [0] * len(ids), given, strict=True
+    ):
+        shape = shapes[at]
+        operands = None if shape is None else shape.operands(values, depth_max)
+        if shape is None or operands is None:
+            return None
+        changes.append(Change(id_, version, shape, operands))
+    return changes
+
+
+def _decided_apart(_draft: Draft) -> NoReturn:
+    raise InternalError("a run of updates is decided as one")
