@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from parquedb.actors import examination
 from parquedb.actors.bulk import BulkLoads
-from parquedb.actors.calls import Call, Write
+from parquedb.actors.calls import Awaited, Call, Write
 from parquedb.actors.checkpoint import Checkpointer
 from parquedb.actors.compaction import Compactor
 from parquedb.actors.document_cache import DocumentCache
@@ -327,7 +327,7 @@ class NamespaceEngine:
                 outcomes[place] = await self._reader.completed(outcome)
         return outcomes
 
-    def _overdue(self, write: Write) -> Outcome:
+    def _overdue(self, write: Awaited) -> Outcome:
         late = DeadlineError("the write was still waiting at its deadline; it was taken back and is not applied")
         return self._queue.overdue(write, Outcome(error=late))
 

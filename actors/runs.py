@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from parquedb.actors.calls import PendingKey, Waiter, Write
+from parquedb.actors.calls import Member, PendingKey, Waiter, Write
 from parquedb.actors.operations import Outcome, SessionRequest
 
 
@@ -50,10 +50,11 @@ class Run(Write):
             and others.seq < mine.seq + self.length
         )
 
-    def join(self, retry: Write) -> None:
+    def join(self, retry: Write) -> Member:
         """Let those who sent a retry of one of its writes wait for that one."""
         at = self.index(retry.keys[0])
         self.late.extend((call, place, at) for call, place in retry.waiters)
+        return Member(self)
 
     def leave(self, call: Waiter, place: int) -> None:
         """Forget a caller whose time is up."""
@@ -62,11 +63,8 @@ class Run(Write):
 
     def finish(self, outcome: Outcome) -> None:
         """Answer everybody who still waits; who sent a retry gets the answer to that one."""
-        super(Run, self).finish(outcome)
-        self._answer_late(outcome)
-
-    def _answer_late(self, outcome: Outcome) -> None:
         late, self.late = self.late, []
+        super(Run, self).finish(outcome)
         for call, place, at in late:
             call.settle(place, outcome if outcome.error is not None else self.own(outcome, at))
 

@@ -160,15 +160,25 @@ class UpdateRun(Run):
         for at in range(self.length):
             if at not in self.apart:
                 self._gathered[at] = outcome if outcome.error is not None else self.own(outcome, at)
-        self._answer_late(outcome)
         self._answer()
 
     def _answer(self) -> None:
+        late, self.late = self.late, []
+        for call, place, at in late:
+            own = self._gathered[at]
+            if own is None:
+                self.late.append((call, place, at))
+            else:
+                call.settle(place, own)
         outcomes = [each for each in self._gathered if each is not None]
-        if self.stage is Stage.DONE and len(outcomes) == self.length:
+        if len(outcomes) == self.length:
             waiters, self.waiters = self.waiters, []
             for call, place in waiters:
                 call.settle(place, Outcome(outcomes))
+
+    def wanted(self, at: int) -> bool:
+        """Whether a retry waits for the update at a place."""
+        return any(which == at for _, _, which in self.late)
 
     def outcomes(self, undecided: Outcome) -> list[Outcome | Write]:
         """Return for each update its outcome, or the single write whose outcome is still to come.

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from parquedb.actors.calls import PendingKey, Stage, Write, key_of
+from parquedb.actors.calls import Awaited, Member, PendingKey, Stage, Write, key_of
 from parquedb.actors.operations import Outcome, SessionRequest
 from parquedb.actors.runs import Run
 from parquedb.actors.sessions import request_id
@@ -54,7 +54,7 @@ class WriteQueue:
             found = next((run for run in self._runs if run.index(key) >= 0), None)
         return found
 
-    def admit(self, write: Write) -> Write | Outcome:
+    def admit(self, write: Write) -> Awaited | Outcome:
         """Queue a write; return what its callers wait for, or an outcome when it is refused.
 
         A retry whose first attempt is still under way joins it, and waits for that one.
@@ -63,8 +63,7 @@ class WriteQueue:
             return Outcome(error=self._closed)
         joined = self.pending(write)
         if joined is not None:
-            joined.join(write)
-            return joined
+            return joined.join(write)
         refusal = self._overload(write) or self.circuit_refusal()
         if refusal is not None:
             return Outcome(error=refusal)
@@ -133,16 +132,17 @@ class WriteQueue:
             if self._pending.get(key) is write:
                 del self._pending[key]
 
-    def overdue(self, write: Write, late: Outcome) -> Outcome:
+    def overdue(self, awaited: Awaited, late: Outcome) -> Outcome:
         """Say what a caller is answered who waits no longer.
 
         Args:
-            write: Taken back if it was not decided yet and nobody else waits for it.
+            awaited: Taken back if it was not decided yet and nobody else waits for it.
             late: The answer for a write that was never sent.
         """
-        if isinstance(write, UpdateRun) and write.apart:
+        write = awaited.write if isinstance(awaited, Member) else awaited
+        if isinstance(write, UpdateRun) and write.apart and write is awaited:
             return self._overdue_apart(write, late)
-        if write.stage is Stage.COMMITTING:
+        if write.stage is not Stage.QUEUED:
             return Outcome(error=unknown(write, "the commit is still under way"))
         if write.awaited:
             return Outcome(error=unknown(write, "a retry of it is still waiting"))
@@ -158,11 +158,13 @@ class WriteQueue:
         """`overdue` for a run of which some have left: each of those is answered for itself."""
         outcomes: list[Outcome] = []
         for at, each in enumerate(run.outcomes(Outcome(error=unknown(run, "the commit is still under way")))):
-            if isinstance(each, Write):
+            if isinstance(each, Outcome):
+                outcomes.append(each)
+            elif run.wanted(at):
+                outcomes.append(Outcome(error=unknown(each, "a retry of it is still waiting")))
+            else:
                 each.leave(run, at)
                 outcomes.append(self.overdue(each, late))
-            else:
-                outcomes.append(each)
         return Outcome(outcomes)
 
     def refuse_waiting(self, error: ParqueDBError) -> None:

@@ -1,0 +1,334 @@
+"""Updates that leave a client together travel, are decided and are logged as one, and are told apart again."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from msgspec.structs import replace
+
+from parquedb.actors import arguments, schema_arguments
+from parquedb.actors.engine import NamespaceEngine
+from parquedb.actors.operations import UPDATES, Operation, Outcome, SessionRequest
+from parquedb.actors.packing import decode_operations, decode_outcomes, encode_operations, encode_outcomes, whole
+from parquedb.errors import (
+    BackpressureError,
+    EntityNotFoundError,
+    InvalidInputError,
+    InvalidUpdateError,
+    OutcomeUnknownError,
+    TimeoutError,  # noqa: A004 - the public name of the error
+    ValidationError,
+    VersionConflictError,
+)
+from parquedb.storage.memory import MemoryBackend
+from tests.actors.test_engine import Gate, until
+from tests.support.engines import opened, outcome, run
+
+ONE, TWO = b"1" * 16, b"2" * 16
+ODD = {"price": Decimal("1.10"), "key": UUID(int=7), "day": date(2026, 1, 2), "big": 2**80, "at": datetime.now(UTC)}
+ADD = {"$inc": {"n": 1}}
+
+
+@pytest.fixture
+def store() -> MemoryBackend:
+    return MemoryBackend()
+
+
+def update(seq: int, id_: str, ops: dict[str, Any], *, session: bytes = ONE, **options: Any) -> Operation:
+    request = SessionRequest(session, seq, 1, 0)
+    timeout_s = options.pop("timeout_s", None)
+    return replace(arguments.update("posts", id_, ops, request_id=request, **options), timeout_s=timeout_s)
+
+
+def later(operation: Operation) -> Operation:
+    """The same operation as it is sent again."""
+    return Operation(operation.kind, operation.id, operation.body, operation.options, operation.request, age_s=0.1)
+
+
+async def sent(owner: NamespaceEngine, operations: Sequence[Operation]) -> list[Outcome]:
+    """Send operations as a client does and return what it learns."""
+    arrived = decode_operations(encode_operations(operations))
+    reply = encode_outcomes(arrived, await owner.execute(arrived), 0.0)
+    return [whole(*pair) for pair in zip(operations, decode_outcomes(reply)[0], strict=True)]
+
+
+def kinds(*operations: Operation) -> list[str]:
+    return [operation.kind for operation in decode_operations(encode_operations(list(operations)))]
+
+
+async def fill(owner: NamespaceEngine, *ids: str) -> None:
+    for id_ in ids:
+        await run(owner, "create", id_, {"n": 0})
+
+
+def test_only_new_updates_of_some_shape_with_consecutive_numbers_leave_as_one() -> None:
+    assert kinds(update(1, "a", ADD), update(2, "b", {"$set": {"x": 1}}, expected_version=3)) == [UPDATES]
+    assert kinds(update(1, "a", ADD), update(3, "b", ADD)) == [UPDATES, UPDATES]
+    assert kinds(update(1, "a", ADD), update(2, "b", ADD, session=TWO)) == [UPDATES, UPDATES]
+    for other in (
+        later(update(2, "b", ADD)),
+        update(2, "b", {"$push": {"l": 1}}),
+        update(2, "b", {"$set": {"l.$[i]": 1}}, array_filters=[{"i": 2}]),
+        update(2, "b", ADD, upsert=True),
+        update(2, "b", ADD, actor="me"),
+        update(2, "b", ADD, return_document="before"),
+        arguments.update("posts", "b", ADD, request_id="mine"),
+    ):
+        assert kinds(update(1, "a", ADD), other) == [UPDATES, "update"]
+
+
+@pytest.mark.parametrize("how", ["at once", "restarted", "folded", "flushed"])
+async def test_each_caller_gets_its_own_document_and_every_read_agrees(store: MemoryBackend, how: str) -> None:
+    async with opened(store, checkpoint_entries_max=1 if how == "folded" else 64) as owner:
+        await fill(owner, "a", "b", "c")
+        updates = [
+            update(1, "a", {"$set": ODD}, expected_version=1),
+            update(2, "b", ADD),
+            update(3, "a", {"$unset": {"price": ""}, "$inc": {"n": 5}}, expected_version=2),
+            update(4, "c", {"$set": {"deep.x": [1, None]}, "$currentDate": {"when": True}}),
+        ]
+        outcomes = await sent(owner, updates)
+        documents = [each.result() for each in outcomes]
+        assert [each.seq for each in outcomes] == [4, 5, 6, 7]
+        assert [document["version"] for document in documents] == [2, 2, 3, 2]
+        assert [document["n"] for document in documents] == [0, 1, 5, 0]
+        assert {name: documents[0][name] for name in ODD} == ODD
+        assert "price" not in documents[2]
+        assert documents[3]["deep"] == {"x": [1, None]}
+        assert documents[3]["when"] == documents[3]["updatedAt"] > documents[3]["createdAt"]
+        if how == "flushed":
+            await owner.flush()
+        if how != "restarted":
+            await check(owner, documents)
+    async with opened(store) as successor:
+        await check(successor, documents)
+
+
+async def check(owner: NamespaceEngine, documents: list[Any]) -> None:
+    for id_, document in zip("bac", documents[1:], strict=True):
+        stored = await run(owner, "get", id_)
+        assert stored == document
+        assert list(map(type, stored.values())) == list(map(type, (stored | document).values()))
+    assert await run(owner, "count", filter={"n": 5}) == 1
+    changes = (await run(owner, "history", "a"))["changes"]
+    assert [change[2] for change in changes] == ["create", "update", "update"]
+    assert [change[4] for change in changes[1:]] == [documents[0], documents[2]]
+
+
+async def test_one_that_is_refused_says_why_and_leaves_the_others_alone(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        await fill(owner, "a", "b", "c")
+        await run(owner, "delete", "c")
+        updates = [
+            update(1, "a", ADD, expected_version=2),
+            update(2, "a", ADD, expected_version=1),
+            update(3, "missing", ADD),
+            update(4, "missing", ADD, expected_version=7),
+            update(5, "c", ADD),
+            update(6, "b", {"$inc": {"n.x": 1}}),
+            update(7, "a", ADD, expected_version=1),
+            update(8, "b", ADD, expected_version=1),
+        ]
+        outcomes = await sent(owner, updates)
+        errors = [each.error for each in outcomes]
+        expected = [VersionConflictError, None, EntityNotFoundError, VersionConflictError, EntityNotFoundError]
+        expected += [InvalidUpdateError, VersionConflictError, None]
+        assert [each and type(each) for each in errors] == expected
+        alone = [await outcome(owner, "update", each.id, each.body, **each.options) for each in updates]
+        for at in (2, 3, 4, 5):
+            assert errors[at].to_json() == alone[at].error.to_json()
+        assert errors[6].context == {"expected": 1, "actual": 2, "id": "a", "namespace": "posts"}
+        assert [outcomes[1].result()["n"], outcomes[7].result()["n"]] == [1, 1]
+        assert outcomes[7].seq == outcomes[1].seq + 1
+
+
+async def test_of_many_updates_at_one_version_exactly_one_wins(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        await fill(owner, "a")
+        runs = [
+            [update(seq, "a", {"$set": {"by": seq}}, session=session, expected_version=1) for seq in range(1, 9)]
+            for session in (ONE, TWO)
+        ]
+        outcomes = [each for part in await asyncio.gather(*(sent(owner, part) for part in runs)) for each in part]
+        assert sum(each.error is None for each in outcomes) == 1
+        assert await run(owner, "get", "a") == next(each.value for each in outcomes if each.error is None)
+
+
+@pytest.mark.parametrize("flushed", [["a", "b", "c"], ["b"], []])
+async def test_documents_that_must_be_fetched_first_change_in_the_order_given(
+    store: MemoryBackend, flushed: list[str]
+) -> None:
+    async with opened(store) as owner:
+        await fill(owner, *flushed)
+        await owner.flush()
+    async with opened(store) as owner:
+        await fill(owner, *sorted({"a", "b", "c"} - set(flushed)))
+        updates = [
+            update(1, "a", {"$set": {"x": 1}}, expected_version=1),
+            update(2, "b", {"$set": {"x": 2}}, expected_version=1),
+            update(3, "b", {"$inc": {"x": 5}}, expected_version=2),
+            update(4, "c", {"$set": {"x": 4}}),
+            update(5, "b", ADD, expected_version=2),
+            update(6, "missing", ADD),
+        ]
+        first, second = await asyncio.gather(
+            sent(owner, updates), sent(owner, [update(7, "b", {"$inc": {"x": 10}}, expected_version=3)])
+        )
+        assert [each.value and each.value["x"] for each in first] == [1, 2, 7, 4, None, None]
+        assert isinstance(first[4].error, VersionConflictError)
+        assert isinstance(first[5].error, EntityNotFoundError)
+        assert second[0].result()["x"] == 17
+        assert second[0].result()["version"] == 4
+        stats = owner.stats()
+        assert (stats["queued_ops"], stats["queued_bytes"]) == (0, 0)
+    async with opened(store) as successor:
+        assert (await run(successor, "get", "b"))["x"] == 17
+        for at, each in enumerate(updates[:4]):
+            again = (await successor.execute([later(each)]))[0]
+            assert again.duplicate
+            assert again.value == first[at].value
+
+
+async def test_a_retry_joins_the_run_under_way_and_gets_its_own_document(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        await fill(owner, "a", "b")
+        operations = [update(1, "a", ADD), update(2, "b", {"$inc": {"n": 7}}), update(3, "b", ADD, expected_version=9)]
+        arrived = decode_operations(encode_operations(operations))
+        retries = [later(operations[1]), later(operations[2])]
+        _, (again, refused) = await asyncio.gather(owner.execute(arrived), owner.execute(retries))
+        assert again.result()["n"] == 7
+        assert isinstance(refused.error, VersionConflictError)
+        assert (await run(owner, "get", "b"))["n"] == 7
+
+
+async def test_a_retry_joins_an_update_that_had_to_leave_its_run(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        await fill(owner, "a")
+        await owner.flush()
+    async with opened(store) as owner:
+        await fill(owner, "b")
+        operations = [update(1, "a", {"$inc": {"n": 7}}), update(2, "b", ADD)]
+        arrived = decode_operations(encode_operations(operations))
+        _, (again,) = await asyncio.gather(owner.execute(arrived), owner.execute([later(operations[0])]))
+        assert again.result()["n"] == 7
+        assert (await run(owner, "get", "a"))["n"] == 7
+
+
+@pytest.mark.parametrize("how", ["at once", "restarted", "folded"])
+async def test_a_retry_of_a_landed_update_gets_what_was_stored_and_one_refused_is_decided_anew(
+    store: MemoryBackend, how: str
+) -> None:
+    async with opened(store, checkpoint_entries_max=1 if how == "folded" else 64) as owner:
+        await fill(owner, "a", "b")
+        updates = [update(1, "a", ADD), update(2, "b", ADD, expected_version=2), update(3, "b", ADD)]
+        outcomes = await sent(owner, updates)
+        if how != "restarted":
+            again = (await owner.execute([later(updates[2])]))[0]
+            assert (again.duplicate, again.value, again.seq) == (True, outcomes[2].value, outcomes[2].seq)
+    async with opened(store) as successor:
+        for at in (0, 2):
+            again = (await successor.execute([later(updates[at])]))[0]
+            assert (again.duplicate, again.value, again.seq) == (True, outcomes[at].value, outcomes[at].seq)
+        [anew] = await successor.execute([later(updates[1])])
+        assert not anew.duplicate
+        assert anew.result()["version"] == 3
+
+
+@pytest.mark.parametrize("seqs", [[1, 2, 3], [2, 3, 4], [0, 1], [3]])
+async def test_a_run_of_which_something_was_sent_before_is_refused_whole(store: MemoryBackend, seqs: list[int]) -> None:
+    async with opened(store) as owner:
+        await fill(owner, "a")
+        await sent(owner, [update(seq, "a", ADD) for seq in (1, 2, 3)])
+        for refused in await sent(owner, [update(seq, "a", ADD) for seq in seqs]):
+            assert isinstance(refused.error, BackpressureError)
+        assert (await run(owner, "get", "a"))["n"] == 3
+        assert owner.stats()["queued_ops"] == 0
+
+
+async def test_a_run_that_the_queue_cannot_hold_is_refused_and_nothing_stays(store: MemoryBackend) -> None:
+    async with opened(store, queue_ops_max=2, group_ops_max=2) as owner:
+        await fill(owner, "a")
+        refusals = await sent(owner, [update(seq, "a", ADD) for seq in (1, 2, 3)])
+        assert all(isinstance(each.error, BackpressureError) for each in refusals)
+        assert [each.result()["n"] for each in await sent(owner, [update(seq, "a", ADD) for seq in (1, 2)])] == [1, 2]
+
+
+async def test_the_schema_holds_for_every_update_of_a_run(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        await fill(owner, "a", "b")
+        schema = schema_arguments.register("posts", {"n": "int!", "tag": "string = 'none'"})
+        [registered] = await owner.execute([schema])
+        assert registered.error is None
+        good, bad = await sent(owner, [update(1, "a", ADD), update(2, "b", {"$set": {"n": "x"}})])
+        assert isinstance(bad.error, ValidationError)
+        assert good.result() == await run(owner, "get", "a")
+        assert good.result()["n"] == 1
+
+
+async def test_a_document_that_grows_too_large_is_refused(store: MemoryBackend) -> None:
+    async with opened(store, document_bytes_max=1024) as owner:
+        await fill(owner, "a", "b")
+        large, small = await sent(owner, [update(1, "a", {"$set": {"x": "y" * 2000}}), update(2, "b", ADD)])
+        assert isinstance(large.error, ValidationError)
+        assert small.result()["n"] == 1
+
+
+async def test_what_is_no_run_is_refused(store: MemoryBackend) -> None:
+    key, request = [["$inc", "n"]], SessionRequest(ONE, 1, 1, 0)
+    async with opened(store) as owner:
+        await fill(owner, "a")
+        for body in (
+            None,
+            [],
+            [[], None, [], None, []],
+            [["a"], None, [], None, [[1]]],
+            [["a"], None, key, None, []],
+            [["a"], None, key, [1], [[1]]],
+            [["a"], None, key, None, [["x"]]],
+            [["a"], None, key, None, [[1, 2]]],
+            [["a"], None, [["$push", "n"]], None, [[1]]],
+            [["a"], [1, 2], key, None, [[1]]],
+        ):
+            [refused] = await owner.execute([Operation(UPDATES, None, body, request=request)])
+            assert isinstance(refused.error, InvalidInputError), body
+        for id_ in ("", 5, "\ud800"):
+            [refused] = await owner.execute(
+                [Operation(UPDATES, None, [[id_], None, key, None, [[1]]], request=request)]
+            )
+            assert isinstance(refused.error, ValidationError | InvalidInputError)
+        assert (await run(owner, "get", "a"))["version"] == 1
+
+
+async def test_a_run_that_waits_past_its_deadline_is_taken_back(store: MemoryBackend) -> None:
+    gate = Gate(store)
+    async with opened(gate) as owner:
+        await fill(owner, "a")
+        gate.go_on.clear()
+        first = asyncio.ensure_future(run(owner, "update", "a", {"$set": {"x": 1}}))
+        await until(lambda: gate.waiting == 1)
+        late = await sent(owner, [update(seq, "a", ADD, timeout_s=0.02) for seq in (1, 2)])
+        assert all(isinstance(each.error, TimeoutError) for each in late)
+        assert owner.stats()["queued_ops"] == 1
+        gate.go_on.set()
+        assert (await first)["version"] == 2
+        assert (await run(owner, "get", "a"))["n"] == 0
+
+
+async def test_of_a_run_past_its_deadline_what_is_not_decided_yet_is_taken_back(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        await fill(owner, "a")
+        await owner.flush()
+    gate = Gate(store)
+    async with opened(gate) as owner:
+        await fill(owner, "b")
+        gate.go_on.clear()
+        cold, hot = await sent(owner, [update(1, "a", ADD, timeout_s=0.05), update(2, "b", ADD, timeout_s=0.05)])
+        assert isinstance(cold.error, TimeoutError)
+        assert isinstance(hot.error, OutcomeUnknownError)
+        gate.go_on.set()
+        await until(lambda: owner.stats()["queued_ops"] == 0)
+        assert [(await run(owner, "get", id_))["n"] for id_ in "ab"] == [0, 1]
