@@ -267,7 +267,7 @@ def encode_outcomes(
         if operation.kind in JOINED:
             added = _joined_rows(operation, outcome)
         else:
-            added = [_row(outcome, managed=echoes and operation.kind in _ECHOES)]
+            added = [_row(outcome, managed=echoes and operation.kind in ECHOES)]
         # Anything may be in an answer that has not been encoded yet.
         plain = plain and all(row[0] is None or is_plain(row[0]) for row in added)
         rows += added
@@ -337,14 +337,16 @@ def _updated(documents: list[Any], refused: list[Any], first_seq: int, count: in
 def whole(operation: Operation, outcome: Outcome) -> Outcome:
     """Return the outcome of an operation as the owner had it: the document sent, with what the database set."""
     managed = outcome.value
-    if managed is None or operation.kind not in _ECHOES or ("createdAt" in managed and outcome.duplicate):
+    if managed is None or operation.kind not in ECHOES or ("createdAt" in managed and outcome.duplicate):
         return outcome
     # The body names none of these fields but perhaps `$id`, and then that same one.
     document = {"$id": managed["$id"], **operation.body, **managed}
     return Outcome(document, seq=outcome.seq, duplicate=outcome.duplicate)
 
 
-_ECHOES: Final = frozenset({"create", "replace"})
+ECHOES: Final = frozenset({"create", "replace"})
+"""Kinds whose callers have the document that is answered, but for what the database set."""
+
 _SET_BY_DATABASE: Final = ("$id", *MANAGED_FIELDS)
 
 

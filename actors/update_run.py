@@ -15,7 +15,7 @@ from parquedb.actors.calls import Call, PendingKey, Stage, Write
 from parquedb.actors.commit_group import NotLoaded
 from parquedb.actors.draft import Document, Draft
 from parquedb.actors.evaluate import BASE_BYTES, Prepared, Rules, next_version, prepare, present, visible
-from parquedb.actors.operations import Operation, Outcome, SessionRequest
+from parquedb.actors.operations import CREATES, UPDATES, Operation, Outcome, SessionRequest
 from parquedb.actors.runs import Run
 from parquedb.documents.codec import encode
 from parquedb.documents.update_shapes import Shape, shape_of
@@ -236,6 +236,17 @@ def _changes(body: Any, depth_max: int) -> list[Change] | None:
             return None
         changes.append(Change(id_, version, shape, operands))
     return changes
+
+
+def refusals(operation: Operation, outcome: Outcome) -> int:
+    """Return how many operations of callers an outcome refuses."""
+    if outcome.error is not None:
+        return operation.count
+    if isinstance(outcome.value, Answers):
+        return len(outcome.value.refused)
+    if operation.kind in {CREATES, UPDATES} and isinstance(outcome.value, list):
+        return sum(own.error is not None for own in outcome.value)
+    return 0
 
 
 def _decided_apart(_draft: Draft) -> NoReturn:

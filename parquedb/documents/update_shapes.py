@@ -33,13 +33,16 @@ Key = tuple[tuple[str, ...], ...]
 """Each operator with its paths."""
 
 _VALUE, _NUMBER, _TRUE, _NOTHING = range(4)
-_KINDS: Final[Mapping[str, int]] = {
+_TAKES: Final[Mapping[str, int]] = {
     **dict.fromkeys(("$set", "$min", "$max"), _VALUE),
     **dict.fromkeys(("$inc", "$mul"), _NUMBER),
     "$currentDate": _TRUE,
     "$unset": _NOTHING,
 }
 """What operators take."""
+
+_SHORT_INT: Final = 1 << 62
+"""Ints nearer to 0 need no look at their length."""
 
 _STR_ONLY: Final = frozenset({str})
 
@@ -53,7 +56,7 @@ class Shape:
         is_ascii: Whether all paths are.
     """
 
-    __slots__ = ("_deepest", "_kinds", "_root", "_run", "is_ascii", "key", "paths")
+    __slots__ = ("_deepest", "_root", "_run", "_takes", "is_ascii", "key", "paths")
 
     def __init__(self, key: Key) -> None:
         """Compile.
@@ -66,7 +69,7 @@ class Shape:
         self.is_ascii = all(text.isascii() for _, text in self.paths)
         self._run = Run({})
         self._root = Node((), self._run)
-        self._kinds = tuple(_KINDS[op] for op, _ in self.paths)
+        self._takes = tuple(_TAKES[op] for op, _ in self.paths)
         self._deepest = 0
         for at, (op, text) in enumerate(self.paths):
             path = changeable_path(op, text, DEPTH_MAX)
@@ -80,20 +83,23 @@ class Shape:
             given: One for each of `paths`.
             depth_max: Bound of nesting in the resulting document, inclusive.
         """
-        if len(given) != len(self._kinds) or self._deepest > depth_max:
+        if len(given) != len(self._takes) or self._deepest > depth_max:
             return None
         operands: list[Any] = []
         try:
-            for kind, value in zip(self._kinds, given, strict=True):
-                if kind == _NUMBER and type(value) not in NUMBERS:
-                    return None
-                if kind <= _NUMBER:
+            for takes, value in zip(self._takes, given, strict=True):
+                kind = type(value)
+                if takes <= _NUMBER and (kind is float or (kind is int and -_SHORT_INT < value < _SHORT_INT)):
+                    operands.append(value)
+                elif takes == _VALUE or (takes == _NUMBER and kind in NUMBERS):
                     # At the depth of the deepest path, which is right or too strict.
                     operands.append(normalize_value(value, depth_max=depth_max - self._deepest))
-                elif kind == _TRUE and value is not True:
-                    return None
+                elif takes == _NOTHING:
+                    operands.append("")
+                elif value is True and takes == _TRUE:
+                    operands.append(True)
                 else:
-                    operands.append(True if kind == _TRUE else "")
+                    return None
         except ValidationError:
             return None
         return operands
@@ -178,7 +184,7 @@ def _compiled(key: Key) -> Shape | None:
     if len(texts) > PATHS_MAX or sum(map(len, texts)) > CHARACTERS_MAX:
         raise _TooLargeError
     operators = {op for op, *_ in key}
-    if not texts or len(operators) < len(key) or not operators <= _KINDS.keys():
+    if not texts or len(operators) < len(key) or not operators <= _TAKES.keys():
         return None
     # System fields hold texts only, and `$` asks for elements of arrays.
     if any("$" in text or text.partition(".")[0] in TEXT_FIELDS for text in texts):

@@ -24,6 +24,7 @@ from parquedb.errors import (
     ValidationError,
     VersionConflictError,
 )
+from parquedb.observability.hooks import HookRegistry
 from parquedb.storage.memory import MemoryBackend
 from tests.actors.test_engine import Gate, until
 from tests.support.engines import opened, outcome, run
@@ -332,3 +333,18 @@ async def test_of_a_run_past_its_deadline_what_is_not_decided_yet_is_taken_back(
         gate.go_on.set()
         await until(lambda: owner.stats()["queued_ops"] == 0)
         assert [(await run(owner, "get", id_))["n"] for id_ in "ab"] == [0, 1]
+
+
+async def test_hooks_are_told_how_many_of_a_run_were_refused(store: MemoryBackend) -> None:
+    hooks, results = HookRegistry(), []
+
+    class Hook:
+        def on_mutation_end(self, context: Any, result: Any) -> None:
+            results.append((context.batch_size, result.rows, result.errors))
+
+    async with opened(store, hooks=hooks) as owner:
+        await fill(owner, "a")
+        hooks.register_hook(Hook())
+        await sent(owner, [update(1, "a", ADD, expected_version=9), update(2, "a", ADD), update(3, "missing", ADD)])
+        await sent(owner, [update(4, "a", ADD)])
+    assert results == [(3, 1, 2), (1, 1, 0)]

@@ -16,6 +16,7 @@ from parquedb import errors
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.operations import Operation, Outcome, Request, SessionRequest
 from parquedb.actors.packing import decode_operations, decode_outcomes, encode_operations, encode_outcomes, whole
+from parquedb.documents.update_shapes import shaped_update
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import KIB, MIB, EngineSettings, StorageSettings
 from parquedb.storage.backend import StorageBackend
@@ -392,10 +393,13 @@ class Client:
                 await self._perform(operation, named=operation.is_write and self.rng.random() < 0.75)
 
     async def _perform_run(self) -> None:
-        """Send creates that name no ids in one call, as a client does with what is asked of it at the same time."""
-        run = Run(asyncio.get_running_loop().create_future(), self.rng.randrange(2, 5))
-        creates = [Operation("create", None, self._body(), size=64) for _ in range(run.size)]
-        await asyncio.gather(*(self._perform(create, named=True, run=run) for create in creates))
+        """Send creates or updates in one call, as a client does with what is asked of it at the same time."""
+        run, rng = Run(asyncio.get_running_loop().create_future(), self.rng.randrange(2, 5)), self.rng
+        joined = [Operation("create", None, self._body(), size=64) for _ in range(run.size)]
+        if rng.random() < 0.6:
+            plain = [self._write(rng.choice(("inc", "checked")), rng.choice(IDS)) for _ in range(run.size)]
+            joined = [replace(update, shaped=shaped_update(update.body)) for update in plain]
+        await asyncio.gather(*(self._perform(operation, named=True, run=run) for operation in joined))
 
     async def _perform(self, operation: Operation, *, named: bool, run: "Run | None" = None) -> None:
         seq = self._number() if named else None
