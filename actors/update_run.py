@@ -91,17 +91,16 @@ class UpdateRun(Run):
         refused: dict[int, ParqueDBError] = {}
         left: list[int] = []
         mine: dict[str, Document] = {}
-        waiting: set[str] = set()
         for at, change in enumerate(self.changes):
             id_ = change.id
-            if id_ in held or id_ in waiting:
+            if id_ in held:
                 left.append(at)
                 continue
             try:
                 found = mine.get(id_) or draft.current(id_)
                 document, encoded = self._changed(draft, change, found)
             except NotLoaded:
-                waiting.add(id_)
+                # So is whatever comes later for the same document: nothing is loaded meanwhile.
                 left.append(at)
             except ParqueDBError as error:
                 refused[at] = error

@@ -1,7 +1,7 @@
 """Updates that leave a client together travel, are decided and are logged as one, and are told apart again."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,9 +11,12 @@ import pytest
 from msgspec.structs import replace
 
 from parquedb.actors import arguments, schema_arguments
+from parquedb.actors.draft import Draft
 from parquedb.actors.engine import NamespaceEngine
+from parquedb.actors.evaluate import Rules
 from parquedb.actors.operations import UPDATES, Operation, Outcome, SessionRequest
 from parquedb.actors.packing import decode_operations, decode_outcomes, encode_operations, encode_outcomes, whole
+from parquedb.actors.update_run import update_run
 from parquedb.errors import (
     BackpressureError,
     EntityNotFoundError,
@@ -32,6 +35,7 @@ from tests.support.engines import opened, outcome, run
 ONE, TWO = b"1" * 16, b"2" * 16
 ODD = {"price": Decimal("1.10"), "key": UUID(int=7), "day": date(2026, 1, 2), "big": 2**80, "at": datetime.now(UTC)}
 ADD = {"$inc": {"n": 1}}
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -113,6 +117,7 @@ async def check(owner: NamespaceEngine, documents: list[Any]) -> None:
     for id_, document in zip("bac", documents[1:], strict=True):
         stored = await run(owner, "get", id_)
         assert stored == document
+        assert (await sent(owner, [Operation("get", id_)]))[0].value == document
         assert list(map(type, stored.values())) == list(map(type, (stored | document).values()))
     assert await run(owner, "count", filter={"n": 5}) == 1
     changes = (await run(owner, "history", "a"))["changes"]
@@ -192,6 +197,51 @@ async def test_documents_that_must_be_fetched_first_change_in_the_order_given(
             again = (await successor.execute([later(each)]))[0]
             assert again.duplicate
             assert again.value == first[at].value
+
+
+async def test_documents_of_files_that_were_read_before_change_in_the_run(store: MemoryBackend) -> None:
+    async with opened(store) as owner:
+        await fill(owner, "a", "b", "c")
+        await owner.flush()
+        gets = [Operation("get", id_) for id_ in "abc"]
+        assert [each.value["n"] for each in await sent(owner, gets)] == [0, 0, 0]
+        outcomes = await sent(owner, [update(at, id_, ADD, expected_version=v) for at, (id_, v) in enumerate(PATH, 1)])
+        assert [each.result()["n"] for each in outcomes] == [1, 1, 2, 3]
+        # Each document is in one place: its old row is dead without anybody having had to look for it.
+        assert not owner._data.active.unresolved
+        await told_apart(owner)
+        await owner.flush()
+        await told_apart(owner)
+    async with opened(store) as successor:
+        await told_apart(successor)
+
+
+PATH = [("a", 1), ("b", 1), ("a", 2), ("a", 3)]
+
+
+async def told_apart(owner: NamespaceEngine) -> None:
+    items = (await run(owner, "find"))["items"]
+    assert {item["$id"]: item["n"] for item in items} == {"posts/a": 3, "posts/b": 1, "posts/c": 0}
+    assert len(items) == 3
+    gets = await sent(owner, [Operation("get", id_) for id_ in "abc"])
+    assert [each.value["n"] for each in gets] == [3, 1, 0]
+
+
+def test_what_an_earlier_write_waits_for_is_left_for_later() -> None:
+    documents = {id_: {"$id": f"posts/{id_}", "version": 1, "n": 0} for id_ in "ab"}
+    for document in documents.values():
+        document["createdAt"] = document["updatedAt"] = NOW
+    [operation] = decode_operations(encode_operations([update(1, "a", ADD), update(2, "b", ADD), update(3, "a", ADD)]))
+    made = update_run(operation, Rules("posts", 1 << 20, 100), (Nobody(), 0), None)
+    answers, left = made.decide(Draft(documents.get, NOW, lambda count: []), {"a"})
+    assert left == [0, 2]
+    assert answers.updated is not None
+    assert (answers.updated.ids, answers.updated.numbers) == (["b"], [1])
+
+
+class Nobody:
+    def settle(self, place: int, outcome: Outcome) -> None:
+        raise AssertionError(f"{place} was answered: {outcome}")
 
 
 async def test_a_retry_joins_the_run_under_way_and_gets_its_own_document(store: MemoryBackend) -> None:
@@ -319,20 +369,59 @@ async def test_a_run_that_waits_past_its_deadline_is_taken_back(store: MemoryBac
         assert (await run(owner, "get", "a"))["n"] == 0
 
 
-async def test_of_a_run_past_its_deadline_what_is_not_decided_yet_is_taken_back(store: MemoryBackend) -> None:
+@pytest.fixture
+async def parted(store: MemoryBackend) -> AsyncIterator[tuple[NamespaceEngine, Gate]]:
+    """An owner behind a gate that is shut, with a document in a file and one in memory."""
     async with opened(store) as owner:
-        await fill(owner, "a")
+        await fill(owner, "cold")
         await owner.flush()
     gate = Gate(store)
     async with opened(gate) as owner:
-        await fill(owner, "b")
+        await fill(owner, "hot")
         gate.go_on.clear()
-        cold, hot = await sent(owner, [update(1, "a", ADD, timeout_s=0.05), update(2, "b", ADD, timeout_s=0.05)])
-        assert isinstance(cold.error, TimeoutError)
-        assert isinstance(hot.error, OutcomeUnknownError)
+        yield owner, gate
         gate.go_on.set()
-        await until(lambda: owner.stats()["queued_ops"] == 0)
-        assert [(await run(owner, "get", id_))["n"] for id_ in "ab"] == [0, 1]
+
+
+async def numbers(owner: NamespaceEngine, gate: Gate) -> list[int]:
+    """Let everything be decided and return what became of both documents."""
+    gate.go_on.set()
+    await until(lambda: owner.stats()["queued_ops"] == 0)
+    return [(await run(owner, "get", id_))["n"] for id_ in ("cold", "hot")]
+
+
+async def test_of_a_run_past_its_deadline_what_is_not_decided_yet_is_taken_back(
+    parted: tuple[NamespaceEngine, Gate],
+) -> None:
+    cold, hot = await sent(parted[0], [update(1, "cold", ADD, timeout_s=0.05), update(2, "hot", ADD, timeout_s=0.05)])
+    assert isinstance(cold.error, TimeoutError)
+    assert isinstance(hot.error, OutcomeUnknownError)
+    assert await numbers(*parted) == [0, 1]
+
+
+async def test_what_a_retry_waits_for_is_not_taken_back_with_its_run(parted: tuple[NamespaceEngine, Gate]) -> None:
+    owner, gate = parted
+    operations = [update(1, "cold", ADD, timeout_s=0.05), update(2, "hot", ADD, timeout_s=0.05)]
+    first = asyncio.ensure_future(sent(owner, operations))
+    await until(lambda: owner.stats()["queued_ops"] == 2)
+    retry = asyncio.ensure_future(owner.execute([replace(later(operations[0]), timeout_s=20)]))
+    assert all(isinstance(each.error, OutcomeUnknownError) for each in await first)
+    assert await numbers(owner, gate) == [1, 1]
+    assert (await retry)[0].result()["n"] == 1
+
+
+@pytest.mark.parametrize("seq", [1, 2])
+async def test_a_retry_that_waits_less_long_than_the_run_it_joined_is_told_unknown(
+    parted: tuple[NamespaceEngine, Gate], seq: int
+) -> None:
+    owner, gate = parted
+    operations = [update(1, "cold", ADD), update(2, "hot", ADD)]
+    first = asyncio.ensure_future(sent(owner, operations))
+    # It joins while the run is whole; by its deadline the run is not.
+    [retried] = await asyncio.ensure_future(owner.execute([replace(later(operations[seq - 1]), timeout_s=0.05)]))
+    assert isinstance(retried.error, OutcomeUnknownError)
+    assert await numbers(owner, gate) == [1, 1]
+    assert [each.result()["n"] for each in await first] == [1, 1]
 
 
 async def test_hooks_are_told_how_many_of_a_run_were_refused(store: MemoryBackend) -> None:
