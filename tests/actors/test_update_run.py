@@ -393,9 +393,19 @@ async def numbers(owner: NamespaceEngine, gate: Gate) -> list[int]:
 async def test_of_a_run_past_its_deadline_what_is_not_decided_yet_is_taken_back(
     parted: tuple[NamespaceEngine, Gate],
 ) -> None:
-    cold, hot = await sent(parted[0], [update(1, "cold", ADD, timeout_s=0.05), update(2, "hot", ADD, timeout_s=0.05)])
+    owner, gate = parted
+    operations = [update(1, "cold", ADD, timeout_s=0.05), update(2, "hot", ADD, timeout_s=0.05)]
+    cold, hot = await sent(owner, operations)
     assert isinstance(cold.error, TimeoutError)
     assert isinstance(hot.error, OutcomeUnknownError)
+    # A retry finds nothing to join.
+    again = asyncio.ensure_future(owner.execute([replace(later(operations[0]), timeout_s=20)]))
+    assert await numbers(owner, gate) == [1, 1]
+    assert (await again)[0].result()["version"] == 2
+
+
+async def test_what_was_taken_back_is_never_applied(parted: tuple[NamespaceEngine, Gate]) -> None:
+    await sent(parted[0], [update(1, "cold", ADD, timeout_s=0.05), update(2, "hot", ADD, timeout_s=0.05)])
     assert await numbers(*parted) == [0, 1]
 
 
@@ -403,7 +413,7 @@ async def test_what_a_retry_waits_for_is_not_taken_back_with_its_run(parted: tup
     owner, gate = parted
     operations = [update(1, "cold", ADD, timeout_s=0.05), update(2, "hot", ADD, timeout_s=0.05)]
     first = asyncio.ensure_future(sent(owner, operations))
-    await until(lambda: owner.stats()["queued_ops"] == 2)
+    # It joins while the run is whole.
     retry = asyncio.ensure_future(owner.execute([replace(later(operations[0]), timeout_s=20)]))
     assert all(isinstance(each.error, OutcomeUnknownError) for each in await first)
     assert await numbers(owner, gate) == [1, 1]
