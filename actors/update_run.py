@@ -7,6 +7,7 @@ On the way the body is `[ids, expected versions, shapes, which, operands]`: for 
 or nil (all nil may be one nil), the index of its shape (all 0 may be nil) and its operands; shapes are `Shape.key`.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -61,6 +62,7 @@ class UpdateRun(Run):
     rules: Rules = field(kw_only=True)
     apart: dict[int, Write] = field(default_factory=dict)
     _gathered: list[Outcome | None] = field(default_factory=list)
+    _missing: int = 0
 
     @property
     def length(self) -> int:
@@ -134,7 +136,7 @@ class UpdateRun(Run):
     def part(self, left: Sequence[int]) -> list[Write]:
         """Return the updates at some places as single writes, which answer through the run."""
         each = self.prepared.size // self.length
-        self._gathered = [None] * self.length
+        self._gathered, self._missing = [None] * self.length, self.length
         session, seq, low, born = self.first
         for at in left:
             change = self.changes[at]
@@ -147,8 +149,7 @@ class UpdateRun(Run):
 
     def settle(self, place: int, outcome: Outcome) -> None:
         """Take the outcome of one that has left."""
-        self._gathered[place] = outcome
-        self._answer()
+        self._gather(place, outcome)
 
     def finish(self, outcome: Outcome) -> None:
         """Answer everybody who still waits, as soon as those that have left are answered too."""
@@ -158,22 +159,20 @@ class UpdateRun(Run):
         self.stage = Stage.DONE
         for at in range(self.length):
             if at not in self.apart:
-                self._gathered[at] = outcome if outcome.error is not None else self.own(outcome, at)
-        self._answer()
+                self._gather(at, outcome if outcome.error is not None else self.own(outcome, at))
 
-    def _answer(self) -> None:
-        late, self.late = self.late, []
-        for call, place, at in late:
-            own = self._gathered[at]
-            if own is None:
-                self.late.append((call, place, at))
-            else:
-                call.settle(place, own)
-        outcomes = [each for each in self._gathered if each is not None]
-        if len(outcomes) == self.length:
+    def _gather(self, at: int, outcome: Outcome) -> None:
+        self._gathered[at] = outcome
+        if self.late:
+            late, self.late = self.late, [each for each in self.late if each[2] != at]
+            for call, place, which in late:
+                if which == at:
+                    call.settle(place, outcome)
+        self._missing -= 1
+        if not self._missing:
             waiters, self.waiters = self.waiters, []
             for call, place in waiters:
-                call.settle(place, Outcome(outcomes))
+                call.settle(place, Outcome(self._gathered))
 
     def wanted(self, at: int) -> bool:
         """Whether a retry waits for the update at a place."""
@@ -197,7 +196,7 @@ class UpdateRun(Run):
         updated = answers.updated
         if updated is None or updated.encoded is None:
             raise InternalError("an update of a run was neither made nor refused")
-        place = updated.numbers.index(at)
+        place = bisect_left(updated.numbers, at)
         return Outcome(updated.documents[place], None, outcome.seq + place, False, updated.encoded[place])
 
 
