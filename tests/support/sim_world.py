@@ -386,7 +386,7 @@ class Client:
         loop, plan = asyncio.get_running_loop(), self.world.plan
         while loop.time() < plan.duration_s:
             await asyncio.sleep(self.rng.expovariate(1 / plan.ops_pause_s))
-            if self.number >= plan.readers and self.rng.random() < 0.03:
+            if self.number >= plan.readers and self.rng.random() < 0.1:
                 await self._perform_run()
             else:
                 operation = self._make()
@@ -396,8 +396,9 @@ class Client:
         """Send creates or updates in one call, as a client does with what is asked of it at the same time."""
         run, rng = Run(asyncio.get_running_loop().create_future(), self.rng.randrange(2, 5)), self.rng
         joined = [Operation("create", None, self._body(), size=64) for _ in range(run.size)]
-        if rng.random() < 0.6:
-            plain = [self._write(rng.choice(("inc", "checked")), rng.choice(IDS)) for _ in range(run.size)]
+        if rng.random() < 0.75:
+            ids = rng.sample(IDS, 2)
+            plain = [self._write(rng.choice(("inc", "inc", "checked")), rng.choice(ids)) for _ in range(run.size)]
             joined = [replace(update, shaped=shaped_update(update.body)) for update in plain]
         await asyncio.gather(*(self._perform(operation, named=True, run=run) for operation in joined))
 
