@@ -19,7 +19,7 @@ from parquedb.actors.evaluate import BASE_BYTES, Prepared, Rules, next_version, 
 from parquedb.actors.operations import CREATES, UPDATES, Operation, Outcome, SessionRequest
 from parquedb.actors.runs import Run
 from parquedb.documents.codec import encode
-from parquedb.documents.update_shapes import Shape, shape_of
+from parquedb.documents.update_shapes import Shape, ops_of, shape_of
 from parquedb.errors import InternalError, InvalidInputError, ParqueDBError
 from parquedb.storage.events import Action, Updated
 from parquedb.storage.keys import check_id
@@ -40,12 +40,30 @@ class Answers:
 
 @dataclass(slots=True)
 class Change:
-    """One update of a run."""
+    """One update of a run.
+
+    Attributes:
+        id: Bare id.
+        expected: The version it expects, if it does.
+        shape: What is done; None for what has no shape here, which leaves the run.
+        operands: With these.
+        alone: The same as a single write; of what has a shape only made when it has to leave.
+        refusal: Why it is refused whatever the document is.
+    """
 
     id: str
     expected: int | None
-    shape: Shape
+    shape: Shape | None
     operands: list[Any]
+    alone: Prepared | None = None
+    refusal: ParqueDBError | None = None
+
+    def prepared(self, rules: Rules) -> Prepared:
+        """Return it as a single write; raises as `prepare` does, but not for what has a shape and a good id."""
+        if self.alone is None:
+            ops = {} if self.shape is None else self.shape.ops(self.operands)
+            self.alone = prepare(_single(self.id, ops, self.expected), rules)
+        return self.alone
 
 
 @dataclass(slots=True, eq=False)
@@ -93,16 +111,20 @@ class UpdateRun(Run):
         refused: dict[int, ParqueDBError] = {}
         left: list[int] = []
         mine: dict[str, Document] = {}
+        waiting: set[str] = set()
         for at, change in enumerate(self.changes):
             id_ = change.id
-            if id_ in held:
-                left.append(at)
+            if change.refusal is not None:
+                refused[at] = change.refusal
                 continue
             try:
+                if change.shape is None or id_ in waiting or id_ in held:
+                    raise NotLoaded  # noqa: TRY301 - one place lets them leave
                 found = mine.get(id_) or draft.current(id_)
-                document, encoded = self._changed(draft, change, found)
+                document, encoded = self._changed(draft, change, change.shape, found)
             except NotLoaded:
-                # So is whatever comes later for the same document: nothing is loaded meanwhile.
+                # With what comes later for the same document.
+                waiting.add(id_)
                 left.append(at)
             except ParqueDBError as error:
                 refused[at] = error
@@ -119,14 +141,14 @@ class UpdateRun(Run):
         draft.add_updated(updated)
         return updated
 
-    def _changed(self, draft: Draft, change: Change, found: Document | None) -> tuple[Document, bytes]:
+    def _changed(self, draft: Draft, change: Change, shape: Shape, found: Document | None) -> tuple[Document, bytes]:
         """Return the next version of a document, also as it is encoded; raises the refusal."""
         expected = change.expected
         if found is None or "deletedAt" in found or (expected is not None and expected != found["version"]):
             found = present(visible(found), change.id, {"expected_version": expected}, self.rules)
-        changed = change.shape.apply(found, change.operands, draft.now)
+        changed = shape.apply(found, change.operands, draft.now)
         # Of what makes an update keep a document's form all but this is true of every shape.
-        keeps_form = change.shape.is_ascii
+        keeps_form = shape.is_ascii
         document, encoded = next_version(found, changed, self.rules, now=draft.now, keeps_form=keeps_form)
         if draft.schemas.registered.guard is not None:
             draft.schemas.hold(Action.UPDATE, change.id, document)
@@ -139,11 +161,9 @@ class UpdateRun(Run):
         self._gathered, self._missing = [None] * self.length, self.length
         session, seq, low, born = self.first
         for at in left:
-            change = self.changes[at]
             request = SessionRequest(session, seq + at, low, born)
-            options = {} if change.expected is None else {"expected_version": change.expected}
-            operation = Operation("update", change.id, change.shape.ops(change.operands), options, request)
-            self.apart[at] = Write(prepare(operation, self.rules), request, 0, self.traceparent, [(self, at)])
+            prepared = self.changes[at].prepared(self.rules)
+            self.apart[at] = Write(prepared, request, 0, self.traceparent, [(self, at)])
             self.prepared.size -= each
         return list(self.apart.values())
 
@@ -205,35 +225,47 @@ def update_run(operation: Operation, rules: Rules, waiter: tuple[Call, int], tra
 
     Raises:
         InvalidInputError: it is not well formed.
-        ValidationError: an id is none.
     """
     first = operation.request
     try:
-        changes = _changes(operation.body, rules.depth_max)
+        changes = _changes(operation.body, rules)
     except (TypeError, ValueError, IndexError, AttributeError):
-        changes = None
+        changes = []
     if not changes or not isinstance(first, SessionRequest):
         raise InvalidInputError("not a run of updates: ids, shapes, operands and requests do not fit together")
-    for change in changes:
-        check_id(change.id)
     prepared = Prepared("update", (), operation.size + BASE_BYTES * len(changes), _decided_apart)
     return UpdateRun(prepared, None, 0, traceparent, [waiter], first=first, changes=changes, rules=rules)
 
 
-def _changes(body: Any, depth_max: int) -> list[Change] | None:
-    """Read the body of a run; None, or an error, for what is none."""
+def _changes(body: Any, rules: Rules) -> list[Change]:
+    """Read the body of a run; what is wrong with one update is that one's refusal.
+
+    Raises:
+        ValueError, TypeError, IndexError, AttributeError: the body is none.
+    """
     ids, expected, keys, which, given = body
-    shapes = [shape_of(tuple(map(tuple, key))) for key in keys]
+    keys = [tuple(map(tuple, key)) for key in keys]
+    shapes = list(map(shape_of, keys))
+    versions = expected or [None] * len(ids)
     changes = []
-    for id_, version, at, values in zip(
-        ids, expected or [None] * len(ids), which or [0] * len(ids), given, strict=True
-    ):
+    for id_, version, at, values in zip(ids, versions, which or [0] * len(ids), given, strict=True):
         shape = shapes[at]
-        operands = None if shape is None else shape.operands(values, depth_max)
-        if shape is None or operands is None:
-            return None
-        changes.append(Change(id_, version, shape, operands))
+        operands = None if shape is None else shape.operands(values, rules.depth_max)
+        try:
+            if operands is None:
+                # Nothing that is usual here: a bound that its sender does not know, or an operator that we do not.
+                alone = prepare(_single(id_, ops_of(keys[at], values), version), rules)
+                change = Change(id_, version, None, [], alone)
+            else:
+                change = Change(check_id(id_), version, shape, operands)
+        except ParqueDBError as error:
+            change = Change(id_, version, None, [], None, error)
+        changes.append(change)
     return changes
+
+
+def _single(id_: str, ops: dict[str, dict[str, Any]], expected: int | None) -> Operation:
+    return Operation("update", id_, ops, {} if expected is None else {"expected_version": expected})
 
 
 def refusals(operation: Operation, outcome: Outcome) -> int:

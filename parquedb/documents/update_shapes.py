@@ -122,14 +122,22 @@ class Shape:
 
     def ops(self, operands: Sequence[Any]) -> dict[str, dict[str, Any]]:
         """Return the operators with these operands, as `Update.ops` has them."""
-        ops: dict[str, dict[str, Any]] = {}
-        values = iter(operands)
-        for op, *texts in self.key:
-            ops[op] = dict(zip(texts, values, strict=False))
-        return ops
+        return ops_of(self.key, operands)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Shape, (self.key,)
+
+
+def ops_of(key: Key, operands: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    """Return operators at paths, with one operand for each path in order.
+
+    Raises:
+        ValueError: there are more or fewer operands than paths.
+    """
+    if sum(map(len, key)) - len(key) != len(operands):
+        raise ValueError("an update needs one operand for each path")
+    values = iter(operands)
+    return {op: dict(zip(texts, values, strict=False)) for op, *texts in key}
 
 
 class Shaped(NamedTuple):

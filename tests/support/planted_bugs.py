@@ -485,8 +485,8 @@ def orphans_of_our_own_epoch_are_collected(patch: pytest.MonkeyPatch) -> None:
 def updates_of_a_run_do_not_see_each_other(patch: pytest.MonkeyPatch) -> None:
     original = UpdateRun._changed
 
-    def changed(self: Any, draft: Any, change: Any, _found: Any) -> Any:
-        return original(self, draft, change, draft.current(change.id))
+    def changed(self: Any, draft: Any, change: Any, shape: Any, _found: Any) -> Any:
+        return original(self, draft, change, shape, draft.current(change.id))
 
     patch.setattr(UpdateRun, "_changed", changed)
 
