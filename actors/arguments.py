@@ -17,6 +17,7 @@ from parquedb.actors.operations import Operation, Request
 from parquedb.actors.past_arguments import changes, history
 from parquedb.actors.read_arguments import aggregate, count, distinct, exists, explain, find, find_one, get
 from parquedb.actors.schema_arguments import register, schema
+from parquedb.documents.update_shapes import shaped_update
 from parquedb.documents.updates import compile_update
 from parquedb.documents.values import MANAGED_FIELDS, normalize_sized
 from parquedb.errors import ParqueDBError, ValidationError
@@ -87,6 +88,9 @@ def update(
         options["return_document"] = "before"
     if actor is not None:
         options["actor"] = checks.optional_text("actor", actor)
+    shaped = shaped_update(given) if array_filters is None else None
+    if shaped is not None:
+        return Operation("update", document_id, shaped.ops, options, checks.request(request_id), shaped=shaped)
     compiled = compile_update(given, array_filters=array_filters)
     if compiled.array_filters:
         options["array_filters"] = compiled.array_filters

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol
 
 from parquedb.actors.evaluate import Prepared
 from parquedb.actors.operations import Outcome, Request, SessionRequest
@@ -31,6 +31,13 @@ class Stage(Enum):
     DONE = auto()
 
 
+class Waiter(Protocol):
+    """What waits for outcomes: a call, or a run of writes of which some have left it."""
+
+    def settle(self, place: int, outcome: Outcome) -> None:
+        """Take one outcome."""
+
+
 @dataclass(slots=True, eq=False)
 class Write:
     """One write on its way.
@@ -40,7 +47,7 @@ class Write:
         request: Its id, if it has one.
         age_us: Microseconds since its id was first sent; 0 the first time.
         traceparent: Span of its caller.
-        waiters: Calls that wait for it, with the place of its outcome in their answer.
+        waiters: Those that wait for it, with the place of its outcome in their answer.
         stage: See `Stage`.
         loaded: Documents fetched for it: bare id to (location, document).
     """
@@ -49,7 +56,7 @@ class Write:
     request: Request | None
     age_us: int
     traceparent: str | None
-    waiters: list[tuple["Call", int]]
+    waiters: list[tuple[Waiter, int]]
     stage: Stage = Stage.QUEUED
     loaded: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
 
@@ -69,11 +76,12 @@ class Write:
         """Whether anybody still waits for it."""
         return bool(self.waiters)
 
-    def join(self, retry: "Write") -> None:
-        """Let those who sent a retry of it wait for it."""
+    def join(self, retry: "Write") -> "Awaited":
+        """Let those who sent a retry of it wait for it; return what they wait for."""
         self.waiters.extend(retry.waiters)
+        return self
 
-    def leave(self, call: "Call", place: int) -> None:
+    def leave(self, call: Waiter, place: int) -> None:
         """Forget a caller whose time is up."""
         self.waiters = [waiter for waiter in self.waiters if waiter != (call, place)]
 
@@ -83,6 +91,21 @@ class Write:
         waiters, self.waiters = self.waiters, []
         for call, place in waiters:
             call.settle(place, outcome)
+
+
+@dataclass(slots=True, eq=False, frozen=True)
+class Member:
+    """What the callers of a retry wait for when what they repeat is one of several that `write` stands for."""
+
+    write: Write
+
+    def leave(self, call: Waiter, place: int) -> None:
+        """Forget a caller whose time is up."""
+        self.write.leave(call, place)
+
+
+Awaited = Write | Member
+"""What a call waits for."""
 
 
 class Call:
@@ -98,7 +121,7 @@ class Call:
         loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = loop.create_future()
         self._arrived_s = loop.time()
-        self._deadlines: list[tuple[float, Write, int]] = []
+        self._deadlines: list[tuple[float, Awaited, int]] = []
 
     def settle(self, place: int, outcome: Outcome) -> None:
         """Set one outcome; the first one set stays."""
@@ -108,11 +131,11 @@ class Call:
             if not self._remaining and not self._done.done():
                 self._done.set_result(None)
 
-    def expect(self, write: Write, place: int, timeout_s: float) -> None:
+    def expect(self, write: Awaited, place: int, timeout_s: float) -> None:
         """Wait for a write, no longer than `timeout_s` after the call arrived."""
         self._deadlines.append((self._arrived_s + timeout_s, write, place))
 
-    async def wait(self, on_deadline: Callable[[Write], Outcome]) -> list[Outcome]:
+    async def wait(self, on_deadline: Callable[[Awaited], Outcome]) -> list[Outcome]:
         """Return all outcomes, each at the latest at its deadline.
 
         Args:
@@ -138,7 +161,7 @@ class Call:
         if not self._done.done():
             self._done.set_result(None)
 
-    def _expire(self, now_s: float, on_deadline: Callable[[Write], Outcome]) -> None:
+    def _expire(self, now_s: float, on_deadline: Callable[[Awaited], Outcome]) -> None:
         due = [deadline for deadline in self._deadlines if deadline[0] <= now_s and self.outcomes[deadline[2]] is None]
         self._deadlines = [deadline for deadline in self._deadlines if deadline[0] > now_s]
         # All leave before any is answered: what nobody waits for any more can be taken back, which is a certain answer.

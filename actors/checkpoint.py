@@ -17,9 +17,10 @@ from typing import Any, Final, TypeVar
 from pyroaring import BitMap
 
 from parquedb.actors.commit_group import CheckpointRequest
+from parquedb.actors.frames import Checkpoint, Frozen
 from parquedb.actors.history_fold import HistoryFold
 from parquedb.actors.memtable import Memtable
-from parquedb.actors.state import Checkpoint, Frozen, NamespaceState
+from parquedb.actors.state import NamespaceState
 from parquedb.actors.writer import Writer
 from parquedb.clock import Clock
 from parquedb.errors import FencedError, ParqueDBError, StorageFailedError

@@ -35,15 +35,25 @@ class DocumentCache:
 
     def put(self, id_: str, encoded: bytes) -> None:
         """Keep the committed state of a document."""
-        self.forget(id_)
+        entries = self._entries
+        old = entries.pop(id_, None)
+        if old is not None:
+            self.bytes -= len(old) + _ENTRY_BYTES
         cost = len(encoded) + _ENTRY_BYTES
         if cost > self._bytes_max:
             return
-        self._entries[id_] = encoded
+        entries[id_] = encoded
         self.bytes += cost
         while self.bytes > self._bytes_max:
             _, oldest = self._entries.popitem(last=False)
             self.bytes -= len(oldest) + _ENTRY_BYTES
+
+    def renew(self, id_: str, encoded: bytes | None) -> None:
+        """Take the next committed state of a document; None where nobody has encoded it yet."""
+        if encoded is None:
+            self.forget(id_)
+        else:
+            self.put(id_, encoded)
 
     def forget(self, id_: str) -> None:
         """Drop a document that changes."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from parquedb.actors.schemas import DraftSchemas, schema_event
 from parquedb.schemas.registered import Registered, Version
-from parquedb.storage.events import Action, Created, Event
+from parquedb.storage.events import Action, Created, Event, Joined, Updated
 
 Document = dict[str, Any]
 
@@ -40,7 +40,7 @@ class Draft:
         self.now = now
         self.new_ids = new_ids
         self.schemas = schemas or DraftSchemas(Registered())
-        self.events: list[Event | Created] = []
+        self.events: list[Event | Joined] = []
         self.count = 0
         self._first_seq = first_seq
 
@@ -90,6 +90,12 @@ class Draft:
         """
         self.events.append(created)
         self.count += len(created)
+
+    def add_updated(self, updated: Updated) -> None:
+        """Add updates decided in one go; whoever calls this has asked the schema (see `UpdateRun.decide`)."""
+        self.events.append(updated)
+        self.count += len(updated)
+        self._overlay.update(zip(updated.ids, updated.documents, strict=True))
 
     def register(self, version: Version) -> None:
         """Put a schema in force for everything that follows."""

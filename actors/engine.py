@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from parquedb.actors import examination
 from parquedb.actors.bulk import BulkLoads
-from parquedb.actors.calls import Call, Write
+from parquedb.actors.calls import Awaited, Call, Write
 from parquedb.actors.checkpoint import Checkpointer
 from parquedb.actors.compaction import Compactor
 from parquedb.actors.document_cache import DocumentCache
@@ -32,6 +32,7 @@ from parquedb.actors.request_ids import RequestIds
 from parquedb.actors.sessions import Sessions
 from parquedb.actors.state import NamespaceState
 from parquedb.actors.statistics import statistics
+from parquedb.actors.update_run import refusals
 from parquedb.actors.write_queue import WriteQueue
 from parquedb.actors.writer import Writer
 from parquedb.clock import Clock
@@ -187,8 +188,7 @@ class NamespaceEngine:
         """
         if self.state != "new":
             raise InternalError(f"engine of {self.namespace!r} is {self.state}; it opens once")
-        started_s = perf_counter()
-        self.state = "opening"
+        started_s, self.state = perf_counter(), "opening"
         opener = Opener(self._storage, self.namespace, self._prefix, self._settings, clock=self._clock, rng=self._rng)
         try:
             opened = await opener.open()
@@ -291,7 +291,7 @@ class NamespaceEngine:
         if not self._hooks.active:
             return await self._execute(operations)
         parents = tuple(op.traceparent for op in operations if op.traceparent is not None)
-        count = sum(operation.count for operation in operations)
+        count = sum(op.count for op in operations)
         context = MutationContext(
             operation="execute",
             namespace=self.namespace,
@@ -302,7 +302,7 @@ class NamespaceEngine:
         )
         watched = self._hooks.start("mutation", context)
         outcomes = await self._execute(operations, current_traceparent())
-        refused = sum(op.count for op, outcome in zip(operations, outcomes, strict=True) if outcome.error is not None)
+        refused = sum(map(refusals, operations, outcomes))
         watched.end(MutationResult(duration_s=watched.elapsed_s(), rows=count - refused, errors=refused))
         return outcomes
 
@@ -327,7 +327,7 @@ class NamespaceEngine:
                 outcomes[place] = await self._reader.completed(outcome)
         return outcomes
 
-    def _overdue(self, write: Write) -> Outcome:
+    def _overdue(self, write: Awaited) -> Outcome:
         late = DeadlineError("the write was still waiting at its deadline; it was taken back and is not applied")
         return self._queue.overdue(write, Outcome(error=late))
 

@@ -153,7 +153,7 @@ def _update(operation: Operation, rules: Rules) -> Prepared:
     before = options.get("return_document") == "before"
 
     def run(draft: Draft) -> Document | None:
-        found = _visible(draft, id_)
+        found = visible(draft.current(id_))
         if found is None and upsert and options.get("expected_version") is None:
             if draft.current(id_) is not None:
                 raise AlreadyExistsError(f"{rules.namespace}/{id_} is deleted; restore it first", id=id_)
@@ -161,7 +161,7 @@ def _update(operation: Operation, rules: Rules) -> Prepared:
             document = _born(id_, made, rules, draft.now, by)
             draft.add(Action.CREATE, id_, document)
             return None if before else document
-        found = _present(found, id_, options, rules)
+        found = present(found, id_, options, rules)
         changed = update.apply(found, now=draft.now)
         document = step(draft, id_, found, changed, rules, by=by, keeps_form=keeps_form)
         return found if before else document
@@ -198,7 +198,7 @@ def _replace(operation: Operation, rules: Rules) -> Prepared:
         )
 
     def run(draft: Draft) -> Document:
-        found = _present(_visible(draft, id_), id_, options, rules)
+        found = present(visible(draft.current(id_)), id_, options, rules)
         kept: Document = {name: found[name] for name in _CREATION if name in found}
         document = _stepped({**kept, **data}, found, draft.now, options.get("actor"))
         draft.add(Action.REPLACE, id_, document)
@@ -224,7 +224,7 @@ def _restore(operation: Operation, rules: Rules) -> Prepared:
     id_, options = _required_id(operation), operation.options
 
     def run(draft: Draft) -> Document:
-        found = _present(draft.current(id_), id_, options, rules)
+        found = present(draft.current(id_), id_, options, rules)
         if "deletedAt" not in found:
             return found
         kept = {name: value for name, value in found.items() if name not in ("deletedAt", "deletedBy")}
@@ -299,14 +299,22 @@ def step(  # noqa: PLR0913 - a change is all of this
     Raises:
         ValidationError: it is larger or deeper than allowed, or not what the schema asks for.
     """
+    document, encoded = next_version(found, changed, rules, now=draft.now, by=by, keeps_form=keeps_form)
+    draft.add(Action.UPDATE, id_, document, encoded)
+    return document
+
+
+def next_version(  # noqa: PLR0913 - as of `step`
+    found: Document, changed: Document, rules: Rules, *, now: datetime, by: str | None = None, keeps_form: bool = False
+) -> tuple[Document, bytes]:
+    """Return an update's result as the next version of a document, also encoded; see `step`."""
     if not keeps_form:
         _document({name: value for name, value in changed.items() if name not in MANAGED}, rules)
-    document = _stepped(changed, found, draft.now, by)
+    document = _stepped(changed, found, now, by)
     encoded = encode(document)
     if keeps_form and len(encoded) > rules.document_bytes_max // _ESTIMATE_MAX:
         _document({name: value for name, value in document.items() if name not in MANAGED}, rules)
-    draft.add(Action.UPDATE, id_, document, encoded)
-    return document
+    return document, encoded
 
 
 def delete(draft: Draft, id_: str, seen: Document | None, *, hard: bool, by: str | None) -> int:
@@ -369,12 +377,12 @@ def _stepped(changed: Document, before: Document, now: datetime, by: str | None)
     return changed
 
 
-def _visible(draft: Draft, id_: str) -> Document | None:
-    found = draft.current(id_)
+def visible(found: Document | None) -> Document | None:
+    """Return a document unless it has been deleted."""
     return None if found is None or "deletedAt" in found else found
 
 
-def _present(found: Document | None, id_: str, options: Mapping[str, Any], rules: Rules) -> Document:
+def present(found: Document | None, id_: str, options: Mapping[str, Any], rules: Rules) -> Document:
     """Return a document that is there, at the version the caller expects."""
     _check_version(found, id_, options, rules)
     if found is None:

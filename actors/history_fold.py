@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from parquedb.actors.state import Frozen, NamespaceState, Recent
+from parquedb.actors.frames import Frozen, Recent
+from parquedb.actors.state import NamespaceState
 from parquedb.errors import ParqueDBError
 from parquedb.observability.logs import get_logger
 from parquedb.storage import history

@@ -1,18 +1,24 @@
 """Taking a call in: its writes are checked and queued, its reads handed on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from parquedb.actors.calls import Call, Write
 from parquedb.actors.create_run import create_run
 from parquedb.actors.evaluate import Rules, prepare
-from parquedb.actors.operations import CREATES, PREPARED_APART, Operation, Outcome
+from parquedb.actors.operations import CREATES, PREPARED_APART, UPDATES, Operation, Outcome
+from parquedb.actors.runs import Run
 from parquedb.actors.sessions import Sessions
+from parquedb.actors.update_run import update_run
 from parquedb.actors.write_queue import WriteQueue
 from parquedb.actors.writer import Writer
 from parquedb.errors import BackpressureError, ParqueDBError
 
 _US: Final = 1_000_000
+_RUNS: Final[Mapping[str, Callable[[Operation, Rules, tuple[Call, int], str | None], Run]]] = {
+    CREATES: create_run,
+    UPDATES: update_run,
+}
 
 
 class Intake:
@@ -41,7 +47,7 @@ class Intake:
         """
         reads: list[tuple[int, Operation]] = []
         for place, operation in enumerate(operations):
-            if operation.kind == CREATES:
+            if operation.kind in _RUNS:
                 self._take_run(call, place, operation, traceparent)
             elif operation.is_write and operation.kind not in PREPARED_APART:
                 self._take_one(call, place, operation, traceparent)
@@ -65,13 +71,13 @@ class Intake:
             call.expect(admitted, place, operation.timeout_s or self._timeout_s)
 
     def _take_run(self, call: Call, place: int, operation: Operation, traceparent: str | None) -> None:
-        """Queue creates as one, or refuse them all; their callers then send each for itself."""
+        """Queue writes as one, or refuse them all; their callers then send each for itself."""
         try:
-            run = create_run(operation, self._rules, (call, place), traceparent or operation.traceparent)
+            run = _RUNS[operation.kind](operation, self._rules, (call, place), traceparent or operation.traceparent)
         except ParqueDBError as error:
             call.settle(place, Outcome(error=error))
             return
-        new = self._sessions.are_new(run.first, run.count)
+        new = self._sessions.are_new(run.first, run.length)
         refusal = self._queue.admit_run(run) if new else BackpressureError("some of these were sent before")
         if refusal is not None:
             call.settle(place, Outcome(error=refusal))

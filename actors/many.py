@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from parquedb.actors.calls import Call, Write
+from parquedb.actors.calls import Awaited, Call, Write
 from parquedb.actors.commit_group import NotLoaded
 from parquedb.actors.draft import Draft
 from parquedb.actors.evaluate import BASE_BYTES, Prepared, Rules, delete, prepare, step
@@ -106,7 +106,7 @@ class Many:
         self,
         call: Call,
         operations: Sequence[tuple[int, Operation]],
-        on_deadline: Callable[[Write], Outcome],
+        on_deadline: Callable[[Awaited], Outcome],
         traceparent: str | None,
     ) -> None:
         """Settle the writes by filter of a call; other operations are left alone."""
@@ -120,7 +120,7 @@ class Many:
         call: Call,
         place: int,
         operation: Operation,
-        on_deadline: Callable[[Write], Outcome],
+        on_deadline: Callable[[Awaited], Outcome],
         traceparent: str | None,
     ) -> None:
         timeout_s = operation.timeout_s or self._timeout_s
@@ -149,7 +149,7 @@ class Many:
         except ParqueDBError as error:
             call.settle(place, Outcome(error=error))
 
-    async def _decided(self, write: Write, left_s: float, on_deadline: Callable[[Write], Outcome]) -> Outcome:
+    async def _decided(self, write: Write, left_s: float, on_deadline: Callable[[Awaited], Outcome]) -> Outcome:
         """Queue a write and return what it came to."""
         waiting = Call(1)
         write.waiters.append((waiting, 0))

@@ -5,11 +5,15 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from parquedb.documents.update_shapes import Shaped
 from parquedb.documents.values import MANAGED_FIELDS
 from parquedb.errors import InvalidInputError, ParqueDBError
 
 CREATES = "creates"
 """Kind of a run of creates, which only `pack` makes: `body` is `[sizes, documents]`, `request` that of the first."""
+
+UPDATES = "updates"
+"""Kind of a run of updates, which only `pack` makes (see `actors.update_run` for `body`); `request` is the first's."""
 
 GETS = "gets"
 """Kind of plain gets that leave together, which only `pack` makes: `body` is the list of bare ids."""
@@ -29,7 +33,12 @@ PREPARED_APART = MANY | {INSERT_ARROW}
 ANSWERED_APART = PREPARED_APART | {BULK_TERMS}
 """What comes with reads, and is answered by others than the reader."""
 
-_QUEUED = frozenset({"create", CREATES, "create_many", "update", "replace", "delete", "restore", "batch", "register"})
+JOINED = frozenset({CREATES, UPDATES, GETS})
+"""Kinds that stand for as many operations as their bodies say, all answered in one outcome."""
+
+_QUEUED = frozenset(
+    {"create", CREATES, "create_many", "update", UPDATES, "replace", "delete", "restore", "batch", "register"}
+)
 WRITES = PREPARED_APART | _QUEUED
 PAST = frozenset({"history", "changes", "snapshot", "pin", "unpin"})
 _QUERIES = frozenset({"find", "find_one", "count", "distinct", "aggregate", "explain"})
@@ -78,6 +87,7 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
         age_s: Seconds since the caller first sent this request id; retries only.
         size: Estimated bytes of a document body that `documents.values` has checked and normalized; 0 says that nobody
             has, so the owner does. Callers do it because there are many of them and one owner.
+        shaped: An update as its shape and operands, where it has a shape; known in the caller's process only.
     """
 
     kind: str
@@ -89,6 +99,7 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
     timeout_s: float | None = None
     age_s: float = 0.0
     size: int = 0
+    shaped: Shaped | None = None
 
     @property
     def is_write(self) -> bool:
@@ -98,9 +109,9 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
     @property
     def count(self) -> int:
         """Operations of callers that it stands for."""
-        if self.kind == CREATES:
-            return len(self.body[0])
-        return len(self.body) if self.kind == GETS else 1
+        if self.kind not in JOINED:
+            return 1
+        return len(self.body if self.kind == GETS else self.body[0])
 
     def to_wire(self) -> list[Any]:
         """Return plain data for `from_wire`."""

@@ -7,12 +7,23 @@ plain gets, of which there are thousands a second, travel joined, and their docu
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from parquedb.actors.operations import CREATES, GETS, MANAGED, Operation, Outcome, Request, SessionRequest
+from parquedb.actors.operations import (
+    CREATES,
+    GETS,
+    JOINED,
+    MANAGED,
+    UPDATES,
+    Operation,
+    Outcome,
+    Request,
+    SessionRequest,
+)
 from parquedb.documents.codec import decode, encode, encode_plain, is_plain
+from parquedb.documents.update_shapes import Shape
 from parquedb.documents.values import MANAGED_FIELDS
 from parquedb.errors import InvalidInputError, ParqueDBError
 
@@ -51,8 +62,33 @@ class WantedDocument(msgspec.Struct, frozen=True):
         return len(self.id)
 
 
-Part = bytes | NewDocument | WantedDocument
+class ChangedDocument(msgspec.Struct, frozen=True):
+    """An update on its way for the first time that has a shape and no options, ready to leave with others.
+
+    Attributes:
+        request: Its request id.
+        id: The bare id.
+        expected: The version it expects, if it does.
+        shape: What is done.
+        encoded: With these operands.
+        timeout_s: Seconds the caller still waits.
+    """
+
+    request: SessionRequest
+    id: str
+    expected: int | None
+    shape: Shape
+    encoded: bytes
+    timeout_s: float
+
+    def __len__(self) -> int:
+        return len(self.id) + len(self.encoded)
+
+
+Part = bytes | NewDocument | ChangedDocument | WantedDocument
 """One operation ready to leave: encoded, or one that may become one of many."""
+
+_Numbered = TypeVar("_Numbered", NewDocument, ChangedDocument)
 
 
 def wanted_document(operation: Operation, timeout_s: float) -> WantedDocument | None:
@@ -83,19 +119,35 @@ def new_document(operation: Operation, request: Request | None, timeout_s: float
     return NewDocument(request, encode(operation.body), operation.size, timeout_s)
 
 
+def changed_document(operation: Operation, request: Request | None, timeout_s: float) -> ChangedDocument | None:
+    """Return an update as what can leave together with others; None for other operations."""
+    shaped, options = operation.shaped, operation.options
+    if shaped is None or operation.id is None or type(request) is not SessionRequest:
+        return None
+    expected = options.get("expected_version")
+    if len(options) > (expected is not None):
+        return None
+    return ChangedDocument(request, operation.id, expected, shaped.shape, encode(shaped.operands), timeout_s)
+
+
 def pack(parts: Sequence[Part]) -> bytes:
     """Return the payload of one call.
 
-    Creates whose request numbers follow each other become one operation, and so do gets that follow each other.
+    Creates whose request numbers follow each other become one operation, and so do such updates, and gets that follow
+    each other.
     """
     wires: list[Any] = []
     at = 0
     while at < len(parts):
         part = parts[at]
         if isinstance(part, NewDocument):
-            run = _run_from(parts, at, part)
-            wires.append(_run_wire(run))
-            at += len(run)
+            created = _run_from(parts, at, part)
+            wires.append(_creates_wire(created))
+            at += len(created)
+        elif isinstance(part, ChangedDocument):
+            changed = _run_from(parts, at, part)
+            wires.append(_updates_wire(changed))
+            at += len(changed)
         elif isinstance(part, WantedDocument):
             wanted = _wanted_from(parts, at)
             timeout_s = max(each.timeout_s for each in wanted)
@@ -117,12 +169,12 @@ def _wanted_from(parts: Sequence[Part], start: int) -> list[WantedDocument]:
     return wanted
 
 
-def _run_from(parts: Sequence[Part], start: int, first: NewDocument) -> list[NewDocument]:
-    """Return the creates from `start` on whose request numbers follow each other."""
-    run = [first]
+def _run_from(parts: Sequence[Part], start: int, first: _Numbered) -> list[_Numbered]:
+    """Return the parts of one kind from `start` on whose request numbers follow each other."""
+    run, kind = [first], type(first)
     session, seq, _, born = first.request
     for part in islice(parts, start + 1, None):
-        if not isinstance(part, NewDocument) or part.request.seq != seq + len(run):
+        if type(part) is not kind or part.request.seq != seq + len(run):
             break
         if part.request.session != session or part.request.born != born:
             break
@@ -130,25 +182,38 @@ def _run_from(parts: Sequence[Part], start: int, first: NewDocument) -> list[New
     return run
 
 
-def _run_wire(run: Sequence[NewDocument]) -> list[Any]:
-    session, seq, _, born = run[0].request
+def _creates_wire(run: Sequence[NewDocument]) -> list[Any]:
     encoded = [document.encoded for document in run]
-    return [
-        CREATES,
-        None,
-        [list(map(len, encoded)), b"".join(encoded)],
-        None,
-        # The client waits for nothing below the newest `low` it has told.
-        [session, seq, run[-1].request.low, born],
-        None,
-        # Who waits for less time notices it himself.
-        max(document.timeout_s for document in run),
-        0.0,
-        sum(document.size for document in run),
+    body = [list(map(len, encoded)), b"".join(encoded)]
+    return _run_wire(CREATES, run, body, sum(document.size for document in run))
+
+
+def _updates_wire(run: Sequence[ChangedDocument]) -> list[Any]:
+    shapes: dict[Shape, int] = {}
+    which = [shapes.setdefault(each.shape, len(shapes)) for each in run]
+    expected = [each.expected for each in run]
+    body = [
+        [each.id for each in run],
+        expected if any(expected) else None,
+        [shape.key for shape in shapes],
+        which if len(shapes) > 1 else None,
+        [msgspec.Raw(each.encoded) for each in run],
     ]
+    return _run_wire(UPDATES, run, body, sum(len(each.encoded) for each in run))
 
 
-def part_of(operation: Operation, request: Request | None, timeout_s: float) -> NewDocument | WantedDocument | None:
+def _run_wire(kind: str, run: Sequence[_Numbered], body: list[Any], size: int) -> list[Any]:
+    session, seq, _, born = run[0].request
+    # The client waits for nothing below the newest `low` it has told.
+    request = [session, seq, run[-1].request.low, born]
+    # Who waits for less time notices it himself.
+    timeout_s = max(each.timeout_s for each in run)
+    return [kind, None, body, None, request, None, timeout_s, 0.0, size]
+
+
+def part_of(
+    operation: Operation, request: Request | None, timeout_s: float
+) -> NewDocument | ChangedDocument | WantedDocument | None:
     """Return an operation as what can leave together with others; None when it travels as it is.
 
     Args:
@@ -160,6 +225,8 @@ def part_of(operation: Operation, request: Request | None, timeout_s: float) -> 
         return None
     if operation.kind == "get":
         return wanted_document(operation, timeout_s)
+    if operation.kind == "update":
+        return changed_document(operation, request, timeout_s)
     return new_document(operation, request, timeout_s)
 
 
@@ -197,28 +264,42 @@ def encode_outcomes(
     rows: list[Any] = []
     plain = True
     for operation, outcome in zip(operations, outcomes, strict=True):
-        value, error = outcome.value, outcome.error
-        if operation.kind in _JOINED:
-            if error is not None:
-                rows.extend([(None, error.to_json(), outcome.seq, False)] * operation.count)
-            elif operation.kind == GETS:
-                rows.append((value, None, outcome.seq, None))
-            elif type(value) is list:
-                plain = plain and all(is_plain(own.value) for own in value if own.value is not None)
-                rows.extend((own.value, own.error and own.error.to_json(), own.seq, False) for own in value)
-            else:
-                rows.append((value.ids, None, outcome.seq, [value.prefix, value.at]))
-            continue
-        # A repeated request may bring another document than the one that was applied: that answer goes back whole.
-        if outcome.encoded is not None:
-            value = msgspec.Raw(outcome.encoded)
-        elif echoes and operation.kind in _ECHOES and not outcome.duplicate:
-            value = _managed(value)
-        elif plain and value is not None:
-            plain = is_plain(value)
-        rows.append((value, None if error is None else error.to_json(), outcome.seq, outcome.duplicate))
+        if operation.kind in JOINED:
+            added = _joined_rows(operation, outcome)
+        else:
+            added = [_row(outcome, managed=echoes and operation.kind in ECHOES)]
+        # Anything may be in an answer that has not been encoded yet.
+        plain = plain and all(row[0] is None or is_plain(row[0]) for row in added)
+        rows += added
     reply = [put_s, rows]
     return encode_plain(reply) if plain else encode(reply)
+
+
+def _row(outcome: Outcome, *, managed: bool) -> tuple[Any, ...]:
+    """Return one outcome; with `managed`, of the document only what the database set."""
+    value, error = outcome.value, outcome.error
+    if outcome.encoded is not None:
+        value = msgspec.Raw(outcome.encoded)
+    elif managed and not outcome.duplicate:
+        # A repeated request may bring another document than the one that was applied: that answer goes back whole.
+        value = _managed(value)
+    return (value, None if error is None else error.to_json(), outcome.seq, outcome.duplicate)
+
+
+def _joined_rows(operation: Operation, outcome: Outcome) -> list[tuple[Any, ...]]:
+    """Return the outcomes of a run, or of gets that came together; the last item tells how they are joined."""
+    value, error, seq = outcome.value, outcome.error, outcome.seq
+    if error is not None:
+        return [(None, error.to_json(), seq, False)] * operation.count
+    if operation.kind == GETS:
+        return [(value, None, seq, None)]
+    if type(value) is list:
+        return [_row(own, managed=False) for own in value]
+    if operation.kind == CREATES:
+        return [(value.ids, None, seq, [value.prefix, value.at])]
+    made = () if value.updated is None else map(msgspec.Raw, value.updated.encoded)
+    refused = [[at, error.to_json()] for at, error in value.refused.items()]
+    return [(list(made), refused, seq, operation.count)]
 
 
 def decode_outcomes(payload: bytes) -> tuple[list[Outcome], float]:
@@ -232,6 +313,8 @@ def decode_outcomes(payload: bytes) -> tuple[list[Outcome], float]:
                 Outcome({"$id": prefix + id_, "version": 1, "createdAt": at, "updatedAt": at}, None, own_seq)
                 for own_seq, id_ in enumerate(value, seq)
             ]
+        elif type(duplicate) is int:
+            outcomes += _updated(value, error, seq, duplicate)
         elif duplicate is None:
             outcomes += [Outcome(document, None, seq) for document in value]
         else:
@@ -240,18 +323,30 @@ def decode_outcomes(payload: bytes) -> tuple[list[Outcome], float]:
     return outcomes, put_s
 
 
+def _updated(documents: list[Any], refused: list[Any], first_seq: int, count: int) -> list[Outcome]:
+    """Return the outcomes of a run of updates."""
+    made = (Outcome(document, None, seq) for seq, document in enumerate(documents, first_seq))
+    if not refused:
+        return list(made)
+    refusals = dict(refused)
+    return [
+        Outcome(error=ParqueDBError.from_json(refusals[at])) if at in refusals else next(made) for at in range(count)
+    ]
+
+
 def whole(operation: Operation, outcome: Outcome) -> Outcome:
     """Return the outcome of an operation as the owner had it: the document sent, with what the database set."""
     managed = outcome.value
-    if managed is None or operation.kind not in _ECHOES or ("createdAt" in managed and outcome.duplicate):
+    if managed is None or operation.kind not in ECHOES or ("createdAt" in managed and outcome.duplicate):
         return outcome
     # The body names none of these fields but perhaps `$id`, and then that same one.
     document = {"$id": managed["$id"], **operation.body, **managed}
     return Outcome(document, seq=outcome.seq, duplicate=outcome.duplicate)
 
 
-_JOINED: Final = frozenset({CREATES, GETS})
-_ECHOES: Final = frozenset({"create", "replace"})
+ECHOES: Final = frozenset({"create", "replace"})
+"""Kinds whose callers have the document that is answered, but for what the database set."""
+
 _SET_BY_DATABASE: Final = ("$id", *MANAGED_FIELDS)
 
 

@@ -4,13 +4,14 @@ A client numbers its requests 1, 2, 3, ... and says with each the lowest number 
 keeps the outcomes from `low` on, and a floor below which whole sessions have been forgotten (rules 24 and 25).
 """
 
+from bisect import bisect_left
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from parquedb.actors.operations import SessionRequest
 from parquedb.errors import BackpressureError, OutcomeUnknownError
-from parquedb.storage.events import Created
+from parquedb.storage.events import Created, Joined
 
 SNAPSHOT_BYTES_MAX: Final = 1 << 20
 """Whole answers that a manifest keeps, estimated bytes over all sessions; the rest keep id and version only."""
@@ -43,30 +44,43 @@ class _Session:
     last_position: int
     last_us: int
     receipts: dict[int, Receipt] = field(default_factory=dict)
-    created: list["_CreatedRun"] = field(default_factory=list)
+    joined: list["_JoinedReceipts"] = field(default_factory=list)
 
     def all_receipts(self) -> list[tuple[int, Receipt]]:
         """Return every receipt from `low` on with its number, ascending."""
-        made = [(seq, run.receipt(seq)) for run in self.created for seq in run.numbers if seq >= self.low]
-        return sorted([*self.receipts.items(), *made], key=lambda pair: pair[0])
+        made = [(seq, run.receipt(seq)) for run in self.joined for seq in run.numbers if seq >= self.low]
+        known = [(seq, receipt) for seq, receipt in made if receipt is not None]
+        return sorted([*self.receipts.items(), *known], key=lambda pair: pair[0])
 
     def receipt(self, seq: int) -> Receipt | None:
         """Return what a request was answered, if it is known."""
         found = self.receipts.get(seq)
-        return found or next((run.receipt(seq) for run in self.created if seq in run.numbers), None)
+        made = (run.receipt(seq) for run in self.joined if seq in run.numbers)
+        return found or next((receipt for receipt in made if receipt is not None), None)
 
 
 @dataclass(slots=True)
-class _CreatedRun:
-    """Receipts of creates with consecutive numbers, made when somebody asks."""
+class _JoinedReceipts:
+    """Receipts of what was decided as one, made when somebody asks.
+
+    Attributes:
+        numbers: From the first request's on; updates that were refused leave holes.
+        first_seq: Seq of the first event.
+        events: What happened.
+    """
 
     numbers: range
     first_seq: int
-    documents: Created
+    events: Joined
 
-    def receipt(self, seq: int) -> Receipt:
-        at = seq - self.numbers.start
-        return Receipt("create", self.first_seq + at, self.documents.document(at))
+    def receipt(self, seq: int) -> Receipt | None:
+        number, events = seq - self.numbers.start, self.events
+        if isinstance(events, Created):
+            return Receipt("create", self.first_seq + number, events.document(number))
+        at = bisect_left(events.numbers, number)
+        if at == len(events) or events.numbers[at] != number:
+            return None
+        return Receipt("update", self.first_seq + at, events.documents[at])
 
 
 class Sessions:
@@ -78,7 +92,7 @@ class Sessions:
         idle_us: A session silent for longer, in log time, may be forgotten.
 
     Invariants:
-        S1. A session holds no receipt below its `low`, but for creates of one run with others that it holds.
+        S1. A session holds no receipt below its `low`, but for those of one run with others that it holds.
         S2. Every forgotten session's last position is at most `floor`.
     """
 
@@ -130,7 +144,7 @@ class Sessions:
             low <= first.seq
             and end <= low + self._window
             and session.receipts.keys().isdisjoint(range(first.seq, end))
-            and all(run.numbers.stop <= first.seq or end <= run.numbers.start for run in session.created)
+            and all(run.numbers.stop <= first.seq or end <= run.numbers.start for run in session.joined)
         )
 
     def record(self, request: SessionRequest, receipt: Receipt, position: int, log_us: int) -> None:
@@ -139,13 +153,12 @@ class Sessions:
         if session is not None and request.seq >= session.low:
             session.receipts[request.seq] = receipt
 
-    def record_created(
-        self, first: SessionRequest, created: Created, first_seq: int, position: int, log_us: int
-    ) -> None:
-        """Remember what creates with consecutive request numbers came to; `first_seq` is the seq of the first."""
+    def record_joined(self, first: SessionRequest, events: Joined, first_seq: int, position: int, log_us: int) -> None:
+        """Remember what was decided as one, whose first event has `first_seq`; `first` is the first request."""
         session = self._touched(first, position, log_us)
         if session is not None:
-            session.created.append(_CreatedRun(range(first.seq, first.seq + len(created)), first_seq, created))
+            count = len(events) if isinstance(events, Created) else events.numbers[-1] + 1
+            session.joined.append(_JoinedReceipts(range(first.seq, first.seq + count), first_seq, events))
 
     def _touched(self, request: SessionRequest, position: int, log_us: int) -> _Session | None:
         """Return the session of a request that was applied; None if it has been forgotten."""
@@ -170,7 +183,7 @@ class Sessions:
         settled = range(session.low, low) if low - session.low <= len(receipts) else [s for s in receipts if s < low]
         for seq in settled:
             receipts.pop(seq, None)
-        session.created = [run for run in session.created if run.numbers.stop > low]
+        session.joined = [run for run in session.joined if run.numbers.stop > low]
         session.low = low
 
     def _forget(self, log_us: int) -> None:

@@ -6,15 +6,16 @@ Invariants:
     N3. A document that exists is in exactly one place: `active`, else `frozen`, else one live row of one data file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 from pyroaring import BitMap
 
 from parquedb.actors.document_cache import DocumentCache
+from parquedb.actors.frames import Checkpoint, Frozen, Recent
 from parquedb.actors.memtable import Memtable
 from parquedb.actors.operations import SessionRequest
 from parquedb.actors.request_ids import RequestIds
@@ -28,9 +29,19 @@ from parquedb.storage.collection import least_needed
 from parquedb.storage.columns import ColumnRegistry
 from parquedb.storage.data_file import Built, DataFile
 from parquedb.storage.data_files import DataFiles, IndexNotLoaded, Location
-from parquedb.storage.events import Action, Created, Event, RequestRecord, answer, decode_packed
+from parquedb.storage.events import (
+    Action,
+    Created,
+    Event,
+    Joined,
+    RequestRecord,
+    Updated,
+    answer,
+    decode_packed,
+    single_events,
+)
 from parquedb.storage.history_segment import decode_segment
-from parquedb.storage.log import BackPointer, Kind, LogEntry, entry_key
+from parquedb.storage.log import BackPointer, Header, Kind, LogEntry, entry_key
 from parquedb.storage.manifest import History, Segment
 from parquedb.storage.moved import Moved
 
@@ -42,70 +53,6 @@ PAST_MAX = 32
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RESOLVE_AT_ONCE = 4096
-
-
-@dataclass(slots=True)
-class Recent:
-    """A log entry that no manifest has folded yet.
-
-    Attributes:
-        position: In the log.
-        kind: One of `Kind`.
-        data: As stored.
-        first_seq: Of its first event.
-        next_seq: What the first event after it takes.
-        time_us: Its log time, Unix microseconds.
-    """
-
-    position: int
-    kind: str
-    data: bytes
-    first_seq: int
-    next_seq: int
-    time_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A checkpoint known to have landed, for the collector.
-
-    Attributes:
-        position: Of its entry.
-        through: Last position its manifest folds.
-        manifest: Key of the manifest, relative to the namespace.
-        objects: Keys the manifest refers to, relative to the namespace.
-        log_time_us: Log time of entry `through`.
-    """
-
-    position: int
-    through: int
-    manifest: str
-    objects: frozenset[str]
-    log_time_us: int = 0
-
-
-@dataclass(slots=True)
-class Frozen:
-    """Everything a manifest needs, taken at one moment without awaiting.
-
-    Attributes:
-        through: The tail at that moment; the fields below it belong to it.
-        recent: The entries that the manifest folds.
-        memtable: What the flush turns into Parquet; None for a checkpoint that only folds the log.
-        request_ids: Segment of callers' ids recorded since the last one: bytes, newest log time, count.
-        schemas: Wire form of the schemas.
-    """
-
-    through: int
-    through_id: bytes
-    next_seq: int
-    log_time_us: int
-    fences: tuple[int, ...]
-    recent: list[Recent]
-    memtable: Memtable | None
-    sessions: Any
-    request_ids: tuple[bytes, int, int] | None
-    schemas: Any = None
 
 
 @dataclass(slots=True)
@@ -190,6 +137,24 @@ class NamespaceState:
         # A checkpoint entry in the tail names this base as well; it is the newest either way.
         self.base = chain.base
 
+    def next_entry(  # noqa: PLR0913 - an entry is all of this
+        self, kind: Kind, body: bytes, count: int, base: BackPointer | None, *, commit_id: bytes, now: datetime
+    ) -> LogEntry:
+        """Return the entry that would stand at the end of the log; `count` events are in its body."""
+        header = Header(
+            incarnation=self.incarnation,
+            position=self.tail + 1,
+            commit_id=commit_id,
+            previous=self.tail_id,
+            epoch=self.epoch,
+            kind=kind,
+            first_seq=self.next_seq,
+            count=count,
+            log_time_us=self.now_us(now),
+            base=base,
+        )
+        return LogEntry(header, body)
+
     def advance(self, entry: LogEntry, data: bytes) -> None:
         """Move the end of the log onto an entry that has landed; its events are applied separately."""
         header = entry.header
@@ -204,28 +169,39 @@ class NamespaceState:
         )
         self.recent_bytes += len(data)
 
-    def apply(self, events: Sequence[Event | Created], entry: LogEntry, *, requests: bool = True) -> None:
+    def apply(self, events: Sequence[Event | Joined], entry: LogEntry, *, requests: bool = True) -> None:
         """Apply the events of an entry that has landed; with `requests`, also those that the events carry."""
         header = entry.header
         each = len(entry.body) // max(1, header.count)
         seq = header.first_seq
         for event in events:
+            if isinstance(event, Event):
+                self._apply_one(event, seq, each)
+                seq += 1
+                continue
             if isinstance(event, Created):
                 self.active.put_created(event, seq)
-                if requests:
-                    request = SessionRequest(*event.request)
-                    self.sessions.record_created(request, event, seq, self.tail, self.log_time_us)
-                seq += len(event)
             else:
-                if event.action == Action.SCHEMA:
-                    self.registry = self.schemas.register(event).declared(self.registry)
-                else:
-                    self.active.put(event.id, event.document, seq, each, self._displaced)
-                if event.encoded is None:
-                    self.cache.forget(event.id)
-                else:
-                    self.cache.put(event.id, event.encoded)
-                seq += 1
+                self._apply_updated(event, seq, each)
+            if requests:
+                request = SessionRequest(*event.request)
+                self.sessions.record_joined(request, event, seq, self.tail, self.log_time_us)
+            seq += len(event)
+
+    def _apply_one(self, event: Event, seq: int, size: int) -> None:
+        if event.action == Action.SCHEMA:
+            self.registry = self.schemas.register(event).declared(self.registry)
+        else:
+            self.active.put(event.id, event.document, seq, size, self._displaced)
+        self.cache.renew(event.id, event.encoded)
+
+    def _apply_updated(self, updated: Updated, seq: int, size: int) -> None:
+        active, renew = self.active, self.cache.renew
+        places = self._displaced_of_many([id_ for id_ in updated.ids if id_ not in active.rows])
+        changes = zip(updated.ids, updated.documents, updated.encoded or repeat(None), strict=False)
+        for at, (id_, document, encoded) in enumerate(changes, seq):
+            active.put(id_, document, at, size, places.__getitem__)
+            renew(id_, encoded)
 
     def load(self, bulk: Bulk, entry: LogEntry) -> None:
         """Take in the files of a bulk entry that has landed. No memtable knows any of their ids."""
@@ -255,7 +231,7 @@ class NamespaceState:
         self.apply(events, entry, requests=requests)
         if not requests:
             return
-        places = _places(events)
+        places = single_events(events)
         for record in records:
             mine = [places[at] for at in range(record.first_event, record.first_event + record.events)]
             seq = header.first_seq + record.first_event + len(mine) - 1
@@ -273,6 +249,15 @@ class NamespaceState:
         if location is not None:
             self.files.kill(location)
         return location, True
+
+    def _displaced_of_many(self, ids: Collection[str]) -> dict[str, tuple[Location | None, bool]]:
+        """Do what `_displaced` does, for many at once."""
+        frozen = () if self.frozen is None else self.frozen.rows
+        found = self.files.locate_many_now(id_ for id_ in ids if id_ not in frozen)
+        for location in found.values():
+            if location is not None:
+                self.files.kill(location)
+        return {id_: (found.get(id_), id_ in found or id_ in frozen) for id_ in ids}
 
     async def resolve(self, memtable: Memtable) -> None:
         """Find the data file rows that replayed documents replace; queries and flushes need to know them."""
@@ -383,16 +368,6 @@ class NamespaceState:
     def now_us(self, clock_now: datetime) -> int:
         """Return the log time of an entry made now: the clock, never less than the last entry's."""
         return max(self.log_time_us, (clock_now - _EPOCH) // timedelta(microseconds=1))
-
-
-def _places(events: Sequence[Event | Created]) -> dict[int, Event]:
-    """Return the single events by their index in the entry."""
-    places, at = {}, 0
-    for event in events:
-        if isinstance(event, Event):
-            places[at] = event
-        at += len(event) if isinstance(event, Created) else 1
-    return places
 
 
 def log_datetime(log_time_us: int) -> datetime:

@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from parquedb.actors.state import NamespaceState, Recent
+from parquedb.actors.frames import Recent
+from parquedb.actors.state import NamespaceState
 from parquedb.storage.history_source import HistorySource, PastEvent
 from parquedb.storage.id_index import hash_ids
 from parquedb.storage.log import Kind, LogEntry, decode_entry, entry_key

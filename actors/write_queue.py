@@ -5,10 +5,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from parquedb.actors.calls import PendingKey, Stage, Write, key_of
-from parquedb.actors.create_run import CreateRun
+from parquedb.actors.calls import Awaited, Member, PendingKey, Stage, Write, key_of
 from parquedb.actors.operations import Outcome, SessionRequest
+from parquedb.actors.runs import Run
 from parquedb.actors.sessions import request_id
+from parquedb.actors.update_run import UpdateRun
 from parquedb.errors import BackpressureError, CircuitOpenError, OutcomeUnknownError, ParqueDBError
 from parquedb.settings import EngineSettings
 from parquedb.storage.breaker import CircuitBreaker
@@ -33,7 +34,7 @@ class WriteQueue:
         self._circuit = circuit
         self._waiting: deque[Write] = deque()
         self._pending: dict[PendingKey, Write] = {}
-        self._runs: list[CreateRun] = []
+        self._runs: list[Run] = []
         self._closed: ParqueDBError | None = None
         self._taken_back = 0
         self.arrived = asyncio.Event()
@@ -53,7 +54,7 @@ class WriteQueue:
             found = next((run for run in self._runs if run.index(key) >= 0), None)
         return found
 
-    def admit(self, write: Write) -> Write | Outcome:
+    def admit(self, write: Write) -> Awaited | Outcome:
         """Queue a write; return what its callers wait for, or an outcome when it is refused.
 
         A retry whose first attempt is still under way joins it, and waits for that one.
@@ -62,16 +63,15 @@ class WriteQueue:
             return Outcome(error=self._closed)
         joined = self.pending(write)
         if joined is not None:
-            joined.join(write)
-            return joined
+            return joined.join(write)
         refusal = self._overload(write) or self.circuit_refusal()
         if refusal is not None:
             return Outcome(error=refusal)
         self._enter(write)
         return write
 
-    def admit_run(self, run: CreateRun) -> ParqueDBError | None:
-        """Queue creates as one; returns why they are refused, all of them."""
+    def admit_run(self, run: Run) -> ParqueDBError | None:
+        """Queue writes as one; returns why they are refused, all of them."""
         if self._closed is not None:
             return self._closed
         if any(map(run.overlaps, self._runs)) or not self._pending.keys().isdisjoint(run.keys):
@@ -83,13 +83,25 @@ class WriteQueue:
         return refusal
 
     def _enter(self, write: Write) -> None:
-        self.ops += write.count
-        self.bytes += write.prepared.size
-        if not isinstance(write, CreateRun):
-            for key in write.keys:
-                self._pending[key] = write
+        self._count(write)
         self._waiting.append(write)
         self.arrived.set()
+
+    def _count(self, write: Write) -> None:
+        self.ops += write.count
+        self.bytes += write.prepared.size
+        if not isinstance(write, Run):
+            for key in write.keys:
+                self._pending[key] = write
+
+    def part(self, run: UpdateRun, left: Sequence[int]) -> None:
+        """Let updates at some places of a run go on by themselves, in front of what came later."""
+        self.ops -= run.count
+        self.bytes -= run.prepared.size
+        singles = run.part(left)
+        for write in (run, *singles):
+            self._count(write)
+        self.offer(singles)
 
     def offer(self, writes: Sequence[Write]) -> None:
         """Put admitted writes back, in front of those that came later."""
@@ -113,21 +125,24 @@ class WriteQueue:
         write.finish(outcome)
         self.ops -= write.count
         self.bytes -= write.prepared.size
-        if isinstance(write, CreateRun):
+        if isinstance(write, Run):
             self._runs.remove(write)
             return
         for key in write.keys:
             if self._pending.get(key) is write:
                 del self._pending[key]
 
-    def overdue(self, write: Write, late: Outcome) -> Outcome:
+    def overdue(self, awaited: Awaited, late: Outcome) -> Outcome:
         """Say what a caller is answered who waits no longer.
 
         Args:
-            write: Taken back if it was not decided yet and nobody else waits for it.
+            awaited: Taken back if it was not decided yet and nobody else waits for it.
             late: The answer for a write that was never sent.
         """
-        if write.stage is Stage.COMMITTING:
+        write = awaited.write if isinstance(awaited, Member) else awaited
+        if isinstance(write, UpdateRun) and write.apart and write is awaited:
+            return self._overdue_apart(write, late)
+        if write.stage is not Stage.QUEUED:
             return Outcome(error=unknown(write, "the commit is still under way"))
         if write.awaited:
             return Outcome(error=unknown(write, "a retry of it is still waiting"))
@@ -138,6 +153,19 @@ class WriteQueue:
             self._waiting = deque(kept for kept in self._waiting if kept.stage is Stage.QUEUED)
             self._taken_back = 0
         return late
+
+    def _overdue_apart(self, run: UpdateRun, late: Outcome) -> Outcome:
+        """`overdue` for a run of which some have left: each of those is answered for itself."""
+        outcomes: list[Outcome] = []
+        for at, each in enumerate(run.outcomes(Outcome(error=unknown(run, "the commit is still under way")))):
+            if isinstance(each, Outcome):
+                outcomes.append(each)
+            elif run.wanted(at):
+                outcomes.append(Outcome(error=unknown(each, "a retry of it is still waiting")))
+            else:
+                each.leave(run, at)
+                outcomes.append(self.overdue(each, late))
+        return Outcome(outcomes)
 
     def refuse_waiting(self, error: ParqueDBError) -> None:
         """Refuse everything that has not been decided."""

@@ -25,6 +25,7 @@ from parquedb.actors.receipts import answered, recalled
 from parquedb.actors.schemas import DraftSchemas, decide_run
 from parquedb.actors.sessions import Receipt
 from parquedb.actors.state import NamespaceState, log_datetime
+from parquedb.actors.update_run import UpdateRun
 from parquedb.actors.write_queue import WriteQueue, unknown
 from parquedb.clock import Clock
 from parquedb.documents.codec import decode
@@ -37,7 +38,7 @@ from parquedb.storage.bulk import encode_bulk
 from parquedb.storage.commit import Committer
 from parquedb.storage.data_files import IndexNotLoaded
 from parquedb.storage.events import encode_body
-from parquedb.storage.log import BackPointer, Header, Kind, LogEntry, encode_entry
+from parquedb.storage.log import BackPointer, Kind, LogEntry, encode_entry
 
 _HARD_BOUND: Final = 4
 """Writes wait once this many times the settings' entries or bytes are unfolded, so that one listing page and one batch
@@ -163,6 +164,9 @@ class Writer:
             if taken is None:
                 break
             write = taken
+            if isinstance(write, UpdateRun):
+                self._decide_updates(write, group, held)
+                continue
             try:
                 if not held.isdisjoint(write.prepared.ids):
                     raise NotLoaded  # noqa: TRY301 - one place parks writes
@@ -203,6 +207,18 @@ class Writer:
         if write.request is not None:
             group.records.append((change.record(write.request), Receipt(change.kind, seq, value)))
         return Outcome(value, None, seq, False, change.encoded)
+
+    def _decide_updates(self, run: UpdateRun, group: Group, held: set[str]) -> None:
+        first_seq = group.draft.next_seq
+        answers, left = run.decide(group.draft, held)
+        if left:
+            self._queue.part(run, left)
+        if not run.count:
+            self._queue.finish(run, Outcome([]))
+            return
+        group.writes.append(run)
+        group.outcomes.append(Outcome(answers, seq=first_seq))
+        group.size += run.prepared.size
 
     def _committed(self, write: Write, id_: str) -> dict[str, object] | None:
         """Return a committed document.
@@ -326,7 +342,10 @@ class Writer:
             will; None when that can't be known. In every case but the first two with us still the owner, this
             incarnation is over.
         """
-        entry, data = self._entry(kind, body, count, base)
+        entry = self._state.next_entry(
+            kind, body, count, base, commit_id=self._rng.randbytes(16), now=self._clock.now()
+        )
+        data = encode_entry(entry)
         watch = CommitWatch(self._hooks, self._state.namespace, entry, len(data), writes)
         self._settled.clear()
         sent_s = perf_counter()
@@ -353,23 +372,6 @@ class Writer:
             return entry
         watch.failed(fenced)
         return fenced if landed is False else None
-
-    def _entry(self, kind: Kind, body: bytes, count: int, base: BackPointer | None) -> tuple[LogEntry, bytes]:
-        state = self._state
-        header = Header(
-            incarnation=state.incarnation,
-            position=state.tail + 1,
-            commit_id=self._rng.randbytes(16),
-            previous=state.tail_id,
-            epoch=state.epoch,
-            kind=kind,
-            first_seq=state.next_seq,
-            count=count,
-            log_time_us=state.now_us(self._clock.now()),
-            base=base,
-        )
-        entry = LogEntry(header, body)
-        return entry, encode_entry(entry)
 
     def _in_doubt(self, _error: ParqueDBError) -> None:
         """After each attempt without a certain end: refuse what waits behind it once the circuit is open."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from parquedb.actors.operations import Operation, Outcome, Request, SessionRequest
-from parquedb.actors.packing import Part, part_of, whole
+from parquedb.actors.packing import ECHOES, Part, part_of, whole
 from parquedb.cluster.coalescer import DeadlinePassed
 from parquedb.cluster.sessions import parse_request_id, request_id_text
 from parquedb.documents.codec import encode, encode_plain, is_plain
@@ -128,7 +128,8 @@ class Delivery:
 
     def whole(self, outcome: Outcome) -> Outcome:
         """Complete the outcome as it came back: what the caller has sent itself does not travel twice."""
-        return whole(self._operation, outcome)
+        operation = self._operation
+        return whole(operation, outcome) if operation.kind in ECHOES else outcome
 
     def after(self, error: BaseException, now_s: float, *, sent: bool = True) -> Step:
         """Decide what follows a failed attempt.

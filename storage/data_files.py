@@ -209,6 +209,32 @@ class DataFiles:
                         found.append(location)
         return self._only(id, found)
 
+    def locate_many_now(self, ids: Iterable[str]) -> dict[str, Location | None]:
+        """Do what `locate_now` does for many ids at a fraction of the cost; those it raises for are left out.
+
+        Raises:
+            CorruptionError: two live rows claim an id.
+        """
+        wanted = list(dict.fromkeys(ids))
+        hashes = hash_ids(wanted)
+        found: dict[str, list[Location]] = {id_: [] for id_ in wanted}
+        for key, entry in self._entries.items():
+            inside = [at for at, id_ in enumerate(wanted) if entry.file.may_hold(id_)]
+            if entry.index is None:
+                for at in inside:
+                    found.pop(wanted[at], None)
+                continue
+            for at, row in entry.index.rows_of_many(hashes[inside]) if inside else ():
+                id_, location = wanted[inside[at]], Location(key, row)
+                if row in entry.dead or id_ not in found:
+                    continue
+                known = self._known.get(location)
+                if known is None:
+                    del found[id_]
+                elif known == id_:
+                    found[id_].append(location)
+        return {id_: self._only(id_, locations) for id_, locations in found.items()}
+
     async def load_index(self, ids: Iterable[str] | None = None) -> None:
         """Bring into memory what `locate_now` needs for these ids; None: the index of every file.
 

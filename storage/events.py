@@ -4,7 +4,8 @@ An event holds the whole document after the change, so that replay needs nothing
 Wire form of a body: `[[event...], [request record...]]` in `parquedb.documents.codec` msgpack, where an event is
 `[action, id, document | nil]` and a request record is `[request, kind, first event, events, value]`. In the place of an
 event may stand `["n", prefix, [id...], created at, [size...], bytes, request]`, which is as many events, and as many
-request records, as it has ids: creates whose documents are as their callers encoded them (see `Created`).
+request records, as it has ids: creates whose documents are as their callers encoded them (see `Created`). Nor is
+`["w", [id...], [document...], [number...] | nil, request]` one event, but updates of one session (see `Updated`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import accumulate
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +21,7 @@ import msgspec
 from parquedb.documents.codec import decode, encode, encode_plain, is_plain
 from parquedb.errors import CorruptionError
 
-_CREATED: Final = "n"
+_CREATED, _UPDATED = "n", "w"
 _ARRAY_32: Final = b"\xdd"
 
 UNANSWERED: Final = "none"
@@ -120,6 +122,62 @@ class Created:
 
 
 @dataclass(slots=True)
+class Updated:
+    """Updates of one session, decided in one go; a document may be in it several times.
+
+    Attributes:
+        ids: The bare document ids.
+        documents: The whole documents afterwards.
+        numbers: Of their requests, ascending, counted from that of `request`.
+        request: `[session, seq, low, born]` of the first update that was asked for, whether or not it is among these.
+        encoded: The documents as `documents.codec` writes them, where they have just been written.
+    """
+
+    ids: list[str]
+    documents: list[dict[str, Any]]
+    numbers: Sequence[int]
+    request: list[Any]
+    encoded: list[bytes] | None = field(default=None, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return what stands in the body; the documents are encoded already."""
+        encoded = list(map(msgspec.Raw, self.encoded or ()))
+        # Usually none was refused.
+        numbers = None if self.numbers[-1] + 1 == len(self.numbers) else list(self.numbers)
+        return (_UPDATED, self.ids, encoded, numbers, self.request)
+
+    @classmethod
+    def from_wire(cls, wire: Sequence[Any]) -> "Updated":
+        """Rebuild it; raises `ValueError` or `TypeError` for what is none."""
+        _, ids, documents, numbers, request = wire
+        numbers = range(len(ids)) if numbers is None else numbers
+        if not len(ids) == len(documents) == len(numbers):
+            raise ValueError("ids, documents and requests of updates do not fit together")
+        return cls(ids, documents, numbers, request)
+
+    def events(self) -> Iterator["Event"]:
+        """Yield what happened, one document after the other."""
+        return (
+            Event(Action.UPDATE.value, id_, document) for id_, document in zip(self.ids, self.documents, strict=True)
+        )
+
+    def records(self, first_event: int) -> Iterator["RequestRecord"]:
+        """Yield one record for each request; `first_event` is the index of the first one's event."""
+        session, seq, low, born = self.request
+        return (
+            RequestRecord([session, seq + number, low, born], "update", first_event + at, 1)
+            for at, number in enumerate(self.numbers)
+        )
+
+
+Joined = Created | Updated
+"""What stands for as many events as it is long, with their requests."""
+
+
+@dataclass(slots=True)
 class RequestRecord:
     """What one request came to, kept so that a retry gets the same answer.
 
@@ -138,7 +196,7 @@ class RequestRecord:
     value: Any = None
 
 
-def encode_body(events: Sequence[Event | Created], records: Sequence[RequestRecord]) -> bytes:
+def encode_body(events: Sequence[Event | Joined], records: Sequence[RequestRecord]) -> bytes:
     """Encode the body of a write entry."""
     whole = [event for event in events if isinstance(event, Event) and event.encoded is None]
     body = [
@@ -152,30 +210,35 @@ def encode_body(events: Sequence[Event | Created], records: Sequence[RequestReco
     return encode_plain(body) if plain else encode(body)
 
 
-def _wire(event: Event | Created) -> tuple[Any, ...]:
+def _wire(event: Event | Joined) -> tuple[Any, ...]:
     if isinstance(event, Created):
         return (_CREATED, event.prefix, event.ids, event.at, event.sizes, event.encoded, event.request)
+    if isinstance(event, Updated):
+        return event.to_wire()
     return (event.action, event.id, event.document if event.encoded is None else msgspec.Raw(event.encoded))
 
 
-def decode_packed(key: str, body: bytes) -> tuple[list[Event | Created], list[RequestRecord]]:
-    """Decode the body of a write entry as it was encoded: documents of `Created` stay so, with their requests in it.
+def _from_wire(wire: Sequence[Any]) -> Event | Joined:
+    if wire[0] == _CREATED:
+        return Created(*wire[1:])
+    return Updated.from_wire(wire) if wire[0] == _UPDATED else Event(*wire)
+
+
+def decode_packed(key: str, body: bytes) -> tuple[list[Event | Joined], list[RequestRecord]]:
+    """Decode the body of a write entry as it was encoded: runs stay runs, with their requests in them.
 
     Raises:
         CorruptionError: the body is not of this form; names `key`.
     """
     try:
         events, records = decode(body)
-        return (
-            [Created(*event[1:]) if event[0] == _CREATED else Event(*event) for event in events],
-            [RequestRecord(*record) for record in records],
-        )
+        return list(map(_from_wire, events)), [RequestRecord(*record) for record in records]
     except (CorruptionError, ValueError, TypeError, IndexError) as error:
         raise CorruptionError(key=key, reason=f"body unreadable: {error}", cause=error) from error
 
 
 def decode_body(key: str, body: bytes) -> tuple[list[Event], list[RequestRecord]]:
-    """Decode the body of a write entry into one event for each document and one record for each request.
+    """Decode the body of a write entry into one event for each document and one record for each request, in order.
 
     Raises:
         CorruptionError: the body is not of this form; names `key`.
@@ -184,14 +247,25 @@ def decode_body(key: str, body: bytes) -> tuple[list[Event], list[RequestRecord]
     events: list[Event] = []
     try:
         for event in packed:
-            if isinstance(event, Created):
+            if isinstance(event, Event):
+                events.append(event)
+            else:
                 records.extend(event.records(len(events)))
                 events.extend(event.events())
-            else:
-                events.append(event)
+        records.sort(key=attrgetter("first_event"))
     except (CorruptionError, TypeError, ValueError) as error:
         raise CorruptionError(key=key, reason=f"a document is unreadable: {error}", cause=error) from error
     return events, records
+
+
+def single_events(events: Sequence[Event | Joined]) -> dict[int, Event]:
+    """Return the events of a body that are not joined with others, by their index among all of them."""
+    single, at = {}, 0
+    for event in events:
+        if isinstance(event, Event):
+            single[at] = event
+        at += 1 if isinstance(event, Event) else len(event)
+    return single
 
 
 def answer(kind: str, events: list[Event], value: Any) -> Any:

@@ -20,7 +20,7 @@ import xxhash
 from parquedb.errors import CorruptionError
 from parquedb.storage.bulk import decode_bulk
 from parquedb.storage.data_file import DataFile
-from parquedb.storage.events import Action, Created, decode_packed
+from parquedb.storage.events import Action, Event, decode_packed
 from parquedb.storage.id_index import Hashes, hash_ids
 from parquedb.storage.log import Kind, LogEntry, decode_entry, entry_key
 from parquedb.storage.manifest import HistorySegment, Segment
@@ -284,7 +284,7 @@ def _ids(entry: LogEntry) -> Iterator[str]:
         return
     events, _ = decode_packed(entry_key(entry.header.position), entry.body)
     for event in events:
-        if isinstance(event, Created):
+        if not isinstance(event, Event):
             yield from event.ids
         elif event.action != Action.SCHEMA:
             yield event.id

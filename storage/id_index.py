@@ -67,8 +67,7 @@ class IdIndex:
             return [(0, row) for row in self.rows(int(wanted[0]))]
         starts = self.hashes.searchsorted(wanted)
         stops = self.hashes.searchsorted(wanted, side="right")
-        return [
-            (int(query), int(self.positions[at]))
-            for query in np.flatnonzero(stops > starts)
-            for at in range(starts[query], stops[query])
-        ]
+        hits = np.flatnonzero(stops > starts)
+        if not (stops > starts + 1).any():
+            return list(zip(hits.tolist(), self.positions[starts[hits]].tolist(), strict=True))
+        return [(int(query), int(self.positions[at])) for query in hits for at in range(starts[query], stops[query])]

@@ -186,6 +186,9 @@ def check_id(id: str) -> str:  # noqa: A002 - the public word for it
         ValidationError: no text, empty, longer than `ID_LENGTH_MAX` characters, a control character or half of a
             surrogate pair.
     """
+    # Nearly all.
+    if type(id) is str and 0 < len(id) <= ID_LENGTH_MAX and id.isprintable():
+        return id
     if not isinstance(id, str):
         found = f"a {type(id).__name__}"
     elif not 1 <= len(id) <= ID_LENGTH_MAX:

@@ -4,7 +4,8 @@ Written once under a name of its own, it becomes real when a checkpoint entry na
 Format, version 1: `PQM1`, msgpack map (`parquedb.documents.codec`), XXH3-128 of all bytes before it.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -96,7 +97,7 @@ class History:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> "History":
-        """Rebuild what `dataclasses.asdict` gave."""
+        """Rebuild what a manifest says."""
         segments = tuple(_segment(segment) for segment in wire["segments"])
         return cls(segments, tuple(PastFile(**past) for past in wire["files"]))
 
@@ -188,8 +189,18 @@ def checksum(data: bytes) -> int:
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """Return the bytes of a manifest."""
-    content = MAGIC + encode(asdict(manifest))
+    wire = {each.name: getattr(manifest, each.name) for each in dataclasses.fields(manifest)}
+    # `asdict` of the whole would copy every document that the session table holds, value by value.
+    wire["tails"], wire["request_ids"] = _dicts(manifest.tails), _dicts(manifest.request_ids)
+    history = manifest.history
+    files = [{"file": past.file, "until": past.until} for past in history.files]
+    wire["history"] = {"segments": _dicts(history.segments), "files": files}
+    content = MAGIC + encode(wire)
     return content + xxhash.xxh3_128_digest(content)
+
+
+def _dicts(segments: Sequence[Segment]) -> list[dict[str, Any]]:
+    return [asdict(segment) for segment in segments]
 
 
 def decode_manifest(key: str, data: bytes) -> Manifest:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact
+from functools import partial
 from typing import Any, Final
 
 from parquedb.documents.comparison import MISSING, NUMBERS, compare
@@ -36,35 +37,41 @@ def arithmetic(op: str, text: str, path: Path, operand: Any) -> tuple[Any, Chang
     if path[0] in TEXT_FIELDS:
         raise holds_text(op, text, path, "a number")
     amount = normalize_value(operand, text)
+    return amount, partial(combined, op, text, amount)
+
+
+def combined(op: str, text: str, amount: Any, old: Any) -> Any:
+    """Return what `$inc` or `$mul` by a number makes of the value at a path.
+
+    Raises:
+        InvalidUpdateError: that is no number, or the result could not be kept exactly.
+    """
+    if old is MISSING:
+        return amount if op == "$inc" else type(amount)(0)
+    if type(old) not in NUMBERS:
+        raise wrong_value(op, text, "a number", old)
     apply, result = (_sum, "sum") if op == "$inc" else (_product, "product")
-
-    def change(old: Any) -> Any:
-        if old is MISSING:
-            return amount if op == "$inc" else type(amount)(0)
-        if type(old) not in NUMBERS:
-            raise wrong_value(op, text, "a number", old)
-        try:
-            return apply(old, amount)
-        except _TooLongError:
-            raise _inexact(op, text, result, _SHORT_INT, f"an int of more than {INT_BITS_MAX} bits") from None
-        except Inexact:
-            expected = f"at most {DECIMAL_DIGITS_MAX:,} digits"
-            raise _inexact(op, text, result, expected, "too many digits") from None
-        except OverflowError:
-            raise _inexact(op, text, result, "an int that fits a float", "an int too large for a float") from None
-
-    return amount, change
+    try:
+        return apply(old, amount)
+    except _TooLongError:
+        raise _inexact(op, text, result, _SHORT_INT, f"an int of more than {INT_BITS_MAX} bits") from None
+    except Inexact:
+        expected = f"at most {DECIMAL_DIGITS_MAX:,} digits"
+        raise _inexact(op, text, result, expected, "too many digits") from None
+    except OverflowError:
+        raise _inexact(op, text, result, "an int that fits a float", "an int too large for a float") from None
 
 
 def extreme(op: str, text: str, operand: Any, depth: int) -> tuple[Any, Change]:
     """`$min` and `$max`, by the order of all values (`comparison.compare`); a missing field takes the value."""
     value = normalize_value(operand, text, depth_max=depth)
+    return value, partial(further, op, value)
+
+
+def further(op: str, value: Any, old: Any) -> Any:
+    """Return what `$min` or `$max` with a value makes of the one at a path."""
     sign = -1 if op == "$min" else 1
-
-    def change(old: Any) -> Any:
-        return value if old is MISSING or compare(value, old) * sign > 0 else old
-
-    return value, change
+    return value if old is MISSING or compare(value, old) * sign > 0 else old
 
 
 def bit(text: str, operand: Any) -> tuple[Any, Change]:

@@ -64,14 +64,16 @@ class Run:
         filters: The array filters, by `$[<identifier>]`: of an element under its identifier.
         firsts: By the path of each array that `$` stands in, what the element has to pass.
         moment: What `$currentDate` sets.
+        operands: Of an update whose operands are given when it is applied (see `update_shapes`); empty otherwise.
         inserting: Whether a document is being made, so that `$` means nothing.
     """
 
-    __slots__ = ("_element_steps", "_padding", "filters", "firsts", "inserting", "moment")
+    __slots__ = ("_element_steps", "_padding", "filters", "firsts", "inserting", "moment", "operands")
 
     def __init__(self, filters: Mapping[str, ElementTest]) -> None:
         self.filters = filters
         self.firsts: dict[Path, ElementTest] = {}
+        self.operands: Sequence[Any] = ()
 
     def start(self, moment: datetime | None, *, inserting: bool) -> None:
         """Begin with another document."""

@@ -35,8 +35,8 @@ _SUPPORTED: Final = (
     *("$push", "$addToSet", "$pop", "$pull", "$pullAll", "$link", "$unlink"),
 )
 _OPERATORS: Final = frozenset(_SUPPORTED)
-# What finds nothing at its path creates no parents on the way.
-_CREATES_NOTHING: Final = frozenset({"$unset", "$pop", "$pull", "$pullAll", "$unlink"})
+CREATES_NOTHING: Final = frozenset({"$unset", "$pop", "$pull", "$pullAll", "$unlink"})
+"""What finds nothing at its path creates no parents on the way."""
 
 
 class Update:
@@ -149,7 +149,7 @@ class _Parts:
 
     def add(self, op: str, text: Any, operand: Any, depth_max: int) -> Any:
         """Add one operation and return its operand as it is understood."""
-        path = _path(op, text, depth_max)
+        path = changeable_path(op, text, depth_max)
         if len(path) > 1 and "$" in text:
             self._positions(op, text, path)
         if op == "$rename":
@@ -160,7 +160,7 @@ class _Parts:
             self.renames.append((path, target))
             return operand
         value, change = _compiled(op, text, path, operand, depth_max - len(path), self.run)
-        creates = op not in _CREATES_NOTHING
+        creates = op not in CREATES_NOTHING
         if self._guard is not None:
             self._guard.add(op, path, change, creates=creates)
         if self.on_insert is not None:
@@ -236,7 +236,7 @@ def _set(op: str, text: str, path: Path, operand: Any, depth: int) -> tuple[Any,
 
 
 def _rename_target(text: str, path: Path, operand: Any, depth_max: int) -> Path:
-    target = _path("$rename", operand, depth_max)
+    target = changeable_path("$rename", operand, depth_max)
     for name in (*path, *target):
         if name == FIRST or name.startswith("$["):
             raise _invalid("$rename", text, f"{name[:40]} is not possible here", "names", name[:40])
@@ -286,7 +286,7 @@ def _check_shape(ops: Any) -> None:
             raise InvalidUpdateError(message, operator=op)
 
 
-def _path(op: str, text: Any, depth_max: int) -> Path:
+def changeable_path(op: str, text: Any, depth_max: int) -> Path:
     """Return the path of an operation.
 
     Raises:

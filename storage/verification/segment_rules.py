@@ -11,7 +11,7 @@ import numpy as np
 from parquedb.documents.codec import decode
 from parquedb.errors import CorruptionError
 from parquedb.storage.data_file import DataFile
-from parquedb.storage.events import Action, Created, decode_packed
+from parquedb.storage.events import Action, Created, Event, decode_packed
 from parquedb.storage.history_segment import MAGIC, Block, SegmentIndex, decode_block, decode_index, decode_segment
 from parquedb.storage.history_segment import named_files as files_named_by
 from parquedb.storage.id_index import hash_ids as index_hashes
@@ -62,11 +62,12 @@ class EventTraces:
                 self._versions += [1] * len(event)
                 seq += len(event)
                 continue
-            if event.action != Action.SCHEMA:
-                self._ids.append(event.id)
-                self._seqs.append(seq)
-                self._versions.append(self._version(key, event.id, event.document))
-            seq += 1
+            for single in [event] if isinstance(event, Event) else event.events():
+                if single.action != Action.SCHEMA:
+                    self._ids.append(single.id)
+                    self._seqs.append(seq)
+                    self._versions.append(self._version(key, single.id, single.document))
+                seq += 1
         return self._ids[first:]
 
     def _check_created(self, key: str, created: Created) -> None:

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 
 from parquedb import errors
-from parquedb.actors import checkpoint, evaluate, lease, state, writer
+from parquedb.actors import checkpoint, evaluate, frames, lease, state, writer
 from parquedb.actors.calls import Write
 from parquedb.actors.sessions import Sessions
 from parquedb.actors.state import NamespaceState
+from parquedb.actors.update_run import UpdateRun
 from parquedb.actors.write_queue import WriteQueue
 from parquedb.storage import collection, opening
 from parquedb.storage.commit import Committer, Settled, Settlement
 from parquedb.storage.events import Event
-from parquedb.storage.log import entry_key, position_of
+from parquedb.storage.log import encode_entry, entry_key, position_of
 from parquedb.storage.manifest import through_of
 from parquedb.storage.merge import Merge
 from parquedb.storage.moved import Moved
@@ -152,7 +153,9 @@ def a_foreign_entry_is_no_fence(patch: pytest.MonkeyPatch) -> None:
 
     async def commit_anyway(self: Any, kind: Any, *rest: Any) -> Any:
         while True:
-            entry, data = self._entry(kind, *rest[:3])
+            commit_id, now = self._rng.randbytes(16), self._clock.now()
+            entry = self._state.next_entry(kind, *rest[:3], commit_id=commit_id, now=now)
+            data = encode_entry(entry)
             try:
                 settlement, landed = await self._committer.settle_entry(self._state.prefix, entry, data)
             except errors.ParqueDBError as error:
@@ -300,7 +303,7 @@ def a_checkpoint_folds_what_landed_after_its_manifest(patch: pytest.MonkeyPatch)
         return segments
 
     patch.setattr(checkpoint.Checkpointer, "_request_ids", request_ids)
-    patch.setattr(state.Frozen, "__setattr__", object.__setattr__)
+    patch.setattr(frames.Frozen, "__setattr__", object.__setattr__)
 
 
 @bug
@@ -476,3 +479,18 @@ def orphans_of_our_own_epoch_are_collected(patch: pytest.MonkeyPatch) -> None:
         return sorted({*doomed, *orphans})
 
     patch.setattr(collection, "plan", plan)
+
+
+@bug
+def updates_of_a_run_do_not_see_each_other(patch: pytest.MonkeyPatch) -> None:
+    original = UpdateRun._changed
+
+    def changed(self: Any, draft: Any, change: Any, shape: Any, _found: Any) -> Any:
+        return original(self, draft, change, shape, draft.current(change.id))
+
+    patch.setattr(UpdateRun, "_changed", changed)
+
+
+@bug
+def what_a_run_answered_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Sessions, "record_joined", lambda self, *_: None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from parquedb.actors.operations import Operation, Request, SessionRequest
+from parquedb.documents.update_shapes import shaped_update
 from tests.support.sim_calls import Caller, Op, Run
 from tests.support.sim_model import SCHEMA_WIRES
 from tests.support.sim_plans import IDS, NAMESPACE
@@ -74,17 +75,21 @@ class Client(Caller):
     async def lane(self) -> None:
         while self.busy():
             await self.pause()
-            if self.number >= self.world.plan.readers and self.rng.random() < 0.03:
+            if self.number >= self.world.plan.readers and self.rng.random() < 0.1:
                 await self._perform_run()
             else:
                 operation = self.make()
                 await self.perform(operation, named=operation.is_write and self.rng.random() < 0.75)
 
     async def _perform_run(self) -> None:
-        """Send creates that name no ids in one call, as a client does with what is asked of it at the same time."""
-        run = Run(asyncio.get_running_loop().create_future(), self.rng.randrange(2, 5))
-        creates = [Operation("create", None, self._body(), size=64) for _ in range(run.size)]
-        await asyncio.gather(*(self.perform(create, named=True, run=run) for create in creates))
+        """Send creates or updates in one call, as a client does with what is asked of it at the same time."""
+        run, rng = Run(asyncio.get_running_loop().create_future(), self.rng.randrange(2, 5)), self.rng
+        joined = [Operation("create", None, self._body(), size=64) for _ in range(run.size)]
+        if rng.random() < 0.75:
+            ids = rng.sample(IDS, 2)
+            plain = [self._write(rng.choice(("inc", "inc", "checked")), rng.choice(ids)) for _ in range(run.size)]
+            joined = [replace(update, shaped=shaped_update(update.body)) for update in plain]
+        await asyncio.gather(*(self.perform(operation, named=True, run=run) for operation in joined))
 
     async def perform(self, operation: Operation, *, named: bool, run: Run | None = None) -> Op:
         """Ask again and again until it is decided or time is up; with `named`, under a request id of the session."""
