@@ -43,6 +43,7 @@ class Write:
         waiters: Calls that wait for it, with the place of its outcome in their answer.
         stage: See `Stage`.
         loaded: Documents fetched for it: bare id to (location, document).
+        queued_s: When it was admitted, on the engine's clock.
     """
 
     prepared: Prepared
@@ -52,6 +53,7 @@ class Write:
     waiters: list[tuple["Call", int]]
     stage: Stage = Stage.QUEUED
     loaded: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
+    queued_s: float = 0.0
 
     @property
     def count(self) -> int:

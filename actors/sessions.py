@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from parquedb.actors.operations import SessionRequest
+from parquedb.actors.whole_answers import WholeAnswers, holds_documents, shortened
+from parquedb.documents.budget import size_of
 from parquedb.errors import BackpressureError, OutcomeUnknownError
 from parquedb.storage.events import Created
 
@@ -19,7 +21,7 @@ _DOCUMENT_BYTES: Final = 512
 _WINDOW_RETRY_S: Final = 0.05
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Receipt:
     """How an applied request was answered.
 
@@ -28,12 +30,23 @@ class Receipt:
         seq: Its last seq.
         value: The answer; for a document whose text was not kept, only its `$id` and `version`.
         thin: Whether `value` is such a shortened document.
+        size: Bytes of `value`, estimated; 0 where nobody has.
     """
 
     kind: str
     seq: int
     value: Any
     thin: bool = False
+    size: int = field(default=0, compare=False)
+
+    def thin_out(self) -> None:
+        """Keep of documents only what names them."""
+        self.value, self.thin, self.size = shortened(self.value), True, 0
+
+    def note_in(self, whole: WholeAnswers) -> None:
+        """Count the documents it holds, if it does."""
+        if holds_documents(self.value):
+            whole.add(self, self.size or size_of(self.value))
 
 
 @dataclass(slots=True)
@@ -56,17 +69,24 @@ class _Session:
         return found or next((run.receipt(seq) for run in self.created if seq in run.numbers), None)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class _CreatedRun:
-    """Receipts of creates with consecutive numbers, made when somebody asks."""
+    """Receipts of creates with consecutive numbers, made when somebody asks; thinned out, they know the ids alone."""
 
     numbers: range
     first_seq: int
-    documents: Created
+    documents: Created | list[str]
 
     def receipt(self, seq: int) -> Receipt:
         at = seq - self.numbers.start
+        if isinstance(self.documents, list):
+            return Receipt("create", self.first_seq + at, {"$id": self.documents[at], "version": 1}, thin=True)
         return Receipt("create", self.first_seq + at, self.documents.document(at))
+
+    def thin_out(self) -> None:
+        """Let go of the documents."""
+        if isinstance(self.documents, Created):
+            self.documents = [self.documents.prefix + id_ for id_ in self.documents.ids]
 
 
 class Sessions:
@@ -76,13 +96,15 @@ class Sessions:
         window: How far beyond `low` a session may go (requests).
         sessions_max: Sessions kept.
         idle_us: A session silent for longer, in log time, may be forgotten.
+        whole: Bounds the documents in the answers; None leaves them unbounded.
 
     Invariants:
         S1. A session holds no receipt below its `low`, but for creates of one run with others that it holds.
         S2. Every forgotten session's last position is at most `floor`.
     """
 
-    def __init__(self, window: int, sessions_max: int, idle_us: int) -> None:
+    def __init__(self, window: int, sessions_max: int, idle_us: int, whole: WholeAnswers | None = None) -> None:
+        self._whole = whole
         self._window = window
         self._sessions_max = sessions_max
         self._idle_us = idle_us
@@ -138,6 +160,8 @@ class Sessions:
         session = self._touched(request, position, log_us)
         if session is not None and request.seq >= session.low:
             session.receipts[request.seq] = receipt
+            if self._whole is not None:
+                receipt.note_in(self._whole)
 
     def record_created(
         self, first: SessionRequest, created: Created, first_seq: int, position: int, log_us: int
@@ -145,7 +169,10 @@ class Sessions:
         """Remember what creates with consecutive request numbers came to; `first_seq` is the seq of the first."""
         session = self._touched(first, position, log_us)
         if session is not None:
-            session.created.append(_CreatedRun(range(first.seq, first.seq + len(created)), first_seq, created))
+            run = _CreatedRun(range(first.seq, first.seq + len(created)), first_seq, created)
+            session.created.append(run)
+            if self._whole is not None:
+                self._whole.add(run, len(created.encoded))
 
     def _touched(self, request: SessionRequest, position: int, log_us: int) -> _Session | None:
         """Return the session of a request that was applied; None if it has been forgotten."""

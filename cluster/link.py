@@ -11,13 +11,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from parquedb.actors.operations import Operation, Outcome, Request
+from parquedb.admission import QueueBounds
 from parquedb.cluster.calls import NamespaceCalls, reply_to, wait_for
 from parquedb.cluster.coalescer import DeadlinePassed, LoopCoalescer, NoReplyYet, ThreadCoalescer
-from parquedb.cluster.delivery import Delivery
+from parquedb.cluster.delivery import BACKPRESSURE_RETRIES_SAVED, BACKPRESSURE_RETRY_SHARE, Delivery
 from parquedb.cluster.sessions import SessionPool
 from parquedb.errors import OutcomeUnknownError
 from parquedb.observability.propagation import current_traceparent
 from parquedb.settings import ClientSettings, Settings
+from parquedb.storage.retry import RetryBudget
 
 BULK_CALLS_MAX = 64
 """Long operations of one process that may be under way to one namespace (count); more of them queue."""
@@ -31,6 +33,10 @@ def _lanes(settings: ClientSettings) -> tuple[tuple[int, int], ...]:
     return packed, packed, (BULK_CALLS_MAX, 1)
 
 
+def _bounds(settings: ClientSettings) -> QueueBounds:
+    return QueueBounds(settings.queue_ops_max, settings.queue_bytes_max, settings.queue_age_max_s)
+
+
 def _is_quick(operation: Operation) -> bool:
     return operation.kind == "get" and "as_of" not in operation.options
 
@@ -42,9 +48,16 @@ class _Link:
         self._pool = SessionPool(window=settings.engine.session_window)
         self.calls = NamespaceCalls(settings, namespace, hooks, on_activated=self._pool.learn)
         self._namespace = namespace
+        self._budget = RetryBudget(BACKPRESSURE_RETRY_SHARE, tokens_max=BACKPRESSURE_RETRIES_SAVED)
 
     def _begin(self, operation: Operation, timeout_s: float) -> Delivery:
-        return Delivery(operation, now_s=time.monotonic(), timeout_s=timeout_s, traceparent=current_traceparent())
+        return Delivery(
+            operation,
+            now_s=time.monotonic(),
+            timeout_s=timeout_s,
+            traceparent=current_traceparent(),
+            budget=self._budget,
+        )
 
     def _finish(self, request: Request, error: BaseException | None) -> None:
         if isinstance(error, OutcomeUnknownError):
@@ -64,13 +77,21 @@ class SyncLink(_Link):
         super().__init__(settings, namespace, hooks)
 
         self._write, self._read, self._alone = (
-            self._lane(calls_max, ops_max, settings.client.batch_bytes_max)
-            for calls_max, ops_max in _lanes(settings.client)
+            self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
         )
 
-    def _lane(self, calls_max: int, ops_max: int, bytes_max: int) -> Callable[[Delivery], Outcome]:
-        lane = ThreadCoalescer(self.calls, calls_max=calls_max, ops_max=ops_max, bytes_max=bytes_max)
-        return lambda delivery: lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
+    def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> Callable[[Delivery], Outcome]:
+        bytes_max = settings.batch_bytes_max
+        lane = ThreadCoalescer(
+            self.calls, calls_max=calls_max, ops_max=ops_max, bytes_max=bytes_max, queue=_bounds(settings)
+        )
+
+        def send(delivery: Delivery) -> Outcome:
+            # Refusing must be cheap: what finds no room is not encoded.
+            lane.check(delivery.deadline_s)
+            return lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
+
+        return send
 
     def deliver(self, operation: Operation, timeout_s: float) -> Outcome:
         """Send an operation until it has an answer.
@@ -116,6 +137,7 @@ class SyncLink(_Link):
                     outcome = send(delivery)
                     failure: BaseException | None = outcome.error
                     if failure is None:
+                        self._budget.earn()
                         return delivery.whole(outcome)
                 except Exception as error:  # noqa: BLE001 - `after` sorts them
                     failure = error
@@ -143,19 +165,25 @@ class AsyncLink(_Link):
         super().__init__(settings, namespace, hooks)
 
         self._write, self._read, self._alone = (
-            self._lane(calls_max, ops_max, settings.client.batch_bytes_max)
-            for calls_max, ops_max in _lanes(settings.client)
+            self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
         )
 
-    def _lane(self, calls_max: int, ops_max: int, bytes_max: int) -> Callable[[Delivery], Awaitable[Outcome]]:
+    def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> Callable[[Delivery], Awaitable[Outcome]]:
         lane = LoopCoalescer(
             self.calls.send,
             calls_max=calls_max,
             ops_max=ops_max,
-            bytes_max=bytes_max,
+            bytes_max=settings.batch_bytes_max,
+            queue=_bounds(settings),
             share=self.calls.store_is_quick,
         )
-        return lambda delivery: lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
+
+        def send(delivery: Delivery) -> Awaitable[Outcome]:
+            # Refusing must be cheap: what finds no room is not encoded.
+            lane.check(delivery.deadline_s)
+            return lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
+
+        return send
 
     def deliver(self, operation: Operation, timeout_s: float) -> Awaitable[Outcome]:
         """Send an operation until it has an answer.
@@ -202,6 +230,7 @@ class AsyncLink(_Link):
                     outcome = await send(delivery)
                     failure: BaseException | None = outcome.error
                     if failure is None:
+                        self._budget.earn()
                         return delivery.whole(outcome)
                 except Exception as error:  # noqa: BLE001 - `after` sorts them
                     failure = error
