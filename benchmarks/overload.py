@@ -28,11 +28,12 @@ MULTIPLES = (1.0, 2.0, 10.0)
 BAR = (">=", 0.9)
 HEALTH_BAR = ("<=", 3.0)
 NOTE = (
-    "Durable creates of {processes} processes, beside the best rate when coroutines ({callers} a process) await their "
-    "answers before the next call; the load is offered by schedule, whatever becomes of earlier calls, and counted when "
-    "it is acknowledged within the time offered. S3 (SeaweedFS) with {put:g} s added to each log PUT, so that the store "
-    "is the limit: ten times what its processors can do cannot be offered on a small machine. Queues of at most "
-    "{queue} operations and {age:g} s. Growth is that of private memory, the owner's and the largest caller's."
+    "Durable creates of {processes} processes, beside the best rate when coroutines ({callers} a process) await "
+    "their answers before the next call; the load is offered by schedule, whatever becomes of earlier calls, and "
+    "counted when it is acknowledged within the time offered. S3 (SeaweedFS) with {put:g} s added to each log PUT, "
+    "so that the store is the limit: ten times what its processors can do cannot be offered on a small machine. "
+    "Queues of at most {queue} operations and {age:g} s. Growth is that of private memory, the owner's and the "
+    "largest caller's."
 )
 NOTE_HEALTH = (
     "Median answer of the owner's `health` called by a third process, beside a call of an idle no-op actor, by turns."
