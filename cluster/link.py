@@ -113,8 +113,7 @@ class SyncLink(_Link):
 
         def send(delivery: Delivery) -> Outcome:
             try:
-                reply = getattr(self.calls.handle(), method).remote()
-                return Outcome(wait_for(reply, self._namespace, self._left_s(delivery)))
+                return Outcome(wait_for(self.calls.begin(method), self._namespace, self._left_s(delivery)))
             except NoReplyYet:
                 raise DeadlinePassed(sent=True) from None
 
@@ -204,10 +203,10 @@ class AsyncLink(_Link):
         delivery = self._begin(Operation(method), timeout_s)
 
         async def send(delivery: Delivery) -> Outcome:
-            handle = await asyncio.to_thread(self.calls.handle)
+            await asyncio.to_thread(self.calls.handle)
             try:
                 async with asyncio.timeout(self._left_s(delivery)):
-                    return Outcome(await reply_to(getattr(handle, method).remote(), self._namespace))
+                    return Outcome(await reply_to(self.calls.begin(method), self._namespace))
             except builtins.TimeoutError:
                 raise DeadlinePassed(sent=True) from None
 

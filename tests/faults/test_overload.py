@@ -232,6 +232,7 @@ async def test_a_process_can_leave_only_so_many_calls_with_a_bare_handle(ray_clu
                     except Exception as error:
                         raise translate(error, NAMESPACE) from error
             assert len(replies) >= 50
+            assert (await posts.stats())["state"] == "open", "the client comes back when there is room"
             stored = await asyncio.gather(*replies)
             assert len({document["$id"] for document in stored}) == len(replies)
         assert (await posts.create({}))["version"] == 1
