@@ -19,6 +19,9 @@ from parquedb.errors import ParqueDBError
 TICK_S = 0.002
 """How often an open loop looks whose turn has come; within a tick arrivals are a burst."""
 
+RAMP_S = 1.5
+"""Seconds before counting begins: a queue fills first, and what was begun in it is answered a commit or two later."""
+
 LATENCIES_MAX = 200_000
 
 
@@ -27,10 +30,10 @@ class Offered:
     """What became of a load.
 
     Attributes:
-        seconds: How long it was offered.
-        sent: Calls begun in that time.
-        acknowledged: Calls that were answered with a document in that time.
-        refused: Calls by the name of their error, those answered later included.
+        seconds: For how long answers were counted, after the ramp.
+        sent: Calls begun, in the ramp as well.
+        acknowledged: Calls that were answered with a document in the time counted.
+        refused: Calls by the name of their error, whenever they were answered.
         latencies_s: Of the acknowledged, from the moment they were due.
         growth_bytes: By how much this process has grown at its largest.
     """
@@ -88,7 +91,7 @@ class Caller:
     async def closed(self, callers: int, seconds: float) -> Offered:
         """Let so many coroutines call, each awaiting its answer before the next call."""
         offered = Offered(seconds)
-        end_s = time.perf_counter() + seconds
+        end_s = time.perf_counter() + RAMP_S + seconds
 
         async def caller() -> None:
             while (now_s := time.perf_counter()) < end_s:
@@ -103,7 +106,7 @@ class Caller:
         offered = Offered(seconds)
         before = resident_bytes()
         started_s = time.perf_counter()
-        end_s = started_s + seconds
+        end_s = started_s + RAMP_S + seconds
         calls: set[asyncio.Task[None]] = set()
         while (now_s := time.perf_counter()) < end_s:
             for turn in range(offered.sent, int((now_s - started_s) * per_s)):
@@ -125,7 +128,7 @@ class Caller:
             offered.refused[type(error).__name__] += 1
             return
         now_s = time.perf_counter()
-        if now_s <= end_s:
+        if end_s - offered.seconds <= now_s <= end_s:
             offered.acknowledged += 1
             if len(offered.latencies_s) < LATENCIES_MAX:
                 offered.latencies_s.append(now_s - due_s)

@@ -8,7 +8,7 @@ import ray
 
 import parquedb
 from benchmarks.bench import Bench, end_actors
-from benchmarks.load import Offered, RemoteCaller, resident_bytes
+from benchmarks.load import RAMP_S, Offered, RemoteCaller, resident_bytes
 from benchmarks.noop import start_noop
 from benchmarks.table import Row, percentile, quantity
 from benchmarks.throughput import document
@@ -30,10 +30,10 @@ HEALTH_BAR = ("<=", 3.0)
 NOTE = (
     "Durable creates of {processes} processes, beside the best rate when coroutines ({callers} a process) await "
     "their answers before the next call; the load is offered by schedule, whatever becomes of earlier calls, and "
-    "counted when it is acknowledged within the time offered. S3 (SeaweedFS) with {put:g} s added to each log PUT, "
-    "so that the store is the limit: ten times what its processors can do cannot be offered on a small machine. "
-    "Queues of at most {queue} operations and {age:g} s. Growth is that of private memory, the owner's and the "
-    "largest caller's."
+    "counted when it is acknowledged while it is offered, after a ramp. S3 (SeaweedFS) with {put:g} s added to each "
+    "log PUT, so that the store is the limit: ten times what its processors can do cannot be offered on a small "
+    "machine. Queues of at most {queue} operations and {age:g} s. Growth is that of private memory, the owner's and "
+    "the largest caller's."
 )
 NOTE_HEALTH = (
     "Median answer of the owner's `health` called by a third process, beside a call of an idle no-op actor, by turns."
@@ -206,7 +206,8 @@ def _described(offered: Offered) -> str:
     latencies = offered.latencies_s or [float("nan")]
     p50, p99 = (quantity(percentile(latencies, share)) for share in (0.5, 0.99))
     refused = ", ".join(f"{count} {name}" for name, count in sorted(offered.refused.items())) or "none"
-    return f"{quantity(offered.sent / offered.seconds)} /s, p50 {p50} s, p99 {p99} s, not acknowledged: {refused}"
+    per_s = quantity(offered.sent / (RAMP_S + offered.seconds))
+    return f"{per_s} /s, p50 {p50} s, p99 {p99} s, not acknowledged: {refused}"
 
 
 def _row(what: str, offered: Offered, peak: float, *, bar: tuple[str, float] | None) -> Row:

@@ -8,7 +8,7 @@ import asyncio
 import builtins
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from parquedb.actors.operations import Operation, Outcome, Request
 from parquedb.admission import QueueBounds
@@ -24,6 +24,8 @@ from parquedb.storage.retry import RetryBudget
 BULK_CALLS_MAX = 64
 """Long operations of one process that may be under way to one namespace (count); more of them queue."""
 
+Sent = TypeVar("Sent")
+
 _SINGLE_WRITES = frozenset({"create", "update", "replace", "delete", "restore"})
 
 
@@ -31,6 +33,19 @@ def _lanes(settings: ClientSettings) -> tuple[tuple[int, int], ...]:
     """Calls under way and operations per call of each lane: single writes, reads by id, everything else."""
     packed = (settings.calls_in_flight_max, settings.batch_ops_max)
     return packed, packed, (BULK_CALLS_MAX, 1)
+
+
+class _Lane(NamedTuple, Generic[Sent]):
+    """A way to the owner.
+
+    Attributes:
+        check: Raises `QueueFull` where there is no room. Asked first, because refusing must be cheap, and because a
+            number that is given to a refused write is missing between its neighbours, which could leave joined.
+        send: Encodes and sends.
+    """
+
+    check: Callable[[float], None]
+    send: Callable[[Delivery], Sent]
 
 
 def _bounds(settings: ClientSettings) -> QueueBounds:
@@ -69,6 +84,10 @@ class _Link:
         return max(0.0, delivery.deadline_s - time.monotonic())
 
 
+def _any_time(_deadline_s: float) -> None:
+    """Questions to the actor itself wait for nobody here."""
+
+
 class SyncLink(_Link):
     """For threads; the calling thread does all the work."""
 
@@ -80,18 +99,16 @@ class SyncLink(_Link):
             self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
         )
 
-    def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> Callable[[Delivery], Outcome]:
+    def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> _Lane[Outcome]:
         bytes_max = settings.batch_bytes_max
         lane = ThreadCoalescer(
             self.calls, calls_max=calls_max, ops_max=ops_max, bytes_max=bytes_max, queue=_bounds(settings)
         )
 
         def send(delivery: Delivery) -> Outcome:
-            # Refusing must be cheap: what finds no room is not encoded.
-            lane.check(delivery.deadline_s)
             return lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
 
-        return send
+        return _Lane(lane.check, send)
 
     def deliver(self, operation: Operation, timeout_s: float) -> Outcome:
         """Send an operation until it has an answer.
@@ -100,8 +117,8 @@ class SyncLink(_Link):
             ParqueDBError: the answer was a refusal, or there was none in time.
         """
         kind = operation.kind
-        send = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
-        return self._insist(self._begin(operation, timeout_s), send)
+        lane = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
+        return self._insist(self._begin(operation, timeout_s), lane)
 
     def ask(self, method: str, timeout_s: float) -> Any:
         """Call a method of the actor that takes no arguments and may run twice.
@@ -117,9 +134,9 @@ class SyncLink(_Link):
             except NoReplyYet:
                 raise DeadlinePassed(sent=True) from None
 
-        return self._insist(delivery, send).value
+        return self._insist(delivery, _Lane(_any_time, send)).value
 
-    def _insist(self, delivery: Delivery, send: Callable[[Delivery], Outcome]) -> Outcome:
+    def _insist(self, delivery: Delivery, lane: _Lane[Outcome]) -> Outcome:
         """Try until there is an answer; whatever it is, the request id is settled or parked."""
         seen, activate = self.calls.generation, False
         final: BaseException | None = None
@@ -131,9 +148,10 @@ class SyncLink(_Link):
                         self.calls.activate(seen, self._left_s(delivery))
                         activate = activating = False
                     seen = self.calls.generation
+                    lane.check(delivery.deadline_s)
                     if delivery.needs_request:
                         delivery.request = self._pool.take() or self._first_request(delivery)
-                    outcome = send(delivery)
+                    outcome = lane.send(delivery)
                     failure: BaseException | None = outcome.error
                     if failure is None:
                         self._budget.earn()
@@ -167,7 +185,7 @@ class AsyncLink(_Link):
             self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
         )
 
-    def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> Callable[[Delivery], Awaitable[Outcome]]:
+    def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> _Lane[Awaitable[Outcome]]:
         lane = LoopCoalescer(
             self.calls.send,
             calls_max=calls_max,
@@ -178,11 +196,9 @@ class AsyncLink(_Link):
         )
 
         def send(delivery: Delivery) -> Awaitable[Outcome]:
-            # Refusing must be cheap: what finds no room is not encoded.
-            lane.check(delivery.deadline_s)
             return lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
 
-        return send
+        return _Lane(lane.check, send)
 
     def deliver(self, operation: Operation, timeout_s: float) -> Awaitable[Outcome]:
         """Send an operation until it has an answer.
@@ -191,8 +207,8 @@ class AsyncLink(_Link):
             ParqueDBError: (when awaited) the answer was a refusal, or there was none in time.
         """
         kind = operation.kind
-        send = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
-        return self._insist(self._begin(operation, timeout_s), send)
+        lane = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
+        return self._insist(self._begin(operation, timeout_s), lane)
 
     async def ask(self, method: str, timeout_s: float) -> Any:
         """Call a method of the actor that takes no arguments and may run twice.
@@ -210,9 +226,9 @@ class AsyncLink(_Link):
             except builtins.TimeoutError:
                 raise DeadlinePassed(sent=True) from None
 
-        return (await self._insist(delivery, send)).value
+        return (await self._insist(delivery, _Lane(_any_time, send))).value
 
-    async def _insist(self, delivery: Delivery, send: Callable[[Delivery], Awaitable[Outcome]]) -> Outcome:
+    async def _insist(self, delivery: Delivery, lane: _Lane[Awaitable[Outcome]]) -> Outcome:
         """Try until there is an answer; whatever it is, the request id is settled or parked."""
         seen, activate = self.calls.generation, False
         final: BaseException | None = None
@@ -224,9 +240,10 @@ class AsyncLink(_Link):
                         await self.calls.activate_async(seen, self._left_s(delivery))
                         activate = activating = False
                     seen = self.calls.generation
+                    lane.check(delivery.deadline_s)
                     if delivery.needs_request:
                         delivery.request = self._pool.take() or await self._first_request(delivery)
-                    outcome = await send(delivery)
+                    outcome = await lane.send(delivery)
                     failure: BaseException | None = outcome.error
                     if failure is None:
                         self._budget.earn()
