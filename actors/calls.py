@@ -50,6 +50,7 @@ class Write:
         waiters: Those that wait for it, with the place of its outcome in their answer.
         stage: See `Stage`.
         loaded: Documents fetched for it: bare id to (location, document).
+        queued_s: When it was admitted, on the engine's clock.
     """
 
     prepared: Prepared
@@ -59,6 +60,7 @@ class Write:
     waiters: list[tuple[Waiter, int]]
     stage: Stage = Stage.QUEUED
     loaded: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
+    queued_s: float = 0.0
 
     @property
     def count(self) -> int:

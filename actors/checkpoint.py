@@ -115,7 +115,8 @@ class Checkpointer:
     @property
     def unflushed_s(self) -> float:
         """Age of the oldest write that no flush has taken up yet, in seconds; 0 when there is none."""
-        return 0.0 if self._dirty_since_s is None else self._clock.boot_s() - self._dirty_since_s
+        since_s = self._dirty_since_s  # Read once: another thread may ask.
+        return 0.0 if since_s is None else self._clock.boot_s() - since_s
 
     def progressed(self) -> None:
         """Look whether something is due; called after every landed entry."""

@@ -1,9 +1,10 @@
-"""Telling the hooks about commits: one operation per log entry, linked to the writes it carries."""
+"""Watching commits: what the hooks are told of each, linked to the writes it carries, and how long they take."""
 
 from time import perf_counter
 from typing import Final
 
 from parquedb.actors.calls import Write
+from parquedb.clock import Clock
 from parquedb.errors import ParqueDBError
 from parquedb.observability.contexts import CommitContext, CommitResult
 from parquedb.observability.hooks import HookRegistry
@@ -46,3 +47,30 @@ class CommitWatch:
         if self._operation is not None:
             self._operation.error(error)
             self._operation = None
+
+
+class CommitTiming:
+    """How long the last commit took in storage, and how long the one under way is taking. Any thread may ask.
+
+    Attributes:
+        last_s: Seconds that the last one took; 0 before the first.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since_s: float | None = None
+        self.last_s = 0.0
+
+    @property
+    def pending_s(self) -> float:
+        """Seconds since the commit under way was sent; 0 when none is."""
+        since_s = self._since_s
+        return 0.0 if since_s is None else self._clock.boot_s() - since_s
+
+    def begin(self) -> None:
+        """Note that a commit is being sent."""
+        self._since_s = self._clock.boot_s()
+
+    def end(self) -> None:
+        """Note that its fate is known, or that nobody waits for it any more."""
+        self.last_s, self._since_s = self.pending_s, None

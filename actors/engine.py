@@ -31,8 +31,9 @@ from parquedb.actors.reads import Reader
 from parquedb.actors.request_ids import RequestIds
 from parquedb.actors.sessions import Sessions
 from parquedb.actors.state import NamespaceState
-from parquedb.actors.statistics import statistics
+from parquedb.actors.statistics import lag, statistics
 from parquedb.actors.update_run import refusals
+from parquedb.actors.whole_answers import WholeAnswers
 from parquedb.actors.write_queue import WriteQueue
 from parquedb.actors.writer import Writer
 from parquedb.clock import Clock
@@ -98,13 +99,14 @@ class NamespaceEngine:
         prefix = namespace_prefix(namespace)
         self._prefix = prefix
         files = DataFiles(storage, namespace, cache_bytes_max=settings.cache_bytes_max, run=self._run)
+        whole = WholeAnswers(settings.receipts_bytes_max)
         self._data = NamespaceState(
             namespace,
             prefix,
             settings,
             files,
-            Sessions(settings.session_window, settings.sessions_max, int(settings.session_idle_s * _US)),
-            RequestIds(settings.request_ids_max, int(settings.request_id_window_s * _US)),
+            Sessions(settings.session_window, settings.sessions_max, int(settings.session_idle_s * _US), whole),
+            RequestIds(settings.request_ids_max, int(settings.request_id_window_s * _US), whole),
             DocumentCache(settings.document_cache_bytes_max),
         )
         settled = asyncio.Event()
@@ -117,7 +119,7 @@ class NamespaceEngine:
             settled=settled,
             on_rival=self._fenced,
         )
-        self._queue = WriteQueue(settings, getattr(storage, "write_circuit", None))
+        self._queue = WriteQueue(settings, getattr(storage, "write_circuit", None), clock=clock, rng=rng)
         self._writer = Writer(
             self._data,
             storage,
@@ -144,7 +146,7 @@ class NamespaceEngine:
         self._past = PastReader(
             self._data, storage, settings, lease=self._lease, settled=settled, clock=clock, rng=rng, run=self._run
         )
-        self._reader = Reader(self._data, self._lease, settings.query_memory_max, self._past)
+        self._reader = Reader(self._data, self._lease, settings.query_memory_max, self._past, rng)
         self._many = Many(
             rules, self._data, self._reader, settings, writer=self._writer, queue=self._queue, lease=self._lease
         )
@@ -174,7 +176,7 @@ class NamespaceEngine:
     @property
     def put_s(self) -> float:
         """Seconds that the last commit took in storage; 0 before the first."""
-        return self._writer.put_s
+        return self._writer.timing.last_s
 
     # -- life
 
@@ -389,12 +391,10 @@ class NamespaceEngine:
 
     def stats(self) -> dict[str, Any]:
         """Return counts and positions as plain data, without I/O."""
-        return {
-            "namespace": self.namespace,
-            "state": self.state,
-            **statistics(self._data, self._checkpointer, self._compactor, self._collector),
-            "queued_ops": self._queue.ops,
-            "queued_bytes": self._queue.bytes,
-            "unresolved": self._writer.unresolved,
-            "commits": self._writer.commits,
-        }
+        counted = statistics(self._data, self._checkpointer, self._compactor, self._collector)
+        return {"namespace": self.namespace, "state": self.state, **counted, **self.lag()}
+
+    def lag(self) -> dict[str, Any]:
+        """Return how far behind it is; see `statistics.lag`."""
+        parts = (self._data, self._checkpointer, self._compactor, self._queue, self._writer)
+        return lag(*parts, self._reader.gate)

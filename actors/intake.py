@@ -64,11 +64,12 @@ class Intake:
         age_us = int(operation.age_s * _US)
         write = Write(prepared, operation.request, age_us, traceparent or operation.traceparent, [(call, place)])
         # A write that was applied stays applied: its retry needs no room in the queue and no storage.
-        admitted = self._writer.recall(write) or self._queue.admit(write)
+        left_s = operation.timeout_s or self._timeout_s
+        admitted = self._writer.recall(write) or self._queue.admit(write, left_s)
         if isinstance(admitted, Outcome):
             call.settle(place, admitted)
         else:
-            call.expect(admitted, place, operation.timeout_s or self._timeout_s)
+            call.expect(admitted, place, left_s)
 
     def _take_run(self, call: Call, place: int, operation: Operation, traceparent: str | None) -> None:
         """Queue writes as one, or refuse them all; their callers then send each for itself."""
@@ -78,8 +79,9 @@ class Intake:
             call.settle(place, Outcome(error=error))
             return
         new = self._sessions.are_new(run.first, run.length)
-        refusal = self._queue.admit_run(run) if new else BackpressureError("some of these were sent before")
+        left_s = operation.timeout_s or self._timeout_s
+        refusal = self._queue.admit_run(run, left_s) if new else BackpressureError("some of these were sent before")
         if refusal is not None:
             call.settle(place, Outcome(error=refusal))
         else:
-            call.expect(run, place, operation.timeout_s or self._timeout_s)
+            call.expect(run, place, left_s)

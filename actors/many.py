@@ -129,7 +129,7 @@ class Many:
         try:
             work = _Work.of(operation, self._rules, self._bytes_max)
             for _ in range(_TRIES_MAX):
-                async with asyncio.timeout_at(end_s):
+                async with asyncio.timeout_at(end_s), self._reader.gate.turn():
                     found = await self._found(work)
                 write = Write(
                     self._prepared(work, found),
@@ -154,7 +154,7 @@ class Many:
         waiting = Call(1)
         write.waiters.append((waiting, 0))
         # A write that was applied stays applied: its retry needs no room in the queue and no storage.
-        admitted = self._writer.recall(write) or self._queue.admit(write)
+        admitted = self._writer.recall(write) or self._queue.admit(write, left_s)
         if isinstance(admitted, Outcome):
             return admitted
         waiting.expect(admitted, 0, max(0.0, left_s))

@@ -22,12 +22,14 @@ import ray
 from ray import cloudpickle
 
 from parquedb.actors import arguments
+from parquedb.actors.condition import condition
 from parquedb.actors.document_methods import DocumentMethods
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.operations import MANY, Operation, Outcome
 from parquedb.actors.packing import decode_operations, encode_outcomes
 from parquedb.clock import SystemClock
 from parquedb.errors import (
+    BackpressureError,
     ParqueDBError,
     TimeoutError,  # noqa: A004 - the public name of the error
 )
@@ -41,6 +43,9 @@ from parquedb.storage.open import open_backend, open_fallback
 
 CONCURRENT_CALLS_MAX = 10_000
 HEALTH_CALLS_MAX = 8
+CALLS_RETRY_S = (0.1, 0.5)
+"""When a caller shall come back whose call found no room, at the earliest; drawn between these, seconds."""
+
 SHUTDOWN_S = 5.0
 """Seconds a dying process spends on handing over cleanly; without a clean end the next owner only waits a lease."""
 
@@ -99,13 +104,19 @@ class NamespaceActor(DocumentMethods):
         self._change: asyncio.Task[None] | None = None
         self._idle_watch: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._calls = 0
+        self._changing_since_s = 0.0
+        self._calls = self._calls_bytes = 0
         self._used_s = self._started_s = self._clock.boot_s()
 
     async def execute_packed(self, payload: bytes) -> bytes:
-        """Execute the encoded operations of a client and return their encoded outcomes, in the same order."""
+        """Execute the encoded operations of a client and return their encoded outcomes, in the same order.
+
+        Raises:
+            BackpressureError: too much is being executed already; nothing of this is.
+        """
+        self._check_room(len(payload))
         operations = decode_operations(payload)
-        outcomes = await self._execute(operations)
+        outcomes = await self._execute(operations, len(payload))
         engine = self._engine
         if engine is None:
             return encode_outcomes(operations, outcomes, 0.0)
@@ -122,13 +133,16 @@ class NamespaceActor(DocumentMethods):
 
         Raises:
             ValidationError: one is malformed; none has been executed.
+            BackpressureError: too much is being executed already; nothing of this is.
         """
         parsed = [
             arguments.parse(self._namespace, item, at=f"operations[{index}]") for index, item in enumerate(operations)
         ]
+        size = sum(each.size for each in parsed)
+        self._check_room(size)
         outcomes: list[Outcome] = []
         for _, alike in itertools.groupby(enumerate(parsed), key=_together):
-            outcomes += await self._execute([operation for _, operation in alike])
+            outcomes += await self._execute([operation for _, operation in alike], size)
         return [
             {"ok": False, "error": each.error.to_json()}
             if each.error is not None
@@ -186,13 +200,28 @@ class NamespaceActor(DocumentMethods):
 
     @ray.method(concurrency_group="health")
     async def health(self) -> dict[str, Any]:
-        """Return `status` (`healthy`, `degraded`, `unhealthy`) with the state and circuits it follows from; no I/O."""
-        stats = self._stats()
+        """Return how the owner is; no I/O, and little work however much there is to do.
+
+        Returns:
+            `status` (`healthy`, `degraded`, `unhealthy`) and `reasons`, sentences that say why; `state` of the engine,
+            `circuits` by name, `lag` (see `parquedb.actors.statistics.lag`; empty while idle), `calls` under way and
+            the `pid`.
+        """
+        engine, change = self._engine, self._change
+        state, lag = ("idle", {}) if engine is None else (engine.state, engine.lag())
         circuits = {circuit.name: str(circuit.state) for circuit in self._circuits()}
-        closed = all(state.lower() == "closed" for state in circuits.values())
-        usable = stats["state"] in {"idle", "opening", "open", "closed"}
-        status = "unhealthy" if not usable else "healthy" if closed else "degraded"
-        return {"status": status, "state": stats["state"], "circuits": circuits, "pid": os.getpid()}
+        since_s = self._clock.boot_s() - self._changing_since_s
+        changing = ("", 0.0) if change is None else (change.get_name(), since_s)
+        status, reasons = condition(state, lag, circuits, self._settings.engine, changing)
+        return {
+            "status": status,
+            "reasons": reasons,
+            "state": state,
+            "circuits": circuits,
+            "lag": lag,
+            "calls": self._calls,
+            "pid": os.getpid(),
+        }
 
     @ray.method(concurrency_group="health")
     async def circuit_health(self) -> CircuitHealthStatus:
@@ -234,15 +263,23 @@ class NamespaceActor(DocumentMethods):
     def _stats(self) -> dict[str, Any]:
         engine = self._engine
         stats = {"namespace": self._namespace, "state": "idle"} if engine is None else dict(engine.stats())
-        age_s = self._clock.boot_s() - self._started_s
-        return stats | {"calls": self._calls, "pid": os.getpid(), "age_s": age_s}
+        return stats | {"calls": self._calls, "pid": os.getpid(), "age_s": self._clock.boot_s() - self._started_s}
+
+    def _check_room(self, size: int) -> None:
+        """Refuse a call of so many bytes beyond the bound: while the engine opens, nothing else bounds what waits."""
+        if self._calls_bytes and self._calls_bytes + size > self._settings.engine.calls_bytes_max:
+            waiting = f"{self._calls} calls ({self._calls_bytes} bytes) are already being executed"
+            raise BackpressureError(waiting, retry_after=self._random.uniform(*CALLS_RETRY_S))
 
     async def _one(self, operation: Operation) -> Any:
-        [outcome] = await self._execute([operation])
+        self._check_room(operation.size)
+        [outcome] = await self._execute([operation], operation.size)
         return outcome.result()
 
-    async def _execute(self, operations: Sequence[Operation]) -> list[Outcome]:
+    async def _execute(self, operations: Sequence[Operation], size: int = 0) -> list[Outcome]:
+        """Execute operations that take so many bytes while they last."""
         self._calls += 1
+        self._calls_bytes += size
         try:
             engine = self._engine
             if engine is None or self._change is not None or engine.state != "open":
@@ -265,6 +302,7 @@ class NamespaceActor(DocumentMethods):
                 ]
             return await engine.execute(operations)
         finally:
+            self._calls_bytes -= size
             self._done()
 
     def _done(self) -> None:
@@ -289,7 +327,7 @@ class NamespaceActor(DocumentMethods):
     async def _changing(self, change: Coroutine[Any, Any, None], name: str) -> None:
         """Run a change of the engine as the only one; it goes on when the caller goes away."""
         task = asyncio.get_running_loop().create_task(change, name=name)
-        self._change = task
+        self._change, self._changing_since_s = task, self._clock.boot_s()
 
         def changed(_: asyncio.Task[None]) -> None:
             self._change = None

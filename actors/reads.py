@@ -5,6 +5,7 @@ fetch are of immutable files, so fetching them later changes nothing.
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -16,10 +17,12 @@ from parquedb.actors.lease import Lease
 from parquedb.actors.operations import ANSWERED_APART, GETS, PAST, Operation, Outcome
 from parquedb.actors.past_reads import PastReader
 from parquedb.actors.queries import prepare
+from parquedb.actors.query_gate import QueryGate
 from parquedb.actors.state import NamespaceState
+from parquedb.documents.budget import Budget
 from parquedb.documents.codec import encode
 from parquedb.documents.projection import parse_projection
-from parquedb.errors import CorruptionError, ParqueDBError, QueryTimeoutError
+from parquedb.errors import BackpressureError, CorruptionError, ParqueDBError, QueryMemoryError, QueryTimeoutError
 from parquedb.errors import TimeoutError as DeadlineError
 from parquedb.schemas import registered
 from parquedb.storage.data_files import IndexNotLoaded
@@ -30,6 +33,9 @@ T = TypeVar("T")
 Document = dict[str, Any]
 
 _BY_ID = frozenset({"get", "exists"})
+_SMALL = frozenset({"schema", "pin", "unpin"})
+"""What reads no document; a snapshot that cannot renew its pin would lose its files."""
+
 _ANSWER_SHARE = 0.05
 """Part of a query's time that is left for its answer's way: a caller who waits no longer would not see why."""
 _INLINE_ROWS: Final = 256
@@ -43,9 +49,16 @@ class Reader:
         lease: Confirmed before each answer.
         memory_max: Bytes that one query may hold, estimated.
         past: Answers reads that look beyond the present.
+        rng: Spreads those who are refused.
+
+    Attributes:
+        gate: Through which every query goes.
     """
 
-    def __init__(self, state: NamespaceState, lease: Lease, memory_max: int, past: PastReader) -> None:
+    def __init__(
+        self, state: NamespaceState, lease: Lease, memory_max: int, past: PastReader, rng: random.Random
+    ) -> None:
+        self.gate = QueryGate(state.settings.queries_max, state.settings.queries_waiting_max, rng)
         self._state = state
         self._lease = lease
         self._past = past
@@ -74,11 +87,12 @@ class Reader:
             return list(reads)
         left, seq = [], self._state.next_seq - 1
         for place, operation in reads:
-            found = list(map(self._state.cache.get, operation.body)) if operation.kind == GETS else [None]
-            if None in found:
+            cached = map(self._state.cache.get, operation.body) if operation.kind == GETS else [None]
+            found = [each for each in cached if each is not None]
+            if len(found) < operation.count or sum(map(len, found)) > self._memory_max:
                 left.append((place, operation))
             else:
-                call.settle(place, Outcome([msgspec.Raw(each) for each in found if each is not None], seq=seq))
+                call.settle(place, Outcome(list(map(msgspec.Raw, found)), seq=seq))
         return left
 
     async def _many(self, call: Call, place: int, operation: Operation, timeout_s: float) -> None:
@@ -88,6 +102,11 @@ class Reader:
             ids = [check_id(id_) for id_ in operation.body]
             async with asyncio.timeout(timeout_s):
                 found = await self._explained(self._encoded(ids))
+            if len(ids) > 1 and sum(len(each) for each in found if each is not None) > self._memory_max:
+                raise _too_much()
+        except QueryMemoryError:
+            call.settle(place, Outcome(error=_too_much()))
+            return
         except (ParqueDBError, TimeoutError) as error:
             call.settle(place, Outcome(error=error if isinstance(error, ParqueDBError) else _late(timeout_s)))
             return
@@ -113,21 +132,36 @@ class Reader:
         try:
             async with asyncio.timeout(longest_s):
                 found = await self._explained(self.documents({operation.id or "" for _, operation in gets}))
+        except QueryMemoryError:
+            half = len(gets) // 2
+            for place, _ in gets[half:]:
+                call.settle(place, Outcome(error=_too_much()))
+            await self._gets(call, gets[:half], timeout_s)
+            return
         except (ParqueDBError, TimeoutError) as error:
             refusal = error if isinstance(error, ParqueDBError) else _late(longest_s)
             for place, _ in gets:
                 call.settle(place, Outcome(error=refusal))
             return
         seq = self._state.next_seq - 1
+        budget = Budget(self._memory_max) if len(gets) > 1 else None
         for place, operation in gets:
             try:
                 shown = _shown(found[operation.id or ""], operation.options)
+                if budget is not None and operation.kind == "get":
+                    budget.hold((shown,))
                 call.settle(place, Outcome(shown is not None if operation.kind == "exists" else shown, seq=seq))
+            except QueryMemoryError:
+                call.settle(place, Outcome(error=_too_much()))
             except ParqueDBError as error:
                 call.settle(place, Outcome(error=error))
 
     async def documents(self, ids: set[str]) -> dict[str, Document | None]:
-        """Return the committed state of documents, soft-deleted ones included; None where there is none."""
+        """Return the committed state of documents, soft-deleted ones included; None where there is none.
+
+        Raises:
+            QueryMemoryError: those of several that lie in files take more than one read may hold.
+        """
         loaded: dict[str, Any] = {}
         while True:
             if not self._lease.holds():
@@ -150,27 +184,36 @@ class Reader:
                 found[id_] = document
             if not missing:
                 return found
-            loaded.update(await self._state.files.fetch(missing))
+            budget = Budget(self._memory_max) if len(missing) > 1 else None
+            loaded.update(await self._state.files.fetch(missing, budget))
 
     async def completed(self, outcome: Outcome) -> Outcome:
-        """Return the answer to a repeated request with its document whole again, where only its name was kept."""
-        value = outcome.value
+        """Return the answer to a repeated request with its documents whole again, where only their names were kept."""
+        if isinstance(outcome.value, list):
+            value: Any = [await self._completed(each) for each in outcome.value]
+        else:
+            value = await self._completed(outcome.value)
+        return Outcome(value, seq=outcome.seq, duplicate=True)
+
+    async def _completed(self, value: Any) -> Any:
         if not isinstance(value, dict) or set(value) != {"$id", "version"}:
-            return outcome
+            return value
         id_ = value["$id"].partition("/")[2]
         try:
             document = (await self.documents({id_}))[id_]
         except ParqueDBError:
-            return outcome  # The write is known to be applied; its answer must not turn into an error.
-        if document is None or document["version"] != value["version"]:
-            return outcome
-        return Outcome(document, seq=outcome.seq, duplicate=True)
+            return value  # The write is known to be applied; its answer must not turn into an error.
+        return value if document is None or document["version"] != value["version"] else document
 
     async def _query(self, call: Call, place: int, operation: Operation, timeout_s: float) -> None:
         timeout_s = operation.timeout_s or timeout_s
         try:
             async with asyncio.timeout(timeout_s * (1 - _ANSWER_SHARE)):
-                call.settle(place, await self._explained(self._answer(operation)))
+                if operation.kind in _SMALL:
+                    call.settle(place, await self._answer(operation))
+                    return
+                async with self.gate.turn():
+                    call.settle(place, await self._explained(self._answer(operation)))
         except ParqueDBError as error:
             call.settle(place, Outcome(error=error))
         except TimeoutError:
@@ -255,6 +298,11 @@ def _shown(document: Document | None, options: Mapping[str, Any]) -> Document | 
         return None
     projection = parse_projection(options.get("fields"))
     return document if projection is None else projection(document)
+
+
+def _too_much() -> BackpressureError:
+    # Names no time to come back: whoever asks again does so alone.
+    return BackpressureError("the documents asked for in one call take more than one read may hold; ask for fewer")
 
 
 def _late(timeout_s: float) -> DeadlineError:

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections import OrderedDict
-from typing import Any, Final
+from typing import Final
 
 from parquedb.actors.sessions import Receipt
+from parquedb.actors.whole_answers import WholeAnswers, shortened
 from parquedb.documents.codec import decode, encode
 from parquedb.errors import CorruptionError, OutcomeUnknownError
 
@@ -18,12 +19,14 @@ class RequestIds:
     Args:
         ids_max: Ids kept.
         window_us: An id older than this, in log time, may be forgotten.
+        whole: Bounds the documents in the answers; None leaves them unbounded.
 
     Invariant:
         R1. Every forgotten id was recorded at or before log time `floor_us`.
     """
 
-    def __init__(self, ids_max: int, window_us: int) -> None:
+    def __init__(self, ids_max: int, window_us: int, whole: WholeAnswers | None = None) -> None:
+        self._whole = whole
         self._ids_max = ids_max
         self._window_us = window_us
         self._table: OrderedDict[bytes, tuple[Receipt, int]] = OrderedDict()
@@ -59,6 +62,8 @@ class RequestIds:
         digest = _digest(request)
         self._table[digest] = (receipt, log_us)
         self._fresh.append((digest, receipt, log_us))
+        if self._whole is not None:
+            receipt.note_in(self._whole)
         self.expire(log_us)
 
     def expire(self, log_us: int) -> None:
@@ -79,7 +84,7 @@ class RequestIds:
         if not self._fresh:
             return None
         fresh, self._fresh = self._fresh, []
-        rows = [(digest, r.kind, r.seq, _shortened(r.value), log_us) for digest, r, log_us in fresh]
+        rows = [(digest, r.kind, r.seq, shortened(r.value), log_us) for digest, r, log_us in fresh]
         return encode(rows), fresh[-1][2], len(fresh)
 
     def load(self, key: str, segment: bytes) -> None:
@@ -98,10 +103,3 @@ class RequestIds:
 def _digest(request: str) -> bytes:
     # Callers choose these, so the hash must resist collisions made on purpose.
     return hashlib.blake2b(request.encode(), digest_size=16).digest()
-
-
-def _shortened(value: Any) -> Any:
-    """Keep of a document what names it; its text is read back when a retry asks for it."""
-    if isinstance(value, dict) and "$id" in value:
-        return {name: value[name] for name in ("$id", "version") if name in value}
-    return value

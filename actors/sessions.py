@@ -6,10 +6,13 @@ keeps the outcomes from `low` on, and a floor below which whole sessions have be
 
 from bisect import bisect_left
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from parquedb.actors.operations import SessionRequest
+from parquedb.actors.whole_answers import WholeAnswers, holds_documents, shortened
+from parquedb.documents.budget import size_of
 from parquedb.errors import BackpressureError, OutcomeUnknownError
 from parquedb.storage.events import Created, Joined
 
@@ -20,7 +23,7 @@ _DOCUMENT_BYTES: Final = 512
 _WINDOW_RETRY_S: Final = 0.05
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Receipt:
     """How an applied request was answered.
 
@@ -29,12 +32,23 @@ class Receipt:
         seq: Its last seq.
         value: The answer; for a document whose text was not kept, only its `$id` and `version`.
         thin: Whether `value` is such a shortened document.
+        size: Bytes of `value`, estimated; 0 where nobody has.
     """
 
     kind: str
     seq: int
     value: Any
     thin: bool = False
+    size: int = field(default=0, compare=False)
+
+    def thin_out(self) -> None:
+        """Keep of documents only what names them."""
+        self.value, self.thin, self.size = shortened(self.value), True, 0
+
+    def note_in(self, whole: WholeAnswers) -> None:
+        """Count the documents it holds, if it does."""
+        if holds_documents(self.value):
+            whole.add(self, self.size or size_of(self.value))
 
 
 @dataclass(slots=True)
@@ -59,28 +73,44 @@ class _Session:
         return found or next((receipt for receipt in made if receipt is not None), None)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class _JoinedReceipts:
-    """Receipts of what was decided as one, made when somebody asks.
+    """Receipts of what was decided as one, made when somebody asks; thinned out, they know ids and versions alone.
 
     Attributes:
         numbers: From the first request's on; updates that were refused leave holes.
         first_seq: Seq of the first event.
-        events: What happened.
+        kind: Of all the requests.
+        made: Numbers of those that were not refused, ascending, counted from the first.
+        events: What happened, or what names the documents.
     """
 
     numbers: range
     first_seq: int
-    events: Joined
+    kind: str
+    made: Sequence[int]
+    events: Joined | list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, first: SessionRequest, events: Joined, first_seq: int) -> "_JoinedReceipts":
+        numbers = range(first.seq, first.seq + events.numbers[-1] + 1)
+        return cls(numbers, first_seq, events.kind, events.numbers, events)
 
     def receipt(self, seq: int) -> Receipt | None:
-        number, events = seq - self.numbers.start, self.events
-        if isinstance(events, Created):
-            return Receipt("create", self.first_seq + number, events.document(number))
-        at = bisect_left(events.numbers, number)
-        if at == len(events) or events.numbers[at] != number:
+        number = seq - self.numbers.start
+        at = bisect_left(self.made, number)
+        if at == len(self.made) or self.made[at] != number:
             return None
-        return Receipt("update", self.first_seq + at, events.documents[at])
+        if isinstance(self.events, list):
+            return Receipt(self.kind, self.first_seq + at, self.events[at], thin=True)
+        return Receipt(self.kind, self.first_seq + at, self.events.document(at))
+
+    def thin_out(self) -> None:
+        """Let go of the documents."""
+        if isinstance(self.events, Created):
+            self.events = [{"$id": self.events.prefix + id_, "version": 1} for id_ in self.events.ids]
+        elif not isinstance(self.events, list):
+            self.events = shortened(self.events.documents)
 
 
 class Sessions:
@@ -90,13 +120,15 @@ class Sessions:
         window: How far beyond `low` a session may go (requests).
         sessions_max: Sessions kept.
         idle_us: A session silent for longer, in log time, may be forgotten.
+        whole: Bounds the documents in the answers; None leaves them unbounded.
 
     Invariants:
         S1. A session holds no receipt below its `low`, but for those of one run with others that it holds.
         S2. Every forgotten session's last position is at most `floor`.
     """
 
-    def __init__(self, window: int, sessions_max: int, idle_us: int) -> None:
+    def __init__(self, window: int, sessions_max: int, idle_us: int, whole: WholeAnswers | None = None) -> None:
+        self._whole = whole
         self._window = window
         self._sessions_max = sessions_max
         self._idle_us = idle_us
@@ -152,13 +184,17 @@ class Sessions:
         session = self._touched(request, position, log_us)
         if session is not None and request.seq >= session.low:
             session.receipts[request.seq] = receipt
+            if self._whole is not None:
+                receipt.note_in(self._whole)
 
     def record_joined(self, first: SessionRequest, events: Joined, first_seq: int, position: int, log_us: int) -> None:
         """Remember what was decided as one, whose first event has `first_seq`; `first` is the first request."""
         session = self._touched(first, position, log_us)
         if session is not None:
-            count = len(events) if isinstance(events, Created) else events.numbers[-1] + 1
-            session.joined.append(_JoinedReceipts(range(first.seq, first.seq + count), first_seq, events))
+            run = _JoinedReceipts.of(first, events, first_seq)
+            session.joined.append(run)
+            if self._whole is not None:
+                self._whole.add(run, events.bytes)
 
     def _touched(self, request: SessionRequest, position: int, log_us: int) -> _Session | None:
         """Return the session of a request that was applied; None if it has been forgotten."""

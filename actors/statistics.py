@@ -4,7 +4,10 @@ from typing import Any
 
 from parquedb.actors.checkpoint import Checkpointer
 from parquedb.actors.compaction import Compactor
+from parquedb.actors.query_gate import QueryGate
 from parquedb.actors.state import NamespaceState
+from parquedb.actors.write_queue import WriteQueue
+from parquedb.actors.writer import Writer
 from parquedb.storage.collection import Collector
 from parquedb.storage.compaction_plan import candidates, tiers
 
@@ -26,17 +29,11 @@ def statistics(
     if frozen is not None:
         in_memory += sum(row.exists for id_, row in dict(frozen.rows).items() if id_ not in active)
     index_bytes = data.files.index_bytes
-    errors = (checkpointer.last_error, compactor.last_error)
     return {
         "epoch": data.epoch,
         "tail": data.tail,
         "seq": data.next_seq - 1,
         "checkpoint_through": data.base.through if data.base else 0,
-        "unfolded_entries": len(data.recent),
-        "unfolded_bytes": data.recent_bytes,
-        "unflushed_s": checkpointer.unflushed_s,
-        "memtable_rows": len(data.active) + (len(frozen) if frozen else 0),
-        "memtable_bytes": data.active.bytes + (frozen.bytes if frozen else 0),
         "unresolved_rows": len(data.active.unresolved) + (len(frozen.unresolved) if frozen else 0),
         "live_rows": stored + in_memory,
         "files": len(files),
@@ -57,5 +54,40 @@ def statistics(
         "sessions": len(data.sessions),
         "schema_version": data.schemas.registered.number,
         "schema_violations": data.schemas.warned.count,
+    }
+
+
+def lag(  # noqa: PLR0913, PLR0917 - one of each part of an engine
+    data: NamespaceState,
+    checkpointer: Checkpointer,
+    compactor: Compactor,
+    queue: WriteQueue,
+    writer: Writer,
+    gate: QueryGate,
+) -> dict[str, Any]:
+    """Return how far a namespace is behind: what waits, since when, and what was refused. Costs nothing; any thread.
+
+    `queue_age_s` is the age of the first write in line, `commit_pending_s` that of the commit under way, `unflushed_s`
+    that of the oldest change that is in memory and the log alone, of which there are `memtable_rows`.
+    """
+    frozen = data.frozen
+    errors = (checkpointer.last_error, compactor.last_error)
+    return {
+        "queued_ops": queue.ops,
+        "queued_bytes": queue.bytes,
+        "queue_age_s": queue.oldest_s,
+        "refused": dict(queue.admission.refused),
+        "queries_running": gate.running,
+        "queries_waiting": gate.waiting,
+        "queries_refused": gate.admission.refused["ops"],
+        "unresolved": writer.unresolved,
+        "commits": writer.commits,
+        "commit_s": writer.timing.last_s,
+        "commit_pending_s": writer.timing.pending_s,
+        "unfolded_entries": len(data.recent),
+        "unfolded_bytes": data.recent_bytes,
+        "unflushed_s": checkpointer.unflushed_s,
+        "memtable_rows": len(data.active) + (len(frozen) if frozen else 0),
+        "memtable_bytes": data.active.bytes + (frozen.bytes if frozen else 0),
         "last_error": next((str(error) for error in errors if error is not None), None),
     }

@@ -1,6 +1,7 @@
 """The queue in front of the writer: what may come in, what joins a retry's first attempt, what is taken back."""
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
@@ -10,39 +11,55 @@ from parquedb.actors.operations import Outcome, SessionRequest
 from parquedb.actors.runs import Run
 from parquedb.actors.sessions import request_id
 from parquedb.actors.update_run import UpdateRun
+from parquedb.admission import Admission, QueueBounds
+from parquedb.clock import Clock
 from parquedb.errors import BackpressureError, CircuitOpenError, OutcomeUnknownError, ParqueDBError
 from parquedb.settings import EngineSettings
 from parquedb.storage.breaker import CircuitBreaker
 
-_RETRY_AFTER_S: Final = 0.1
 _SWEEP_AFTER: Final = 64
 
 
 class WriteQueue:
-    """Writes that were admitted and not yet answered, bounded by count and bytes.
+    """Writes that were admitted and not yet answered, bounded by count, bytes and age.
 
     Args:
         settings: The bounds.
         circuit: The breaker that guards writes, if there is one.
+        clock: Age of the writes.
+        rng: Spreads those who are refused.
 
     Invariant:
         Q1. `ops` and `bytes` are the sums over all admitted writes that are not `Stage.DONE`.
     """
 
-    def __init__(self, settings: EngineSettings, circuit: CircuitBreaker | None) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: EngineSettings, circuit: CircuitBreaker | None, *, clock: Clock, rng: random.Random
+    ) -> None:
+        bounds = QueueBounds(settings.queue_ops_max, settings.queue_bytes_max, settings.queue_age_max_s)
+        self.admission = Admission("writes", bounds, rng)
         self._circuit = circuit
+        self._clock = clock
         self._waiting: deque[Write] = deque()
         self._pending: dict[PendingKey, Write] = {}
         self._runs: list[Run] = []
         self._closed: ParqueDBError | None = None
         self._taken_back = 0
+        self._answered_s = 0.0
         self.arrived = asyncio.Event()
         self.ops = 0
         self.bytes = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def oldest_s(self) -> float:
+        """Seconds that the first write in line has waited; 0 when there is none. Any thread may ask."""
+        try:
+            return max(0.0, self._clock.boot_s() - self._waiting[0].queued_s)
+        except IndexError:
+            return 0.0
 
     def pending(self, write: Write) -> Write | None:
         """Return the attempt under way that a retry repeats."""
@@ -54,35 +71,40 @@ class WriteQueue:
             found = next((run for run in self._runs if run.index(key) >= 0), None)
         return found
 
-    def admit(self, write: Write) -> Awaited | Outcome:
+    def admit(self, write: Write, left_s: float) -> Awaited | Outcome:
         """Queue a write; return what its callers wait for, or an outcome when it is refused.
 
         A retry whose first attempt is still under way joins it, and waits for that one.
+
+        Args:
+            write: Ready to be decided.
+            left_s: Seconds that its caller waits at most.
         """
         if self._closed is not None:
             return Outcome(error=self._closed)
         joined = self.pending(write)
         if joined is not None:
             return joined.join(write)
-        refusal = self._overload(write) or self.circuit_refusal()
+        refusal = self._overload(write, left_s) or self.circuit_refusal()
         if refusal is not None:
             return Outcome(error=refusal)
         self._enter(write)
         return write
 
-    def admit_run(self, run: Run) -> ParqueDBError | None:
+    def admit_run(self, run: Run, left_s: float) -> ParqueDBError | None:
         """Queue writes as one; returns why they are refused, all of them."""
         if self._closed is not None:
             return self._closed
         if any(map(run.overlaps, self._runs)) or not self._pending.keys().isdisjoint(run.keys):
-            return BackpressureError("some of these are under way already", retry_after=_RETRY_AFTER_S)
-        refusal = self._overload(run) or self.circuit_refusal()
+            return BackpressureError("some of these are under way already")
+        refusal = self._overload(run, left_s) or self.circuit_refusal()
         if refusal is None:
             self._runs.append(run)
             self._enter(run)
         return refusal
 
     def _enter(self, write: Write) -> None:
+        write.queued_s = self._clock.boot_s()
         self._count(write)
         self._waiting.append(write)
         self.arrived.set()
@@ -100,6 +122,7 @@ class WriteQueue:
         self.bytes -= run.prepared.size
         singles = run.part(left)
         for write in (run, *singles):
+            write.queued_s = run.queued_s
             self._count(write)
         self.offer(singles)
 
@@ -117,6 +140,15 @@ class WriteQueue:
             if write.stage is Stage.QUEUED:
                 return write
         return None
+
+    def answer(self, writes: Sequence[Write], outcomes: Sequence[Outcome]) -> None:
+        """Answer writes that were decided together, and note how long that kept the others waiting."""
+        for write, outcome in zip(writes, outcomes, strict=True):
+            self.finish(write, outcome)
+        now_s = self._clock.boot_s()
+        busy_since_s = max(self._answered_s, writes[0].queued_s)
+        self.admission.drained(sum(write.count for write in writes), now_s - busy_since_s)
+        self._answered_s = now_s
 
     def finish(self, write: Write, outcome: Outcome) -> None:
         """Answer an admitted write, wherever it is; a second answer is ignored."""
@@ -148,6 +180,9 @@ class WriteQueue:
             return Outcome(error=unknown(write, "a retry of it is still waiting"))
         self.finish(write, late)
         self._taken_back += 1
+        # The head tells the age of the queue, so it must be one that still waits.
+        while self._waiting and self._waiting[0].stage is not Stage.QUEUED:
+            self._waiting.popleft()
         if self._taken_back > _SWEEP_AFTER and 2 * self._taken_back > len(self._waiting):
             # While storage is silent nothing else empties the queue, and what was taken back must not pile up.
             self._waiting = deque(kept for kept in self._waiting if kept.stage is Stage.QUEUED)
@@ -187,13 +222,14 @@ class WriteQueue:
         retry_after = self._circuit.would_refuse()
         return None if retry_after is None else CircuitOpenError(circuit=self._circuit.name, retry_after=retry_after)
 
-    def _overload(self, write: Write) -> BackpressureError | None:
-        settings = self._settings
-        fits = self.ops + write.count <= settings.queue_ops_max
-        if fits and self.bytes + write.prepared.size <= settings.queue_bytes_max:
-            return None
-        return BackpressureError(
-            f"{self.ops} writes ({self.bytes} bytes) are already waiting", retry_after=_RETRY_AFTER_S
+    def _overload(self, write: Write, left_s: float) -> BackpressureError | None:
+        return self.admission.refusal(
+            ops=write.count,
+            size=write.prepared.size,
+            queued_ops=self.ops,
+            queued_bytes=self.bytes,
+            oldest_s=self.oldest_s,
+            left_s=left_s,
         )
 
 

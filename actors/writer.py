@@ -11,12 +11,11 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter
 from typing import Final
 
 from parquedb.actors.calls import Stage, Write
 from parquedb.actors.commit_group import BulkRequest, CheckpointRequest, Group, NotLoaded
-from parquedb.actors.commit_watch import CommitWatch
+from parquedb.actors.commit_watch import CommitTiming, CommitWatch
 from parquedb.actors.create_run import CreateRun
 from parquedb.actors.draft import Draft
 from parquedb.actors.lease import Lease
@@ -100,7 +99,7 @@ class Writer:
         self._over: ParqueDBError | None = None
         self._loading: list[Write] = []
         self._parked: list[Write] = []
-        self.commits, self.put_s, self.unresolved = 0, 0.0, False
+        self.commits, self.timing, self.unresolved = 0, CommitTiming(clock), False
 
     def submit_checkpoint(self, request: CheckpointRequest) -> None:
         """Commit a checkpoint entry next; its future gets the entry's position."""
@@ -205,7 +204,8 @@ class Writer:
             return Outcome(value, seq=seq)
         change = answered(write, value, group.draft, first)
         if write.request is not None:
-            group.records.append((change.record(write.request), Receipt(change.kind, seq, value)))
+            size = write.prepared.size if change.encoded is None else len(change.encoded)
+            group.records.append((change.record(write.request), Receipt(change.kind, seq, value, size=size)))
         return Outcome(value, None, seq, False, change.encoded)
 
     def _decide_updates(self, run: UpdateRun, group: Group, held: set[str]) -> None:
@@ -348,7 +348,7 @@ class Writer:
         data = encode_entry(entry)
         watch = CommitWatch(self._hooks, self._state.namespace, entry, len(data), writes)
         self._settled.clear()
-        sent_s = perf_counter()
+        self.timing.begin()
         try:
             settlement, landed = await self._committer.settle_entry(
                 self._state.prefix, entry, data, on_doubt=self._in_doubt
@@ -359,7 +359,7 @@ class Writer:
         finally:
             self._settled.set()
             self.unresolved = False
-            self.put_s = perf_counter() - sent_s
+            self.timing.end()
         if landed:
             self._state.advance(entry, data)
             self.commits += 1
@@ -381,8 +381,7 @@ class Writer:
             self._queue.refuse_waiting(refusal)
 
     def _answer(self, writes: list[Write], outcomes: list[Outcome]) -> None:
-        for write, outcome in zip(writes, outcomes, strict=True):
-            self._queue.finish(write, outcome)
+        self._queue.answer(writes, outcomes)
 
     def stop(self, error: ParqueDBError) -> None:
         """Commit nothing more; refuse what is queued, and everything from now on, with `error`."""

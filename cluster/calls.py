@@ -141,6 +141,18 @@ class NamespaceCalls:
             self._resolve()
         return self._handle
 
+    def begin(self, method: str) -> Any:
+        """Call a method that takes no arguments; returns the reply to come.
+
+        Raises:
+            BackpressureError: this process has left too many calls with the actor already.
+            ParqueDBError: the call could not leave.
+        """
+        try:
+            return getattr(self.handle(), method).remote()
+        except RayError as error:
+            raise translate(error, self._namespace) from error
+
     def start(self, parts: Sequence[Part]) -> Any:
         """Send operations; returns the reply to come."""
         try:
@@ -183,7 +195,7 @@ class NamespaceCalls:
             if self.generation == seen:
                 self._resolve()
                 try:
-                    self._activated(wait_for(self._handle.activate.remote(), self._namespace, timeout_s))
+                    self._activated(wait_for(self.begin("activate"), self._namespace, timeout_s))
                 except NoReplyYet:
                     raise DeadlinePassed(sent=False) from None
         finally:
@@ -196,7 +208,7 @@ class NamespaceCalls:
             async with asyncio.timeout(timeout_s), self._loop_lock:
                 if self.generation == seen:
                     await asyncio.to_thread(self._resolve)
-                    self._activated(await reply_to(self._handle.activate.remote(), self._namespace))
+                    self._activated(await reply_to(self.begin("activate"), self._namespace))
         except TimeoutError:
             raise DeadlinePassed(sent=False) from None
 

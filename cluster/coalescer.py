@@ -10,20 +10,21 @@ goes to every operation of that call.
 import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from parquedb.actors.operations import Outcome
 from parquedb.actors.packing import Part
-from parquedb.errors import BackpressureError
+from parquedb.admission import QueueBounds
+from parquedb.cluster.backlog import Backlog
 
-QUEUE_OPS_MAX = 65_536
-"""Operations of one process that may wait for one destination (count)."""
+QUEUE: Final = QueueBounds(ops_max=50_000, bytes_max=64 << 20, age_max_s=5.0)
+"""What may wait for one destination where nothing else is said."""
 
 SHARED_OPS_MIN = 64
 """Operations that are not worth sharing out over several calls (count); a call costs as much as tens of them."""
 
+_LOOKS_APART_S = 0.01
 _NEVER = float("inf")
 
 _Pending = tuple[Part, "asyncio.Future[Outcome]", float]
@@ -79,31 +80,41 @@ class ThreadCoalescer:
     thread. The others queue; who finishes a call wakes the head of the queue, which sends all that has gathered.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one destination and how it is used
         self,
         sender: SyncSender,
         *,
         calls_max: int = 1,
         ops_max: int = 2048,
         bytes_max: int = 4 << 20,
+        queue: QueueBounds = QUEUE,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make one for a single destination; `ops_max` and `bytes_max` bound one call."""
+        """Make one for a single destination; `ops_max` and `bytes_max` bound one call, `queue` what waits for one."""
         self._sender = sender
         self._calls_max = calls_max
         self._ops_max = ops_max
         self._bytes_max = bytes_max
         self._now = now
         self._lock = threading.Lock()
-        self._queue: deque[_Waiting] = deque()
+        self._queue: Backlog[_Waiting] = Backlog(queue, now)
         self._calls = 0
+
+    def check(self, deadline_s: float) -> None:
+        """See that there is room, before an operation is encoded.
+
+        Raises:
+            QueueFull: there is none.
+        """
+        with self._lock:
+            self._queue.check(0, deadline_s)
 
     def submit(self, part: Part, deadline_s: float) -> Outcome:
         """Send one encoded operation, perhaps together with others, and return its outcome.
 
         Raises:
             DeadlinePassed: no outcome before `deadline_s` (on the clock given).
-            BackpressureError: too many operations wait already.
+            QueueFull: too much waits already; this one has not left.
             Exception: whatever the sender raised for the call that carried it.
         """
         entry = _Waiting(part, deadline_s)
@@ -111,10 +122,9 @@ class ThreadCoalescer:
             if self._calls < self._calls_max and not self._queue:
                 self._calls += 1
                 entry.batch = [entry]
-            elif len(self._queue) >= QUEUE_OPS_MAX:
-                raise BackpressureError(f"{QUEUE_OPS_MAX} operations of this process wait already", retry_after=0.1)
             else:
-                self._queue.append(entry)
+                self._queue.check(len(part), deadline_s)
+                self._queue.push(entry, len(part))
         if entry.batch is not None or self._await_turn(entry):
             self._lead(entry)
         if entry.failure is not None:
@@ -140,11 +150,7 @@ class ThreadCoalescer:
 
     def _unsent(self, entry: _Waiting) -> bool:
         with self._lock:
-            try:
-                self._queue.remove(entry)
-            except ValueError:
-                return False
-        return True
+            return self._queue.remove(entry)
 
     def _lead(self, entry: _Waiting) -> None:
         """Send (or take over) one call and settle everything in it."""
@@ -170,7 +176,7 @@ class ThreadCoalescer:
     def _finish(self, entry: _Waiting, batch: Sequence[_Waiting]) -> None:
         successor = None
         with self._lock:
-            gathered = self._gather()
+            gathered = self._queue.take(self._ops_max, self._bytes_max, _is_abandoned)
             if gathered:
                 successor = gathered[0]
                 successor.batch = gathered
@@ -182,19 +188,6 @@ class ThreadCoalescer:
         for each in batch:
             if each is not entry:
                 each.gate.release()
-
-    def _gather(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        size = 0
-        while self._queue and len(batch) < self._ops_max:
-            head = self._queue[0]
-            if not head.abandoned:
-                if batch and size + len(head.part) > self._bytes_max:
-                    break
-                batch.append(head)
-                size += len(head.part)
-            self._queue.popleft()
-        return batch
 
     def _leave(self, entry: _Waiting) -> None:
         """This thread goes: another one of its call waits on in its place; with none left the call is let go."""
@@ -213,6 +206,10 @@ class ThreadCoalescer:
             self._finish(entry, [])
 
 
+def _is_abandoned(entry: _Waiting) -> bool:
+    return entry.abandoned
+
+
 class LoopCoalescer:
     """Coalesces the operations of one event loop. Operations of one turn of the loop leave together."""
 
@@ -223,6 +220,7 @@ class LoopCoalescer:
         calls_max: int = 2,
         ops_max: int = 2048,
         bytes_max: int = 4 << 20,
+        queue: QueueBounds = QUEUE,
         share: Callable[[int], bool] = lambda _operations: False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -233,6 +231,7 @@ class LoopCoalescer:
             calls_max: Calls under way (count).
             ops_max: Operations of one call.
             bytes_max: Bytes of one call.
+            queue: What may wait for a call.
             share: Asked with the number of operations here: whether they are shared out over the calls, so that the
                 owner works on one while this process answers the other, or leave in one lump. The owner commits one
                 group at a time, so where the store is the slow part sharing out would halve the rate.
@@ -245,12 +244,20 @@ class LoopCoalescer:
         self._bytes_max = bytes_max
         self._now = now
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[_Pending] = deque()
+        self._queue: Backlog[_Pending] = Backlog(queue, now)
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: list[list[_Pending]] = []
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = _NEVER
+
+    def check(self, deadline_s: float) -> None:
+        """See that there is room, before an operation is encoded.
+
+        Raises:
+            QueueFull: there is none.
+        """
+        self._queue.check(0, deadline_s)
 
     def submit(self, part: Part, deadline_s: float) -> "asyncio.Future[Outcome]":
         """Queue one encoded operation; the future gives its outcome.
@@ -259,12 +266,12 @@ class LoopCoalescer:
         it has not left.
 
         Raises:
-            BackpressureError: too many operations wait already.
+            QueueFull: too much waits already; this one has not left.
         """
-        if len(self._queue) >= QUEUE_OPS_MAX:
-            raise BackpressureError(f"{QUEUE_OPS_MAX} operations of this process wait already", retry_after=0.1)
+        size = len(part)
+        self._queue.check(size, deadline_s)
         future: asyncio.Future[Outcome] = self._loop.create_future()
-        self._queue.append((part, future, deadline_s))
+        self._queue.push((part, future, deadline_s), size)
         if deadline_s < self._timer_s:
             self._arm(deadline_s)
         if not self._pump_due and len(self._under_way) < self._calls_max:
@@ -277,7 +284,7 @@ class LoopCoalescer:
         while self._queue and len(self._under_way) < self._calls_max:
             total = len(self._queue) + sum(map(len, self._under_way))
             part = -(-total // self._calls_max) if total > SHARED_OPS_MIN and self._share(total) else total
-            batch = self._gather(min(part, self._ops_max))
+            batch = self._queue.take(min(part, self._ops_max), self._bytes_max, _is_settled)
             if not batch:
                 return
             self._under_way.append(batch)
@@ -285,20 +292,6 @@ class LoopCoalescer:
             # The loop itself keeps only weak references to tasks.
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-
-    def _gather(self, ops_max: int) -> list[_Pending]:
-        batch: list[_Pending] = []
-        size = 0
-        queue = self._queue
-        while queue and len(batch) < ops_max:
-            head = queue[0]
-            if not head[1].done():
-                size += len(head[0])
-                if batch and size > self._bytes_max:
-                    break
-                batch.append(head)
-            queue.popleft()
-        return batch
 
     async def _call(self, batch: list[_Pending]) -> None:
         try:
@@ -328,7 +321,7 @@ class LoopCoalescer:
     def _expire(self) -> None:
         self._timer, self._timer_s = None, _NEVER
         now_s, next_s = self._now(), _NEVER
-        outstanding: list[tuple[bool, Iterable[_Pending]]] = [(False, self._queue)]
+        outstanding: list[tuple[bool, Iterable[_Pending]]] = [(False, self._queue.entries())]
         outstanding += [(True, batch) for batch in self._under_way]
         for sent, entries in outstanding:
             for _, future, deadline_s in entries:
@@ -338,8 +331,14 @@ class LoopCoalescer:
                     _fail(future, DeadlinePassed(sent=sent))
                 else:
                     next_s = min(next_s, deadline_s)
+        self._queue.sweep(_is_settled)
         if next_s < _NEVER:
-            self._arm(next_s)
+            # Each look costs as much as there is outstanding: not one for each of many deadlines.
+            self._arm(max(next_s, now_s + _LOOKS_APART_S))
+
+
+def _is_settled(entry: _Pending) -> bool:
+    return entry[1].done()
 
 
 def _fail(future: "asyncio.Future[Outcome]", error: Exception) -> None:

@@ -4,7 +4,9 @@ No I/O and no waiting here; the two clients ask `Delivery.after` and act on the 
 
     reply lost        may have been applied: the same request id again, at whoever owns the namespace now
     fenced            not applied: activate the owner the name leads to, then again
-    backpressure      not applied: again after `retry_after`, at most `BACKPRESSURE_RETRIES_MAX` times
+    backpressure      not applied: again after `retry_after`, at most `BACKPRESSURE_RETRIES_MAX` times, and only while
+                      refusals are few: each answer earns a fraction of a repeat, for the process as a whole
+    no room here      not applied, and the caller's answer: waiting to be queued would be one more queue
     outcome unknown   the owner does not know either: again, the new owner's log decides
     anything else     the caller's answer, unless an earlier attempt may have been applied and this one decided nothing
 """
@@ -18,6 +20,7 @@ import msgspec
 
 from parquedb.actors.operations import Operation, Outcome, Request, SessionRequest
 from parquedb.actors.packing import ECHOES, Part, part_of, whole
+from parquedb.cluster.backlog import QueueFull
 from parquedb.cluster.coalescer import DeadlinePassed
 from parquedb.cluster.sessions import parse_request_id, request_id_text
 from parquedb.documents.codec import encode, encode_plain, is_plain
@@ -30,8 +33,15 @@ from parquedb.errors import (
     RpcError,
     TimeoutError,  # noqa: A004 - the public name of the error
 )
+from parquedb.storage.retry import RetryBudget
 
 BACKPRESSURE_RETRIES_MAX = 3
+BACKPRESSURE_RETRY_SHARE = 0.1
+"""Repeats after backpressure that one answer earns: under lasting overload they add no more than this to the load."""
+
+BACKPRESSURE_RETRIES_SAVED = 256.0
+"""Such repeats that a process may have saved up; what it begins with."""
+
 UNKNOWN_RETRIES_MAX = 4
 BACKOFF_BASE_S = 0.05
 BACKOFF_MAX_S = 1.0
@@ -68,9 +78,20 @@ class Delivery:
         deadline_s: When the caller stops waiting (monotonic seconds).
     """
 
-    __slots__ = ("_failures", "_first_s", "_in_doubt", "_operation", "_random", "_traceparent", "deadline_s", "request")
+    __slots__ = (
+        "_budget",
+        "_failures",
+        "_first_s",
+        "_in_doubt",
+        "_operation",
+        "_random",
+        "_refusals",
+        "_traceparent",
+        "deadline_s",
+        "request",
+    )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one operation and what it shares with others
         self,
         operation: Operation,
         *,
@@ -78,8 +99,18 @@ class Delivery:
         timeout_s: float,
         traceparent: str | None = None,
         uniform: "random.Random | None" = None,
+        budget: RetryBudget | None = None,
     ) -> None:
-        """Start with an operation that has not been sent."""
+        """Start with an operation that has not been sent.
+
+        Args:
+            operation: What the caller wants.
+            now_s: Monotonic seconds.
+            timeout_s: Seconds that the caller waits.
+            traceparent: Its trace context, if it has one.
+            uniform: Spreads the repeats.
+            budget: Pays for repeats after backpressure, shared by all operations to one owner; None pays for all.
+        """
         request = operation.request
         self.request: Request | None = parse_request_id(request) if isinstance(request, str) else request
         self.deadline_s = now_s + timeout_s
@@ -89,6 +120,8 @@ class Delivery:
         # The text of such an id has come out of an unknown outcome: the first attempt was an earlier call's.
         self._in_doubt = isinstance(request, str) and isinstance(self.request, SessionRequest)
         self._failures = 0
+        self._refusals = 0
+        self._budget = budget
         self._random = uniform or _random
 
     @property
@@ -104,7 +137,8 @@ class Delivery:
         """
         operation, request = self._operation, self.request
         left_s = max(0.0, self.deadline_s - now_s)
-        if not self._failures and self._traceparent is None:
+        # What was refused for want of room is as new as ever, and leaves with others again.
+        if self._failures == self._refusals and self._traceparent is None:
             joinable = part_of(operation, request, left_s)
             if joinable is not None:
                 return joinable
@@ -147,6 +181,8 @@ class Delivery:
         if isinstance(error, DeadlinePassed):
             self._in_doubt |= error.sent
             raise self._expired(None)
+        if isinstance(error, QueueFull):
+            raise self._final(error.refusal)
         if isinstance(error, ReplyLost):
             self._in_doubt |= sent
             step = Step(self._backoff_s(), activate=True)
@@ -157,7 +193,9 @@ class Delivery:
             if self._failures > UNKNOWN_RETRIES_MAX:
                 raise self._unknown(error)
             step = Step(self._backoff_s(), activate=False)
-        elif isinstance(error, BackpressureError) and self._failures <= BACKPRESSURE_RETRIES_MAX:
+        elif isinstance(error, BackpressureError) and self._may_repeat():
+            # Whoever names no time means that this one has to come alone.
+            self._refusals += error.retry_after is not None
             # Never earlier than asked, and spread: a crowd told "in a second" must not come back as one.
             step = Step((error.retry_after or BACKOFF_BASE_S) * (1 + self._random.random()), activate=False)
         else:
@@ -167,6 +205,11 @@ class Delivery:
         if now_s + step.delay_s >= self.deadline_s:
             raise self._expired(error)
         return step
+
+    def _may_repeat(self) -> bool:
+        if self._failures > BACKPRESSURE_RETRIES_MAX:
+            return False
+        return self._budget is None or self._budget.spend()
 
     def _backoff_s(self) -> float:
         # The first retry leaves at once: most failures are an owner that has just moved.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import PendingCallsLimitExceeded, RayError
 
 from parquedb.cluster.calls import wait_for
 from parquedb.cluster.coalescer import NoReplyYet
@@ -34,7 +34,7 @@ class OwnerHealth:
 
     Attributes:
         namespace: Which.
-        status: `healthy`; `degraded` with a circuit that is not closed; `unhealthy` when it cannot serve, or did not
+        status: `healthy`; `degraded` for the `reasons` in its report; `unhealthy` when it cannot serve, or did not
             answer.
         state: Of its engine, such as `open` or `idle`; `unreachable` when it did not answer.
         circuits: Its circuits by name, such as `posts.read`.
@@ -98,19 +98,22 @@ def database_health(settings: Settings, own: CircuitHealthStatus, timeout_s: flo
 def _ask_owners(settings: Settings, deadline_s: float, timeout_s: float) -> dict[str, OwnerHealth]:
     late = f"no answer within {timeout_s:g} s"
     replies: dict[str, list[Any]] = {}
-    unasked: list[str] = []
+    unasked: dict[str, str] = {}
     for namespace in served_namespaces(settings):
         handle = find(settings, namespace) if time.monotonic() < deadline_s else None
-        if handle is not None:
-            replies[namespace] = [handle.health.remote(), handle.circuit_health.remote()]
-        elif time.monotonic() >= deadline_s:
-            unasked.append(namespace)
+        try:
+            if handle is not None:
+                replies[namespace] = [handle.health.remote(), handle.circuit_health.remote()]
+            elif time.monotonic() >= deadline_s:
+                unasked[namespace] = late
+        except PendingCallsLimitExceeded:
+            unasked[namespace] = "too many calls of this process wait for it already"
     waited = [reply for pair in replies.values() for reply in pair]
     if waited:
         left_s = max(0.0, deadline_s - time.monotonic())
         ray.wait(waited, num_returns=len(waited), timeout=left_s)
     owners = {namespace: _owner(namespace, pair, late) for namespace, pair in replies.items()}
-    owners |= {namespace: _unreachable(namespace, late) for namespace in unasked}
+    owners |= {namespace: _unreachable(namespace, why) for namespace, why in unasked.items()}
     return dict(sorted(owners.items()))
 
 

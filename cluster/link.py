@@ -8,19 +8,23 @@ import asyncio
 import builtins
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from parquedb.actors.operations import Operation, Outcome, Request
+from parquedb.admission import QueueBounds
 from parquedb.cluster.calls import NamespaceCalls, reply_to, wait_for
 from parquedb.cluster.coalescer import DeadlinePassed, LoopCoalescer, NoReplyYet, ThreadCoalescer
-from parquedb.cluster.delivery import Delivery
+from parquedb.cluster.delivery import BACKPRESSURE_RETRIES_SAVED, BACKPRESSURE_RETRY_SHARE, Delivery
 from parquedb.cluster.sessions import SessionPool
 from parquedb.errors import OutcomeUnknownError
 from parquedb.observability.propagation import current_traceparent
 from parquedb.settings import ClientSettings, Settings
+from parquedb.storage.retry import RetryBudget
 
 BULK_CALLS_MAX = 64
 """Long operations of one process that may be under way to one namespace (count); more of them queue."""
+
+Sent = TypeVar("Sent")
 
 _SINGLE_WRITES = frozenset({"create", "update", "replace", "delete", "restore"})
 
@@ -29,6 +33,23 @@ def _lanes(settings: ClientSettings) -> tuple[tuple[int, int], ...]:
     """Calls under way and operations per call of each lane: single writes, reads by id, everything else."""
     packed = (settings.calls_in_flight_max, settings.batch_ops_max)
     return packed, packed, (BULK_CALLS_MAX, 1)
+
+
+class _Lane(NamedTuple, Generic[Sent]):
+    """A way to the owner.
+
+    Attributes:
+        check: Raises `QueueFull` where there is no room. Asked first, because refusing must be cheap, and because a
+            number that is given to a refused write is missing between its neighbours, which could leave joined.
+        send: Encodes and sends.
+    """
+
+    check: Callable[[float], None]
+    send: Callable[[Delivery], Sent]
+
+
+def _bounds(settings: ClientSettings) -> QueueBounds:
+    return QueueBounds(settings.queue_ops_max, settings.queue_bytes_max, settings.queue_age_max_s)
 
 
 def _is_quick(operation: Operation) -> bool:
@@ -42,9 +63,16 @@ class _Link:
         self._pool = SessionPool(window=settings.engine.session_window)
         self.calls = NamespaceCalls(settings, namespace, hooks, on_activated=self._pool.learn)
         self._namespace = namespace
+        self._budget = RetryBudget(BACKPRESSURE_RETRY_SHARE, tokens_max=BACKPRESSURE_RETRIES_SAVED)
 
     def _begin(self, operation: Operation, timeout_s: float) -> Delivery:
-        return Delivery(operation, now_s=time.monotonic(), timeout_s=timeout_s, traceparent=current_traceparent())
+        return Delivery(
+            operation,
+            now_s=time.monotonic(),
+            timeout_s=timeout_s,
+            traceparent=current_traceparent(),
+            budget=self._budget,
+        )
 
     def _finish(self, request: Request, error: BaseException | None) -> None:
         if isinstance(error, OutcomeUnknownError):
@@ -56,6 +84,10 @@ class _Link:
         return max(0.0, delivery.deadline_s - time.monotonic())
 
 
+def _any_time(_deadline_s: float) -> None:
+    """Questions to the actor itself wait for nobody here."""
+
+
 class SyncLink(_Link):
     """For threads; the calling thread does all the work."""
 
@@ -64,13 +96,19 @@ class SyncLink(_Link):
         super().__init__(settings, namespace, hooks)
 
         self._write, self._read, self._alone = (
-            self._lane(calls_max, ops_max, settings.client.batch_bytes_max)
-            for calls_max, ops_max in _lanes(settings.client)
+            self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
         )
 
-    def _lane(self, calls_max: int, ops_max: int, bytes_max: int) -> Callable[[Delivery], Outcome]:
-        lane = ThreadCoalescer(self.calls, calls_max=calls_max, ops_max=ops_max, bytes_max=bytes_max)
-        return lambda delivery: lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
+    def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> _Lane[Outcome]:
+        bytes_max = settings.batch_bytes_max
+        lane = ThreadCoalescer(
+            self.calls, calls_max=calls_max, ops_max=ops_max, bytes_max=bytes_max, queue=_bounds(settings)
+        )
+
+        def send(delivery: Delivery) -> Outcome:
+            return lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
+
+        return _Lane(lane.check, send)
 
     def deliver(self, operation: Operation, timeout_s: float) -> Outcome:
         """Send an operation until it has an answer.
@@ -79,8 +117,8 @@ class SyncLink(_Link):
             ParqueDBError: the answer was a refusal, or there was none in time.
         """
         kind = operation.kind
-        send = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
-        return self._insist(self._begin(operation, timeout_s), send)
+        lane = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
+        return self._insist(self._begin(operation, timeout_s), lane)
 
     def ask(self, method: str, timeout_s: float) -> Any:
         """Call a method of the actor that takes no arguments and may run twice.
@@ -92,14 +130,13 @@ class SyncLink(_Link):
 
         def send(delivery: Delivery) -> Outcome:
             try:
-                reply = getattr(self.calls.handle(), method).remote()
-                return Outcome(wait_for(reply, self._namespace, self._left_s(delivery)))
+                return Outcome(wait_for(self.calls.begin(method), self._namespace, self._left_s(delivery)))
             except NoReplyYet:
                 raise DeadlinePassed(sent=True) from None
 
-        return self._insist(delivery, send).value
+        return self._insist(delivery, _Lane(_any_time, send)).value
 
-    def _insist(self, delivery: Delivery, send: Callable[[Delivery], Outcome]) -> Outcome:
+    def _insist(self, delivery: Delivery, lane: _Lane[Outcome]) -> Outcome:
         """Try until there is an answer; whatever it is, the request id is settled or parked."""
         seen, activate = self.calls.generation, False
         final: BaseException | None = None
@@ -111,11 +148,13 @@ class SyncLink(_Link):
                         self.calls.activate(seen, self._left_s(delivery))
                         activate = activating = False
                     seen = self.calls.generation
+                    lane.check(delivery.deadline_s)
                     if delivery.needs_request:
                         delivery.request = self._pool.take() or self._first_request(delivery)
-                    outcome = send(delivery)
+                    outcome = lane.send(delivery)
                     failure: BaseException | None = outcome.error
                     if failure is None:
+                        self._budget.earn()
                         return delivery.whole(outcome)
                 except Exception as error:  # noqa: BLE001 - `after` sorts them
                     failure = error
@@ -143,19 +182,23 @@ class AsyncLink(_Link):
         super().__init__(settings, namespace, hooks)
 
         self._write, self._read, self._alone = (
-            self._lane(calls_max, ops_max, settings.client.batch_bytes_max)
-            for calls_max, ops_max in _lanes(settings.client)
+            self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
         )
 
-    def _lane(self, calls_max: int, ops_max: int, bytes_max: int) -> Callable[[Delivery], Awaitable[Outcome]]:
+    def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> _Lane[Awaitable[Outcome]]:
         lane = LoopCoalescer(
             self.calls.send,
             calls_max=calls_max,
             ops_max=ops_max,
-            bytes_max=bytes_max,
+            bytes_max=settings.batch_bytes_max,
+            queue=_bounds(settings),
             share=self.calls.store_is_quick,
         )
-        return lambda delivery: lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
+
+        def send(delivery: Delivery) -> Awaitable[Outcome]:
+            return lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
+
+        return _Lane(lane.check, send)
 
     def deliver(self, operation: Operation, timeout_s: float) -> Awaitable[Outcome]:
         """Send an operation until it has an answer.
@@ -164,8 +207,8 @@ class AsyncLink(_Link):
             ParqueDBError: (when awaited) the answer was a refusal, or there was none in time.
         """
         kind = operation.kind
-        send = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
-        return self._insist(self._begin(operation, timeout_s), send)
+        lane = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
+        return self._insist(self._begin(operation, timeout_s), lane)
 
     async def ask(self, method: str, timeout_s: float) -> Any:
         """Call a method of the actor that takes no arguments and may run twice.
@@ -176,16 +219,16 @@ class AsyncLink(_Link):
         delivery = self._begin(Operation(method), timeout_s)
 
         async def send(delivery: Delivery) -> Outcome:
-            handle = await asyncio.to_thread(self.calls.handle)
+            await asyncio.to_thread(self.calls.handle)
             try:
                 async with asyncio.timeout(self._left_s(delivery)):
-                    return Outcome(await reply_to(getattr(handle, method).remote(), self._namespace))
+                    return Outcome(await reply_to(self.calls.begin(method), self._namespace))
             except builtins.TimeoutError:
                 raise DeadlinePassed(sent=True) from None
 
-        return (await self._insist(delivery, send)).value
+        return (await self._insist(delivery, _Lane(_any_time, send))).value
 
-    async def _insist(self, delivery: Delivery, send: Callable[[Delivery], Awaitable[Outcome]]) -> Outcome:
+    async def _insist(self, delivery: Delivery, lane: _Lane[Awaitable[Outcome]]) -> Outcome:
         """Try until there is an answer; whatever it is, the request id is settled or parked."""
         seen, activate = self.calls.generation, False
         final: BaseException | None = None
@@ -197,11 +240,13 @@ class AsyncLink(_Link):
                         await self.calls.activate_async(seen, self._left_s(delivery))
                         activate = activating = False
                     seen = self.calls.generation
+                    lane.check(delivery.deadline_s)
                     if delivery.needs_request:
                         delivery.request = self._pool.take() or await self._first_request(delivery)
-                    outcome = await send(delivery)
+                    outcome = await lane.send(delivery)
                     failure: BaseException | None = outcome.error
                     if failure is None:
+                        self._budget.earn()
                         return delivery.whole(outcome)
                 except Exception as error:  # noqa: BLE001 - `after` sorts them
                     failure = error

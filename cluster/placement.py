@@ -31,6 +31,8 @@ def find_or_create(settings: Settings, namespace: str, hooks: bytes = b"") -> An
         namespace=settings.ray_namespace,
         lifetime="detached",
         get_if_exists=True,
+        # Ray itself would keep any number of calls, of each process, in memory.
+        max_pending_calls=settings.client.pending_calls_max,
     ).remote(settings, namespace, hooks, settings.reveal_secret(), otel_variables())
 
 

@@ -4,17 +4,15 @@ A setting comes from the call's arguments, else from the environment, else from 
 `PARQUEDB_` plus the name; one of a group has two underscores: `PARQUEDB_ENGINE__READ_LEASE_S=0.5`.
 """
 
-import difflib
 import os
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from parquedb.errors import ConfigurationError, ErrorCode
-from parquedb.errors.plain import repr_of
+from parquedb.setting_problems import Wording
 from parquedb.settings_groups import SettingsGroup, at_most, checked_endpoint, checked_url
 from parquedb.storage_settings import StorageSettings
 
@@ -36,7 +34,6 @@ GIB: Final = 1024 * MIB
 
 ENV_PREFIX: Final = "PARQUEDB_"
 ENV_DELIMITER: Final = "__"
-VALUE_CHARS_MAX: Final = 200
 
 _HOOK = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -53,6 +50,9 @@ class EngineSettings(SettingsGroup):
     queue_ops_max: int = Field(default=20_000, ge=1, le=1_000_000, description="Operations waiting or running.")
     queue_bytes_max: int = Field(
         default=64 * MIB, ge=KIB, le=4 * GIB, description="Bytes of operations waiting or running."
+    )
+    queue_age_max_s: float = Field(
+        default=10, ge=0.001, le=3600, description="Seconds the oldest waiting write may be old when another comes."
     )
     group_ops_max: int = Field(default=4096, ge=1, le=100_000, description="Writes in one commit.")
     group_bytes_max: int = Field(
@@ -132,6 +132,17 @@ class EngineSettings(SettingsGroup):
     document_cache_bytes_max: int = Field(
         default=64 * MIB, ge=0, le=1024 * GIB, description="Documents kept ready to be answered; 0 keeps none."
     )
+    calls_bytes_max: int = Field(
+        default=256 * MIB, ge=KIB, le=16 * GIB, description="Bytes of calls that have arrived and have no answer yet."
+    )
+    queries_max: int = Field(default=16, ge=1, le=1000, description="Queries that run at once.")
+    queries_waiting_max: int = Field(default=1000, ge=0, le=100_000, description="Queries that wait for their turn.")
+    receipts_bytes_max: int = Field(
+        default=64 * MIB, ge=0, le=4 * GIB, description="Whole answers remembered for retries; older ones keep less."
+    )
+    degraded_after_s: float = Field(
+        default=5, ge=0.001, le=3600, description="Seconds a commit or a waiting write may take before health says so."
+    )
     many_documents_max: int = Field(
         default=10_000, ge=1, le=1_000_000, description="Documents that one write by filter may change."
     )
@@ -160,6 +171,16 @@ class ClientSettings(SettingsGroup):
     batch_ops_max: int = Field(default=2048, ge=1, le=100_000, description="Operations packed into one call.")
     batch_bytes_max: int = Field(
         default=4 * MIB, ge=KIB, le=256 * MIB, description="Bytes after which a call takes no more."
+    )
+    queue_ops_max: int = Field(
+        default=50_000, ge=1, le=1_000_000, description="Operations that may wait here for a call to one owner."
+    )
+    queue_bytes_max: int = Field(default=64 * MIB, ge=KIB, le=4 * GIB, description="The same in bytes.")
+    queue_age_max_s: float = Field(
+        default=5, ge=0.001, le=3600, description="Seconds the oldest of them may be old when another comes."
+    )
+    pending_calls_max: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="Calls of one process to one owner that have no answer yet."
     )
 
 
@@ -252,9 +273,10 @@ def load_settings(url: str | os.PathLike[str] | None = None, **arguments: Any) -
         ConfigurationError: an unknown argument, or a value that cannot be used; `setting` is the environment variable
             (for an unknown argument its name) and the message never shows a secret.
     """
+    wording = Wording(Settings, env_name)
     for name in arguments:
         if name not in Settings.model_fields:
-            raise ConfigurationError(f"unknown argument {name!r}{_did_you_mean(name)}", setting=name)
+            raise ConfigurationError(f"unknown argument {name!r}{wording.did_you_mean(name)}", setting=name)
     given = {name: value for name, value in {"url": url, **arguments}.items() if value is not None}
     try:
         return Settings(**given)
@@ -268,7 +290,7 @@ def load_settings(url: str | os.PathLike[str] | None = None, **arguments: Any) -
     names = [env_name(*(str(part) for part in problem["loc"])) for problem in problems]
     missing = all(problem["type"] == "missing" for problem in problems)
     raise ConfigurationError(
-        "; ".join(_worded(problem, name) for problem, name in zip(problems, names, strict=True)),
+        "; ".join(wording.worded(problem, name) for problem, name in zip(problems, names, strict=True)),
         code=ErrorCode.MISSING_CONFIG if missing else ErrorCode.INVALID_CONFIG,
         setting=names[0],
     )
@@ -278,53 +300,3 @@ def env_name(*path: str) -> str:
     """Return the environment variable of a setting: `env_name("engine", "flush_rows")`."""
     # A position inside a list (hooks) has no variable of its own.
     return ENV_PREFIX + ENV_DELIMITER.join(part.upper() for part in path if not part.isdigit())
-
-
-def _worded(problem: Mapping[str, Any], name: str) -> str:
-    path = [str(part) for part in problem["loc"]]
-    label = f"{'.'.join(path)} ({name})"
-    kind, value = problem["type"], problem["input"]
-    if kind == "missing":
-        return f"{label}: expected a value, got none"
-    if kind == "extra_forbidden":
-        return f"{label}: no such setting{_did_you_mean(path[-1], within=path[0])}"
-    if kind in {"model_type", "model_attributes_type"}:
-        group = _fields_of(path[0])
-        return f"{label}: expected one variable for each setting, such as {env_name(path[0], next(iter(group)))}"
-    text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
-    if not text.startswith("expected"):
-        text = f"expected another value: {text}"
-    # A check across a group has worded both values itself.
-    across = kind == "value_error" and _fields_of(path[-1])
-    return f"{label}: {text}" if across else f"{label}: {text}, got {_shown(path[-1], value)}"
-
-
-def _shown(name: str, value: object) -> str:
-    if name in _HIDDEN:
-        return "a value that is not shown"
-    # An address may carry a password before its @.
-    text = re.sub(r"://\S*@", "://***@", repr_of(value))
-    return text if len(text) <= VALUE_CHARS_MAX else text[:VALUE_CHARS_MAX] + "..."
-
-
-def _fields_of(group: str) -> dict[str, Any]:
-    """Return the fields of a group of settings; none for a plain setting."""
-    field = Settings.model_fields.get(group)
-    kind = field.annotation if field is not None else None
-    return dict(kind.model_fields) if isinstance(kind, type) and issubclass(kind, SettingsGroup) else {}
-
-
-def _did_you_mean(name: str, *, within: str | None = None) -> str:
-    if within is not None:
-        known = {field: [field] for field in _fields_of(within)}
-    else:
-        known = {field: [field] for field in Settings.model_fields}
-        for group in Settings.model_fields:
-            for field in _fields_of(group):
-                known.setdefault(field, []).append(f"{group}={{{field!r}: ...}}")
-    close = [name] if name in known else difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)
-    phrases = [phrase for match in close for phrase in known[match]]
-    return f"; did you mean {' or '.join(phrases)}?" if phrases else ""
-
-
-_HIDDEN: Final = frozenset({"key", "secret"})

@@ -14,10 +14,11 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import accumulate
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
+from parquedb.documents.budget import size_of
 from parquedb.documents.codec import decode, encode, encode_plain, is_plain
 from parquedb.errors import CorruptionError
 
@@ -72,6 +73,8 @@ class Created:
         request: `[session, seq, low, born]` of the first; the others' numbers follow it.
     """
 
+    kind: ClassVar[str] = "create"
+
     prefix: str
     ids: list[str]
     at: datetime
@@ -87,6 +90,16 @@ class Created:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Numbers of their requests, counted from the first one's: none was refused."""
+        return range(len(self.ids))
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the documents."""
+        return len(self.encoded)
 
     def document(self, at: int) -> dict[str, Any]:
         """Return one of the documents whole, by its place."""
@@ -133,6 +146,8 @@ class Updated:
         encoded: The documents as `documents.codec` writes them, where they have just been written.
     """
 
+    kind: ClassVar[str] = "update"
+
     ids: list[str]
     documents: list[dict[str, Any]]
     numbers: Sequence[int]
@@ -141,6 +156,15 @@ class Updated:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the documents, estimated where they are not encoded."""
+        return sum(map(len, self.encoded)) if self.encoded is not None else sum(map(size_of, self.documents))
+
+    def document(self, at: int) -> dict[str, Any]:
+        """Return one of the documents, by its place."""
+        return self.documents[at]
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return what stands in the body; the documents are encoded already."""

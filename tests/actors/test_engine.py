@@ -35,6 +35,14 @@ from tests.support.engines import engine, opened, outcome, run
 from tests.support.virtual_loop import Process, SimClock, run_virtually
 
 
+class HandTurnedClock(ManualClock):
+    """Moves only when told, also for who sleeps."""
+
+    async def sleep(self, delay_s: float) -> None:
+        if delay_s > 0:
+            await asyncio.Event().wait()
+
+
 class Gate(DelegatingBackend):
     """Holds creates back until told to go on."""
 
@@ -391,6 +399,31 @@ async def test_the_queue_is_bounded_by_bytes(store: MemoryBackend) -> None:
         assert (await first).error is None
 
 
+async def test_the_queue_is_bounded_by_the_age_of_its_oldest(store: MemoryBackend) -> None:
+    gate, clock = Gate(store), HandTurnedClock()
+    async with opened(gate, clock=clock, queue_age_max_s=5.0) as owner:
+        gate.go_on.clear()
+        calls = [asyncio.ensure_future(outcome(owner, "create", "a", {}))]
+        await until(lambda: gate.waiting == 1)
+        calls.append(asyncio.ensure_future(outcome(owner, "create", "b", {})))
+        await until(lambda: len(owner._queue) == 1)
+        clock.advance(4.0)
+        calls.append(asyncio.ensure_future(outcome(owner, "create", "c", {}, timeout_s=20.0)))
+        await until(lambda: len(owner._queue) == 2)
+        hasty = await outcome(owner, "create", "hasty", {}, timeout_s=3.0)
+        clock.advance(2.0)
+        late = await outcome(owner, "create", "late", {})
+        assert owner.stats()["queue_age_s"] == 6.0
+        for refused in (hasty, late):
+            assert isinstance(refused.error, BackpressureError)
+            assert refused.error.retry_after
+        gate.go_on.set()
+        assert [one.error for one in await asyncio.gather(*calls)] == [None] * 3
+        assert await run(owner, "get", "hasty") is None
+        assert await run(owner, "get", "late") is None
+        assert (await outcome(owner, "create", "late", {})).error is None
+
+
 async def test_writes_taken_back_do_not_pile_up_while_storage_is_silent(store: MemoryBackend) -> None:
     gate = Gate(store)
     async with opened(gate) as owner:
@@ -398,7 +431,7 @@ async def test_writes_taken_back_do_not_pile_up_while_storage_is_silent(store: M
         first = asyncio.ensure_future(outcome(owner, "create", "a", {}))
         await until(lambda: gate.waiting == 1)
         for _ in range(10):
-            calls = [outcome(owner, "create", f"d{n}", {}, timeout_s=0.001) for n in range(100)]
+            calls = [outcome(owner, "create", f"d{n}", {}, timeout_s=0.1) for n in range(100)]
             assert all(isinstance(one.error, TimeoutError) for one in await asyncio.gather(*calls))
         assert len(owner._queue) <= 200
         gate.go_on.set()

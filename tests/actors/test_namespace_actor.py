@@ -17,6 +17,7 @@ from parquedb.actors.operations import Operation
 from parquedb.actors.packing import decode_outcomes, encode_operations, whole
 from parquedb.errors import (
     AlreadyExistsError,
+    BackpressureError,
     EntityNotFoundError,
     FencedError,
     OutcomeUnknownError,
@@ -276,3 +277,40 @@ async def test_after_a_lost_write_the_owner_steps_down_and_the_next_one_goes_on(
     assert (await host.create({}, id="c"))["version"] == 1
     assert len(await host.execute([{"op": "get", "id": id_} for id_ in "abc"])) == 3
     await host.close()
+
+
+async def test_calls_that_wait_for_the_opening_are_bounded_by_bytes() -> None:
+    host = NamespaceActor(settings_for(uuid.uuid4().hex, calls_bytes_max=2500), "posts")
+    large = {"text": "x" * 2000}
+    first = asyncio.create_task(host.create(large, id="a"))
+    await asyncio.sleep(0)
+    with pytest.raises(BackpressureError, match="1 calls") as refused:
+        await host.create(large, id="b")
+    assert refused.value.retry_after
+    with pytest.raises(BackpressureError):
+        await host.execute_packed(encode_operations([Operation("create", "b", large)]))
+    with pytest.raises(BackpressureError):
+        await host.execute([{"op": "create", "id": "b", "data": large}])
+    assert (await first)["version"] == 1
+    assert await host.get("b") is None
+    assert (await host.create(large, id="b"))["version"] == 1
+    await host.close()
+
+
+async def test_a_call_larger_than_the_bound_is_executed_when_it_is_alone() -> None:
+    host = NamespaceActor(settings_for(uuid.uuid4().hex, calls_bytes_max=1024), "posts")
+    assert (await host.create({"text": "x" * 2000}, id="a"))["version"] == 1
+    await host.close()
+
+
+async def test_health_gives_its_reasons_and_how_far_the_owner_is_behind(actor: NamespaceActor) -> None:
+    assert (await actor.health())["lag"] == {}
+    await actor.create({}, id="a")
+    health = await actor.health()
+    assert (health["status"], health["reasons"], health["state"]) == ("healthy", [], "open")
+    assert health["lag"]["commits"] == 1
+    assert health["lag"].items() <= (await actor.stats() | {"unflushed_s": health["lag"]["unflushed_s"]}).items()
+    actor._storage.write_circuit.trip("test")
+    health = await actor.health()
+    assert health["status"] == "degraded"
+    assert health["reasons"] == ["circuit memory.write is open"]

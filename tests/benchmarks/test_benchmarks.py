@@ -1,5 +1,7 @@
 """The benchmarks' own code: what they count, and what the table says of it. Nothing here is measured."""
 
+import asyncio
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from benchmarks.bench import take_turns
 from benchmarks.commits import in_process
 from benchmarks.counting import Counted
+from benchmarks.load import RAMP_S, Caller, Offered
 from benchmarks.opening import open_once, write_history
 from benchmarks.table import Row, compared, machine, markdown
 
@@ -74,3 +77,20 @@ async def test_many_writes_in_flight_share_a_put(tmp_path: Path) -> None:
     row = await in_process(tmp_path / "db", callers=100, each=3)
     assert row.ratio == 1.0
     assert row.figure.startswith("3 for 3 commits"), row.figure
+
+
+async def test_an_open_loop_offers_by_the_clock_though_nothing_is_answered() -> None:
+    answer = asyncio.Event()
+    caller = Caller({}, "events", bare=False)
+    caller._call = answer.wait
+    offering = asyncio.ensure_future(caller.open(1000.0, 0.2))
+    await asyncio.sleep(RAMP_S + 0.3)
+    answer.set()
+    offered = await offering
+    assert 1000 * RAMP_S + 180 <= offered.sent <= 1000 * RAMP_S + 200
+    assert offered.acknowledged == 0, "answers that come after the time are not counted"
+
+
+def test_loads_offered_side_by_side_add_up() -> None:
+    total = Offered(2.0, 10, 5, Counter(BackpressureError=5), [0.1], 7) + Offered(2.0, 20, 20, Counter(), [0.2], 3)
+    assert total == Offered(2.0, 30, 25, Counter(BackpressureError=5), [0.1, 0.2], 7)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from parquedb.actors.operations import Operation, SessionRequest
-from parquedb.actors.packing import decode_operations
+from parquedb.actors.packing import NewDocument, Part, decode_operations
+from parquedb.cluster.backlog import QueueFull
 from parquedb.cluster.calls import pack
 from parquedb.cluster.coalescer import DeadlinePassed
 from parquedb.cluster.delivery import BACKPRESSURE_RETRIES_MAX, Delivery, ReplyLost, encode_wire
@@ -29,6 +30,7 @@ from parquedb.errors import (
     TimeoutError,  # noqa: A004 - the public name of the error
     ValidationError,
 )
+from parquedb.storage.retry import RetryBudget
 
 REQUEST = SessionRequest(b"s" * 16, 3, 2, 9)
 
@@ -216,3 +218,44 @@ AWARE = datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))
 )
 def test_values_travel_exactly_and_naive_datetimes_as_utc(value: Any, expected: Any) -> None:
     assert decode(encode_wire([value])) == [expected]
+
+
+def test_repeats_after_backpressure_are_paid_from_what_answers_have_earned() -> None:
+    budget = RetryBudget(0.5, tokens_max=2)
+    refusal = BackpressureError(retry_after=0.1)
+
+    def refused() -> None:
+        Delivery(Operation("get", "a"), now_s=0.0, timeout_s=10.0, budget=budget).after(refusal, 0.0)
+
+    refused()
+    refused()
+    with pytest.raises(BackpressureError):
+        refused()
+    budget.earn()
+    budget.earn()
+    refused()
+
+
+def test_where_this_process_has_no_room_the_caller_is_told_at_once() -> None:
+    refusal = BackpressureError("full", retry_after=0.1)
+    with pytest.raises(BackpressureError) as raised:
+        write().after(QueueFull(refusal), 0.0)
+    assert raised.value is refusal
+    doubtful = write()
+    doubtful.after(ReplyLost(), 0.0)
+    with pytest.raises(OutcomeUnknownError):
+        doubtful.after(QueueFull(refusal), 0.1)
+
+
+def test_a_create_that_was_refused_for_want_of_room_leaves_with_others_again_and_a_doubtful_one_does_not() -> None:
+    operation = Operation("create", None, {"n": 1}, size=10)
+
+    def part_after(error: BaseException) -> Part:
+        delivery = Delivery(operation, now_s=0.0, timeout_s=10.0)
+        delivery.request = REQUEST
+        delivery.after(error, 0.0)
+        return delivery.part(0.1)
+
+    assert isinstance(part_after(BackpressureError(retry_after=0.1)), NewDocument)
+    assert isinstance(part_after(BackpressureError("some were sent before")), bytes)
+    assert isinstance(part_after(ReplyLost()), bytes)

@@ -202,7 +202,7 @@ def replay_forgets_requests(patch: pytest.MonkeyPatch) -> None:
 def a_retry_does_not_join_what_is_under_way(patch: pytest.MonkeyPatch) -> None:
     """And is decided beside it."""
 
-    def admit(self: Any, write: Any) -> Any:
+    def admit(self: Any, write: Any, left_s: float) -> Any:
         self.ops += 1
         self.bytes += write.prepared.size
         self._waiting.append(write)

@@ -24,8 +24,8 @@ from tests.support.engines import NAMESPACE, engine, inline, opened, run, settin
 from tests.support.pasts import Life, random_steps
 from tests.support.places import on_disk, on_s3, settings_of
 from tests.support.s3_servers import S3Server
-from tests.support.sim_store import CLEAR
 from tests.support.sim_plans import PLANS
+from tests.support.sim_store import CLEAR
 from tests.support.sim_world import World
 from tests.support.vault import load, verified
 from tests.support.virtual_loop import Process, SimClock, run_virtually
