@@ -42,11 +42,11 @@ from parquedb.errors import (
 from parquedb.errors import TimeoutError as DeadlineError
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.bulk import Bulk
-from parquedb.storage.bulk_store import BulkStore
-from parquedb.storage.commit import Committer
-from parquedb.storage.data_file import DataFile
-from parquedb.storage.events import RequestRecord
+from parquedb.storage.bulk.load_entry import Bulk
+from parquedb.storage.bulk.store import BulkStore
+from parquedb.storage.files.data_file import DataFile
+from parquedb.storage.log.commit import Committer
+from parquedb.storage.log.events import RequestRecord
 
 LOADS_MAX: Final = 16
 """Loads of one namespace that may be under way at once."""

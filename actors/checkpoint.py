@@ -28,15 +28,16 @@ from parquedb.observability.contexts import FlushContext
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
 from parquedb.settings import EngineSettings
-from parquedb.storage import data_file, deletions
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.columns import ColumnRegistry
-from parquedb.storage.commit import Committer
-from parquedb.storage.data_file import Built
-from parquedb.storage.data_files import Location
-from parquedb.storage.history_source import HistorySource
-from parquedb.storage.log import Kind
-from parquedb.storage.manifest import (
+from parquedb.storage.compaction.moved import LEFT_OUT, Moved
+from parquedb.storage.files import data_file, deletions
+from parquedb.storage.files.columns import ColumnRegistry
+from parquedb.storage.files.data_file import Built
+from parquedb.storage.files.data_files import Location
+from parquedb.storage.history.source import HistorySource
+from parquedb.storage.log.commit import Committer
+from parquedb.storage.log.entry import Kind
+from parquedb.storage.log.manifest import (
     Manifest,
     Segment,
     checksum,
@@ -44,7 +45,6 @@ from parquedb.storage.manifest import (
     manifest_key,
     object_key,
 )
-from parquedb.storage.moved import LEFT_OUT, Moved
 
 T = TypeVar("T")
 Run = Callable[[Callable[[], T]], Awaitable[T]]

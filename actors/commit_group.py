@@ -9,9 +9,9 @@ from parquedb.actors.draft import Draft
 from parquedb.actors.operations import Outcome
 from parquedb.actors.sessions import Receipt
 from parquedb.errors import ParqueDBError
-from parquedb.storage.bulk import Bulk
-from parquedb.storage.events import RequestRecord
-from parquedb.storage.log import LogEntry
+from parquedb.storage.bulk.load_entry import Bulk
+from parquedb.storage.log.entry import LogEntry
+from parquedb.storage.log.events import RequestRecord
 
 
 class NotLoaded(Exception):  # noqa: N818 - control flow between the draft and the writer

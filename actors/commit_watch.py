@@ -8,7 +8,7 @@ from parquedb.clock import Clock
 from parquedb.errors import ParqueDBError
 from parquedb.observability.contexts import CommitContext, CommitResult
 from parquedb.observability.hooks import HookRegistry
-from parquedb.storage.log import LogEntry
+from parquedb.storage.log.entry import LogEntry
 
 _TRACES_MAX: Final = 128
 

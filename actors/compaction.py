@@ -23,11 +23,11 @@ from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.commit import Committer
-from parquedb.storage.compaction_plan import Limits, candidates, choose
-from parquedb.storage.data_file import Built, DataFile
-from parquedb.storage.manifest import object_key
-from parquedb.storage.merge import Merge
+from parquedb.storage.compaction.merge import Merge
+from parquedb.storage.compaction.plan import Limits, candidates, choose
+from parquedb.storage.files.data_file import Built, DataFile
+from parquedb.storage.log.commit import Committer
+from parquedb.storage.log.manifest import object_key
 
 _PAUSE_MAX_S: Final = 600.0
 

@@ -13,7 +13,7 @@ from parquedb.actors.evaluate import BASE_BYTES, Prepared, Rules
 from parquedb.actors.operations import Operation, Outcome, SessionRequest
 from parquedb.actors.runs import Run
 from parquedb.errors import InternalError, InvalidInputError, ValidationError
-from parquedb.storage.events import Created
+from parquedb.storage.log.events import Created
 
 
 @dataclass(slots=True, eq=False)

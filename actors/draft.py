@@ -6,7 +6,7 @@ from typing import Any
 
 from parquedb.actors.schemas import DraftSchemas, schema_event
 from parquedb.schemas.registered import Registered, Version
-from parquedb.storage.events import Action, Created, Event, Joined, Updated
+from parquedb.storage.log.events import Action, Created, Event, Joined, Updated
 
 Document = dict[str, Any]
 

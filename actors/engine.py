@@ -46,10 +46,10 @@ from parquedb.observability.logs import get_logger
 from parquedb.observability.propagation import current_traceparent
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.collection import Collector, Graces, Known
-from parquedb.storage.data_files import DataFiles
+from parquedb.storage.files.data_files import DataFiles
 from parquedb.storage.keys import check_namespace, namespace_prefix
-from parquedb.storage.opening import Opener
+from parquedb.storage.log.collection import Collector, Graces, Known
+from parquedb.storage.log.opening import Opener
 
 State = Literal["new", "opening", "open", "fenced", "closed", "failed"]
 Run = Callable[[Callable[[], Any]], Awaitable[Any]]

@@ -27,8 +27,8 @@ from parquedb.errors import (
     ValidationError,
     VersionConflictError,
 )
-from parquedb.storage.events import Action
 from parquedb.storage.keys import check_id, split_id
+from parquedb.storage.log.events import Action
 
 BASE_BYTES: Final = 100
 """What an operation costs in the queue beside its document."""

@@ -13,7 +13,7 @@ from parquedb.actors.schemas import guard_of
 from parquedb.documents.filters import compile_filter
 from parquedb.errors import ParqueDBError, QueryTimeoutError, ValidationError
 from parquedb.schemas.guard import Guard, Mode
-from parquedb.storage.scan_rows import stream
+from parquedb.storage.query.scan_rows import stream
 
 
 def is_due(operation: Operation) -> bool:

@@ -34,9 +34,9 @@ from parquedb.actors.read_arguments import EXECUTION_STATS, QUERY_PLANNER
 from parquedb.documents.filters import compile_filter
 from parquedb.documents.sorting import ID, parse_sort
 from parquedb.errors import ValidationError
-from parquedb.storage.scan_counts import ScanCounts, counting_reads
-from parquedb.storage.scan_plan import ScanSnapshot
-from parquedb.storage.scan_report import planned, reported
+from parquedb.storage.query.scan_counts import ScanCounts, counting_reads
+from parquedb.storage.query.scan_plan import ScanSnapshot
+from parquedb.storage.query.scan_report import planned, reported
 
 Options = Mapping[str, Any]
 

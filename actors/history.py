@@ -12,8 +12,8 @@ from parquedb.actors.state import NamespaceState
 from parquedb.actors.timeline import Timeline
 from parquedb.clock import Clock
 from parquedb.errors import EventNotFoundError, ValidationError
-from parquedb.storage.events import Action
-from parquedb.storage.history_source import HistorySource, PastEvent
+from parquedb.storage.history.source import HistorySource, PastEvent
+from parquedb.storage.log.events import Action
 
 PAGE_BYTES: Final = 1024 * 1024
 """An answer takes no more events once it holds so many bytes."""

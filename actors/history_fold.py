@@ -12,11 +12,11 @@ from parquedb.actors.frames import Frozen, Recent
 from parquedb.actors.state import NamespaceState
 from parquedb.errors import ParqueDBError
 from parquedb.observability.logs import get_logger
-from parquedb.storage import history
-from parquedb.storage.history_segment import Stored, build_segment, join_segments
-from parquedb.storage.history_source import HistorySource
-from parquedb.storage.log import Kind, decode_entry, entry_key
-from parquedb.storage.manifest import History, HistorySegment, Segment
+from parquedb.storage.history import retention as history
+from parquedb.storage.history.segment import Stored, build_segment, join_segments
+from parquedb.storage.history.source import HistorySource
+from parquedb.storage.log.entry import Kind, decode_entry, entry_key
+from parquedb.storage.log.manifest import History, HistorySegment, Segment
 
 Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 Create = Callable[[str, bytes], Awaitable[None]]

@@ -11,7 +11,7 @@ from parquedb.actors.state import NamespaceState
 from parquedb.clock import Clock
 from parquedb.errors import CorruptionError, FencedError, ObjectNotFoundError, ParqueDBError
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.log import entry_key
+from parquedb.storage.log.entry import entry_key
 
 
 class Lease:

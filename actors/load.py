@@ -16,10 +16,10 @@ from typing import Any, Final
 from parquedb.errors import InvalidInputError, ValidationError
 from parquedb.schemas.guard import Guard, Mode
 from parquedb.schemas.registered import Version
-from parquedb.storage.bulk_file import Hold, Plan
-from parquedb.storage.bulk_store import Stored
-from parquedb.storage.columns import ColumnRegistry
-from parquedb.storage.data_file import ROW_GROUP_ROWS, DataFile
+from parquedb.storage.bulk.load_file import Hold, Plan
+from parquedb.storage.bulk.store import Stored
+from parquedb.storage.files.columns import ColumnRegistry
+from parquedb.storage.files.data_file import ROW_GROUP_ROWS, DataFile
 
 COMMIT_ROWS_MAX: Final = 32 * ROW_GROUP_ROWS
 """Documents that one entry loads; more take several, and then it is not all or nothing."""

@@ -22,12 +22,12 @@ import pyarrow.parquet as pq
 import xxhash
 
 from parquedb.errors import InvalidInputError
-from parquedb.storage import partial_reads
-from parquedb.storage.arrow_fields import column_of
-from parquedb.storage.column_stats import file_stats
-from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN, Column, ColumnRegistry
-from parquedb.storage.data_file import FORMAT, DataFile
-from parquedb.storage.partial_reads import Parts
+from parquedb.storage.bulk.arrow_fields import column_of
+from parquedb.storage.files import partial_reads
+from parquedb.storage.files.column_stats import file_stats
+from parquedb.storage.files.columns import ID_COLUMN, RESIDUAL_COLUMN, Column, ColumnRegistry
+from parquedb.storage.files.data_file import FORMAT, DataFile
+from parquedb.storage.files.partial_reads import Parts
 
 _END_BYTES: Final = 64 << 10
 """PyArrow reads so much of the end of a file, in the hope that the footer is in it."""

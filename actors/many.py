@@ -38,8 +38,8 @@ from parquedb.errors import (
     TimeoutError,  # noqa: A004 - the public name of the error
 )
 from parquedb.settings import EngineSettings
-from parquedb.storage import scan
 from parquedb.storage.keys import check_id, split_id
+from parquedb.storage.query import scan
 
 _TRIES_MAX: Final = 8
 _CANDIDATES: Final = 64

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from parquedb.storage.data_files import Location
-from parquedb.storage.events import Created
+from parquedb.storage.files.data_files import Location
+from parquedb.storage.log.events import Created
 
 
 class Row:

@@ -36,9 +36,9 @@ from parquedb.errors import (
 from parquedb.observability.export import process_telemetry
 from parquedb.observability.hooks import HookRegistry, load_hooks
 from parquedb.settings import Settings
-from parquedb.storage.breaker_monitor import CircuitHealthStatus, global_circuit_breaker_monitor
-from parquedb.storage.data_file import warm_up
-from parquedb.storage.layers import ObservedBackend, wrap_backend
+from parquedb.storage.backends.layers import ObservedBackend, wrap_backend
+from parquedb.storage.breaker.monitor import CircuitHealthStatus, global_circuit_breaker_monitor
+from parquedb.storage.files.data_file import warm_up
 from parquedb.storage.open import open_backend, open_fallback
 
 CONCURRENT_CALLS_MAX = 10_000

@@ -11,11 +11,11 @@ import numpy as np
 
 from parquedb.actors.state import NamespaceState
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.bulk_ids import taken
-from parquedb.storage.columns import ID_COLUMN
-from parquedb.storage.data_file import DataFile
-from parquedb.storage.data_files import DataFiles, IndexNotLoaded
-from parquedb.storage.id_index import IdIndex
+from parquedb.storage.bulk.column_ids import taken
+from parquedb.storage.files.columns import ID_COLUMN
+from parquedb.storage.files.data_file import DataFile
+from parquedb.storage.files.data_files import DataFiles, IndexNotLoaded
+from parquedb.storage.files.id_index import IdIndex
 
 _CONFIRMED_AT_ONCE = 1_000
 _SPARE_BYTES = 64 << 20

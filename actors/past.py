@@ -19,14 +19,14 @@ from pyroaring import BitMap
 from parquedb.actors.timeline import Timeline
 from parquedb.clock import Clock
 from parquedb.errors import QueryMemoryError, SnapshotNotFoundError, ValidationError
-from parquedb.storage.columns import ID_COLUMN, SEQ_COLUMN
-from parquedb.storage.data_file import DataFile
-from parquedb.storage.data_files import DataFiles
-from parquedb.storage.events import Action
-from parquedb.storage.history_segment import named_files
-from parquedb.storage.history_source import HistorySource, PastEvent
-from parquedb.storage.log import Kind
-from parquedb.storage.scan_plan import ScanSnapshot
+from parquedb.storage.files.columns import ID_COLUMN, SEQ_COLUMN
+from parquedb.storage.files.data_file import DataFile
+from parquedb.storage.files.data_files import DataFiles
+from parquedb.storage.history.segment import named_files
+from parquedb.storage.history.source import HistorySource, PastEvent
+from parquedb.storage.log.entry import Kind
+from parquedb.storage.log.events import Action
+from parquedb.storage.query.scan_plan import ScanSnapshot
 
 KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
 """The states of the point asked for last are kept for the next page of the query, unless they take more."""

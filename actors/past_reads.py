@@ -17,8 +17,8 @@ from parquedb.clock import Clock
 from parquedb.errors import InternalError
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.history_source import HistorySource
-from parquedb.storage.scan_plan import ScanSnapshot
+from parquedb.storage.history.source import HistorySource
+from parquedb.storage.query.scan_plan import ScanSnapshot
 
 Document = dict[str, Any]
 Run = Callable[[Callable[[], Any]], Awaitable[Any]]

@@ -17,10 +17,10 @@ from parquedb.documents.filters import Predicate, compile_filter
 from parquedb.documents.projection import Projection, parse_projection
 from parquedb.documents.sorting import ID, Sort, parse_sort
 from parquedb.errors import InternalError, ValidationError
-from parquedb.storage import scan
-from parquedb.storage.scan_plan import ScanSnapshot
-from parquedb.storage.scan_rows import steps, stream
-from parquedb.storage.top import find_sorted
+from parquedb.storage.query import scan
+from parquedb.storage.query.scan_plan import ScanSnapshot
+from parquedb.storage.query.scan_rows import steps, stream
+from parquedb.storage.query.top import find_sorted
 
 _DONE: Final = object()
 

@@ -25,9 +25,9 @@ from parquedb.documents.projection import parse_projection
 from parquedb.errors import BackpressureError, CorruptionError, ParqueDBError, QueryMemoryError, QueryTimeoutError
 from parquedb.errors import TimeoutError as DeadlineError
 from parquedb.schemas import registered
-from parquedb.storage.data_files import IndexNotLoaded
+from parquedb.storage.files.data_files import IndexNotLoaded
 from parquedb.storage.keys import check_id
-from parquedb.storage.scan_plan import ScanSnapshot
+from parquedb.storage.query.scan_plan import ScanSnapshot
 
 T = TypeVar("T")
 Document = dict[str, Any]

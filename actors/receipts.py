@@ -8,7 +8,7 @@ from parquedb.actors.draft import Draft
 from parquedb.actors.operations import Outcome, Request
 from parquedb.actors.state import NamespaceState
 from parquedb.errors import ParqueDBError
-from parquedb.storage.events import UNANSWERED, Event, RequestRecord
+from parquedb.storage.log.events import UNANSWERED, Event, RequestRecord
 
 _DERIVABLE: Final = frozenset({"create", "update", "replace", "restore"})
 

@@ -15,9 +15,9 @@ from parquedb.schemas.guard import Guard, Mode
 from parquedb.schemas.model import Schema
 from parquedb.schemas.registered import Registered, Version, answer
 from parquedb.schemas.source import checked
-from parquedb.storage.columns import ColumnRegistry, with_declared
-from parquedb.storage.declared import declared_columns
-from parquedb.storage.events import Action, Created, Event, RequestRecord
+from parquedb.storage.files.columns import ColumnRegistry, with_declared
+from parquedb.storage.files.declared import declared_columns
+from parquedb.storage.log.events import Action, Created, Event, RequestRecord
 
 if TYPE_CHECKING:
     from parquedb.actors.create_run import CreateRun

@@ -14,7 +14,7 @@ from parquedb.actors.operations import SessionRequest
 from parquedb.actors.whole_answers import WholeAnswers, holds_documents, shortened
 from parquedb.documents.budget import size_of
 from parquedb.errors import BackpressureError, OutcomeUnknownError
-from parquedb.storage.events import Created, Joined
+from parquedb.storage.log.events import Created, Joined
 
 SNAPSHOT_BYTES_MAX: Final = 1 << 20
 """Whole answers that a manifest keeps, estimated bytes over all sessions; the rest keep id and version only."""

@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from parquedb.clock import Clock
 from parquedb.errors import BackpressureError, ValidationError
-from parquedb.storage import deletions
-from parquedb.storage.columns import ColumnRegistry
-from parquedb.storage.scan_plan import ScanSnapshot
-from parquedb.storage.shred import Row, shred
+from parquedb.storage.files import deletions
+from parquedb.storage.files.columns import ColumnRegistry
+from parquedb.storage.files.shred import Row, shred
+from parquedb.storage.query.scan_plan import ScanSnapshot
 
 LEASE_S: Final = 30.0
 PINS_MAX: Final = 1000

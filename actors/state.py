@@ -22,14 +22,17 @@ from parquedb.actors.request_ids import RequestIds
 from parquedb.actors.schemas import SchemaState
 from parquedb.actors.sessions import Receipt, Sessions
 from parquedb.settings import EngineSettings
-from parquedb.storage import deletions
-from parquedb.storage.bulk import Bulk, decode_bulk, with_found
-from parquedb.storage.chain import Chain
-from parquedb.storage.collection import least_needed
-from parquedb.storage.columns import ColumnRegistry
-from parquedb.storage.data_file import Built, DataFile
-from parquedb.storage.data_files import DataFiles, IndexNotLoaded, Location
-from parquedb.storage.events import (
+from parquedb.storage.bulk.load_entry import Bulk, decode_bulk, with_found
+from parquedb.storage.compaction.moved import Moved
+from parquedb.storage.files import deletions
+from parquedb.storage.files.columns import ColumnRegistry
+from parquedb.storage.files.data_file import Built, DataFile
+from parquedb.storage.files.data_files import DataFiles, IndexNotLoaded, Location
+from parquedb.storage.history.segment import decode_segment
+from parquedb.storage.log.chain import Chain
+from parquedb.storage.log.collection import least_needed
+from parquedb.storage.log.entry import BackPointer, Header, Kind, LogEntry, entry_key
+from parquedb.storage.log.events import (
     Action,
     Created,
     Event,
@@ -40,10 +43,7 @@ from parquedb.storage.events import (
     decode_packed,
     single_events,
 )
-from parquedb.storage.history_segment import decode_segment
-from parquedb.storage.log import BackPointer, Header, Kind, LogEntry, entry_key
-from parquedb.storage.manifest import History, Segment
-from parquedb.storage.moved import Moved
+from parquedb.storage.log.manifest import History, Segment
 
 CHECKPOINTS_MAX = 64
 """Landed checkpoints remembered for the collector; between them neighbours are merged."""

@@ -8,8 +8,8 @@ from parquedb.actors.query_gate import QueryGate
 from parquedb.actors.state import NamespaceState
 from parquedb.actors.write_queue import WriteQueue
 from parquedb.actors.writer import Writer
-from parquedb.storage.collection import Collector
-from parquedb.storage.compaction_plan import candidates, tiers
+from parquedb.storage.compaction.plan import candidates, tiers
+from parquedb.storage.log.collection import Collector
 
 
 def statistics(

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from parquedb.actors.frames import Recent
 from parquedb.actors.state import NamespaceState
-from parquedb.storage.history_source import HistorySource, PastEvent
-from parquedb.storage.id_index import hash_ids
-from parquedb.storage.log import Kind, LogEntry, decode_entry, entry_key
-from parquedb.storage.manifest import HistorySegment, PastFile
+from parquedb.storage.files.id_index import hash_ids
+from parquedb.storage.history.source import HistorySource, PastEvent
+from parquedb.storage.log.entry import Kind, LogEntry, decode_entry, entry_key
+from parquedb.storage.log.manifest import HistorySegment, PastFile
 
 _RECENT_AT_ONCE = 64
 

@@ -21,8 +21,8 @@ from parquedb.actors.runs import Run
 from parquedb.documents.codec import encode
 from parquedb.documents.update_shapes import Shape, ops_of, shape_of
 from parquedb.errors import InternalError, InvalidInputError, ParqueDBError
-from parquedb.storage.events import Action, Updated
 from parquedb.storage.keys import check_id
+from parquedb.storage.log.events import Action, Updated
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from parquedb.admission import Admission, QueueBounds
 from parquedb.clock import Clock
 from parquedb.errors import BackpressureError, CircuitOpenError, OutcomeUnknownError, ParqueDBError
 from parquedb.settings import EngineSettings
-from parquedb.storage.breaker import CircuitBreaker
+from parquedb.storage.breaker.circuit import CircuitBreaker
 
 _SWEEP_AFTER: Final = 64
 

@@ -33,11 +33,11 @@ from parquedb.ids import UlidSource
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.bulk import encode_bulk
-from parquedb.storage.commit import Committer
-from parquedb.storage.data_files import IndexNotLoaded
-from parquedb.storage.events import encode_body
-from parquedb.storage.log import BackPointer, Kind, LogEntry, encode_entry
+from parquedb.storage.bulk.load_entry import encode_bulk
+from parquedb.storage.files.data_files import IndexNotLoaded
+from parquedb.storage.log.commit import Committer
+from parquedb.storage.log.entry import BackPointer, Kind, LogEntry, encode_entry
+from parquedb.storage.log.events import encode_body
 
 _HARD_BOUND: Final = 4
 """Writes wait once this many times the settings' entries or bytes are unfolded, so that one listing page and one batch

@@ -18,7 +18,7 @@ import parquedb
 from benchmarks.bench import Bench, end_actors, take_turns
 from benchmarks.flights import flights
 from benchmarks.table import Row, compared, quantity
-from parquedb.storage.data_file import ROW_GROUP_ROWS
+from parquedb.storage.files.data_file import ROW_GROUP_ROWS
 
 NAME = "bulk"
 NOTE_ARROW = (

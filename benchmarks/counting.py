@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from parquedb.storage.delegating import Call, FunnelBackend
+from parquedb.storage.backends.delegating import Call, FunnelBackend
 
 T = TypeVar("T")
 

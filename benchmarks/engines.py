@@ -9,7 +9,7 @@ from parquedb.actors.engine import NamespaceEngine
 from parquedb.clock import SystemClock
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import load_settings
-from parquedb.storage.layers import wrap_backend
+from parquedb.storage.backends.layers import wrap_backend
 from parquedb.storage.open import open_backend
 
 NAMESPACE = "bench"

@@ -22,13 +22,13 @@ from benchmarks.table import Row, compared, percentile, quantity
 from parquedb.actors.namespace_actor import GC_THRESHOLDS
 from parquedb.documents.filters import compile_filter
 from parquedb.documents.sorting import parse_sort
-from parquedb.storage import scan, top
-from parquedb.storage.bulk_file import Plan, build
-from parquedb.storage.bulk_table import rows_of
-from parquedb.storage.columns import ColumnRegistry
-from parquedb.storage.data_files import DataFiles
-from parquedb.storage.local import LocalBackend
-from parquedb.storage.scan_plan import ScanSnapshot
+from parquedb.storage.backends.local import LocalBackend
+from parquedb.storage.bulk.load_file import Plan, build
+from parquedb.storage.bulk.table import rows_of
+from parquedb.storage.files.columns import ColumnRegistry
+from parquedb.storage.files.data_files import DataFiles
+from parquedb.storage.query import scan, top
+from parquedb.storage.query.scan_plan import ScanSnapshot
 
 NAME = "queries"
 NAMESPACE = "flights"

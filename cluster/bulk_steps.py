@@ -24,8 +24,8 @@ from parquedb.errors import ConflictError, ErrorCode, ObjectNotFoundError, Outco
 from parquedb.errors import TimeoutError as DeadlineError
 from parquedb.ids import random_token
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.bulk_store import BulkStore
-from parquedb.storage.commit import Committer
+from parquedb.storage.bulk.store import BulkStore
+from parquedb.storage.log.commit import Committer
 
 T = TypeVar("T")
 

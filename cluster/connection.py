@@ -21,10 +21,10 @@ from parquedb.observability.export import process_telemetry
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.breaker_monitor import CircuitBreakerMonitor, global_circuit_breaker_monitor
+from parquedb.storage.backends.probe import probe
+from parquedb.storage.breaker.monitor import CircuitBreakerMonitor, global_circuit_breaker_monitor
 from parquedb.storage.keys import decode_segment
 from parquedb.storage.open import open_backend
-from parquedb.storage.probe import probe
 
 T = TypeVar("T")
 

@@ -33,7 +33,7 @@ from parquedb.errors import (
     RpcError,
     TimeoutError,  # noqa: A004 - the public name of the error
 )
-from parquedb.storage.retry import RetryBudget
+from parquedb.storage.backends.retry import RetryBudget
 
 BACKPRESSURE_RETRIES_MAX = 3
 BACKPRESSURE_RETRY_SHARE = 0.1

@@ -14,7 +14,7 @@ from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.layers import wrap_backend
+from parquedb.storage.backends.layers import wrap_backend
 from parquedb.storage.open import open_backend, open_fallback
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from parquedb.cluster.collection_base import AsyncCollectionBase, CollectionBase
 from parquedb.cluster.exchange_results import ExportResult, ImportResult
 from parquedb.cluster.exporting import exporting, plan_export
 from parquedb.cluster.importing import Ask, importing, plan_import
-from parquedb.storage.columns import ID_COLUMN
+from parquedb.storage.files.columns import ID_COLUMN
 
 R = TypeVar("R")
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from parquedb.storage.exchange_rows import RowError
+from parquedb.storage.exchange.row_pieces import RowError
 
 __all__ = ["ExportResult", "ImportResult", "RowError"]
 

@@ -22,13 +22,13 @@ from parquedb.documents.filters import compile_filter
 from parquedb.documents.projection import Projection, parse_projection
 from parquedb.documents.values import MANAGED_FIELDS
 from parquedb.errors import QueryMemoryError
-from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN
-from parquedb.storage.csv_writer import CsvWriter
-from parquedb.storage.exchange_files import CSV, PARQUET, Place, Target, check_writable, place_of, replacing
-from parquedb.storage.exchange_rows import Document
-from parquedb.storage.json_lines import JsonLinesWriter
-from parquedb.storage.merge_schema import Schema
-from parquedb.storage.parquet_exchange import ParquetWriter, schema_of
+from parquedb.storage.compaction.merge_schema import Schema
+from parquedb.storage.exchange.csv_writer import CsvWriter
+from parquedb.storage.exchange.file_formats import CSV, PARQUET, Place, Target, check_writable, place_of, replacing
+from parquedb.storage.exchange.json_lines import JsonLinesWriter
+from parquedb.storage.exchange.parquet import ParquetWriter, schema_of
+from parquedb.storage.exchange.row_pieces import Document
+from parquedb.storage.files.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN
 
 PAGE_DOCUMENTS: Final = read_arguments.LIMIT_MAX
 """Documents of a page; fewer where so many take more memory than a query may."""

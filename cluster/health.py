@@ -15,7 +15,7 @@ from parquedb.cluster.calls import wait_for
 from parquedb.cluster.coalescer import NoReplyYet
 from parquedb.cluster.placement import find, served_namespaces
 from parquedb.settings import Settings
-from parquedb.storage.breaker_monitor import CircuitHealth, CircuitHealthStatus
+from parquedb.storage.breaker.monitor import CircuitHealth, CircuitHealthStatus
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 

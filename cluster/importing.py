@@ -19,11 +19,12 @@ from parquedb.cluster.exchange_results import ImportResult
 from parquedb.errors import AlreadyExistsError, OutcomeUnknownError, ParqueDBError, ValidationError
 from parquedb.errors.base import Parts, rebuild
 from parquedb.schemas.model import FieldType, Schema
-from parquedb.storage.columns import ID_COLUMN
-from parquedb.storage.csv_cells import KINDS, is_kind
-from parquedb.storage.csv_reader import CsvOptions, CsvReader
-from parquedb.storage.exchange_files import CSV, PARQUET, Place, check_readable, place_of
-from parquedb.storage.exchange_rows import (
+from parquedb.storage.exchange.csv_cells import KINDS, is_kind
+from parquedb.storage.exchange.csv_reader import CsvOptions, CsvReader
+from parquedb.storage.exchange.file_formats import CSV, PARQUET, Place, check_readable, place_of
+from parquedb.storage.exchange.json_lines import read_json_lines
+from parquedb.storage.exchange.parquet import ParquetReader
+from parquedb.storage.exchange.row_pieces import (
     PIECE_DOCUMENTS_MAX,
     Document,
     Lines,
@@ -32,8 +33,7 @@ from parquedb.storage.exchange_rows import (
     documents_of,
     read_ahead,
 )
-from parquedb.storage.json_lines import read_json_lines
-from parquedb.storage.parquet_exchange import ParquetReader
+from parquedb.storage.files.columns import ID_COLUMN
 
 REQUEST_ID_CHARS_MAX: Final = 400
 """Of an import's own id: the ids of its pieces are longer."""

@@ -19,7 +19,7 @@ from parquedb.cluster.sessions import SessionPool
 from parquedb.errors import OutcomeUnknownError
 from parquedb.observability.propagation import current_traceparent
 from parquedb.settings import ClientSettings, Settings
-from parquedb.storage.retry import RetryBudget
+from parquedb.storage.backends.retry import RetryBudget
 
 BULK_CALLS_MAX = 64
 """Long operations of one process that may be under way to one namespace (count); more of them queue."""

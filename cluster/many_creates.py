@@ -30,7 +30,7 @@ from parquedb.cluster.bulk_steps import (
 from parquedb.cluster.direct_storage import DirectStorage
 from parquedb.errors import AlreadyExistsError, InvalidInputError, OutcomeUnknownError, ParqueDBError
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.bulk_documents import UnusualError, documents_as_rows, ids_of
+from parquedb.storage.bulk.documents import UnusualError, documents_as_rows, ids_of
 
 DOCS_MIN: Final = 4_000
 """Fewer documents are sent to the owner: a file of their own would not be worth it."""

@@ -30,8 +30,8 @@ from parquedb.cluster.snapshot_hold import Hold
 from parquedb.documents.filters import compile_filter
 from parquedb.documents.projection import parse_projection
 from parquedb.errors import ConfigurationError, CorruptionError, InvalidInputError
-from parquedb.storage.scan_rows import stream
-from parquedb.storage.shred import unshred
+from parquedb.storage.files.shred import unshred
+from parquedb.storage.query.scan_rows import stream
 from parquedb.storage.snapshot import Part, Wanted, borrowed, counts_whole, explained, has_schema, memory_table, tables
 
 _ROWS_AT_ONCE: Final = 1_000

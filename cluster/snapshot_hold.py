@@ -15,8 +15,8 @@ from parquedb.cluster.link import SyncLink
 from parquedb.observability.logs import get_logger
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.data_files import DataFiles
-from parquedb.storage.scan_plan import ScanSnapshot
+from parquedb.storage.files.data_files import DataFiles
+from parquedb.storage.query.scan_plan import ScanSnapshot
 from parquedb.storage.snapshot import SnapshotContent
 
 T = TypeVar("T")

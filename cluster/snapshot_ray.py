@@ -13,9 +13,9 @@ from parquedb.cluster.direct_storage import open_storage
 from parquedb.cluster.snapshot_hold import data_files
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
-from parquedb.storage import deletions
-from parquedb.storage.data_file import DataFile
-from parquedb.storage.merge_schema import Schema
+from parquedb.storage.compaction.merge_schema import Schema
+from parquedb.storage.files import deletions
+from parquedb.storage.files.data_file import DataFile
 from parquedb.storage.snapshot import Part, SnapshotContent, Wanted, memory_table, tables
 
 

@@ -23,8 +23,8 @@ from parquedb.errors import TimeoutError as NoAnswerError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
+from parquedb.storage.backends.layers import wrap_backend
 from parquedb.storage.keys import check_namespace, decode_segment
-from parquedb.storage.layers import wrap_backend
 from parquedb.storage.open import open_backend
 from parquedb.storage.verification.inventory import strays_at_root
 from parquedb.storage.verification.report import DatabaseReport, Findings, Level, VerificationReport

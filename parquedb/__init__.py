@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from parquedb.observability.hooks import register_hook as register_hook
     from parquedb.settings import Settings as Settings
     from parquedb.settings import load_settings as load_settings
-    from parquedb.storage.breaker import CircuitBreaker as CircuitBreaker
-    from parquedb.storage.breaker_monitor import CircuitBreakerMonitor as CircuitBreakerMonitor
-    from parquedb.storage.breaker_monitor import global_circuit_breaker_monitor as global_circuit_breaker_monitor
+    from parquedb.storage.breaker.circuit import CircuitBreaker as CircuitBreaker
+    from parquedb.storage.breaker.monitor import CircuitBreakerMonitor as CircuitBreakerMonitor
+    from parquedb.storage.breaker.monitor import global_circuit_breaker_monitor as global_circuit_breaker_monitor
     from parquedb.storage.verification.report import DatabaseReport as DatabaseReport
     from parquedb.storage.verification.report import VerificationReport as VerificationReport
 
@@ -45,8 +45,8 @@ _HOMES = {
     "AsyncDatabase": "parquedb.cluster.async_client",
     "AsyncPage": "parquedb.cluster.pages",
     "Change": "parquedb.cluster.history_results",
-    "CircuitBreaker": "parquedb.storage.breaker",
-    "CircuitBreakerMonitor": "parquedb.storage.breaker_monitor",
+    "CircuitBreaker": "parquedb.storage.breaker.circuit",
+    "CircuitBreakerMonitor": "parquedb.storage.breaker.monitor",
     "Collection": "parquedb.cluster.collection",
     "Database": "parquedb.cluster.client",
     "DatabaseHealth": "parquedb.cluster.health",
@@ -64,7 +64,7 @@ _HOMES = {
     "VerificationReport": "parquedb.storage.verification.report",
     "connect": "parquedb.cluster.connect",
     "connect_async": "parquedb.cluster.connect",
-    "global_circuit_breaker_monitor": "parquedb.storage.breaker_monitor",
+    "global_circuit_breaker_monitor": "parquedb.storage.breaker.monitor",
     "global_hook_registry": "parquedb.observability.hooks",
     "load_settings": "parquedb.settings",
     "register_hook": "parquedb.observability.hooks",

@@ -7,8 +7,8 @@ from urllib.parse import unquote, urlsplit
 from parquedb.errors import ConfigurationError
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.local import LocalBackend
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.local import LocalBackend
+from parquedb.storage.backends.memory import MemoryBackend
 
 FORMS = "a directory path, file:///absolute/path, s3://bucket/prefix or memory://name"
 PREFIX_LENGTH_MAX = 300
@@ -83,8 +83,8 @@ def _open_memory(name: str) -> StorageBackend:
 
 
 def _open_s3(place: str, settings: Settings) -> StorageBackend:
-    from parquedb.storage.s3 import S3Backend  # noqa: PLC0415 - s3fs takes half a second to import
-    from parquedb.storage.s3_client import S3Options  # noqa: PLC0415 - as above
+    from parquedb.storage.backends.s3 import S3Backend  # noqa: PLC0415 - s3fs takes half a second to import
+    from parquedb.storage.backends.s3_client import S3Options  # noqa: PLC0415 - as above
 
     bucket, _, rest = place.partition("/")
     if not _BUCKET.fullmatch(bucket):

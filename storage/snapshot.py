@@ -12,15 +12,15 @@ import pyarrow as pa
 from pyroaring import BitMap
 
 from parquedb.errors import CorruptionError, SnapshotNotFoundError
-from parquedb.storage import deletions, residual
-from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN, ColumnRegistry, column_type
-from parquedb.storage.data_file import DataFile
-from parquedb.storage.data_files import DataFiles
+from parquedb.storage.compaction.merge_schema import Schema, conform
+from parquedb.storage.files import deletions, residual
+from parquedb.storage.files.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN, ColumnRegistry, column_type
+from parquedb.storage.files.data_file import DataFile
+from parquedb.storage.files.data_files import DataFiles
+from parquedb.storage.files.row_groups import Footer, decode_group, stored_schema
+from parquedb.storage.files.shred import Columns, one_chunk, unshred
 from parquedb.storage.keys import namespace_prefix
-from parquedb.storage.merge_schema import Schema, conform
-from parquedb.storage.row_groups import Footer, decode_group, stored_schema
-from parquedb.storage.scan_plan import ScanSnapshot
-from parquedb.storage.shred import Columns, one_chunk, unshred
+from parquedb.storage.query.scan_plan import ScanSnapshot
 
 _DELETED: Final = "deletedAt"
 _SOMETIMES: Final = frozenset({"createdBy", "updatedBy", "deletedAt", "deletedBy"})

@@ -25,8 +25,8 @@ from parquedb.errors import (
     PathTraversalError,
 )
 from parquedb.storage.backend import Range, StorageBackend
+from parquedb.storage.backends.probe import probe
 from parquedb.storage.keys import encode_segment
-from parquedb.storage.probe import probe
 
 ErrorT = TypeVar("ErrorT", bound=ParqueDBError)
 

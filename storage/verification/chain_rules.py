@@ -6,10 +6,10 @@ from typing import Final
 
 from parquedb.documents.codec import decode
 from parquedb.errors import CorruptionError
-from parquedb.storage.bulk import decode_bulk
-from parquedb.storage.events import decode_body
-from parquedb.storage.log import GENESIS, BackPointer, Kind, LogEntry, entry_key
-from parquedb.storage.manifest import Manifest, through_of
+from parquedb.storage.bulk.load_entry import decode_bulk
+from parquedb.storage.log.entry import GENESIS, BackPointer, Kind, LogEntry, entry_key
+from parquedb.storage.log.events import decode_body
+from parquedb.storage.log.manifest import Manifest, through_of
 from parquedb.storage.verification.report import Findings
 from parquedb.storage.verification.rules import Rule
 

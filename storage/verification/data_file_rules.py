@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from parquedb.storage import residual
-from parquedb.storage.column_stats import ColumnStats, column_stats, joined
-from parquedb.storage.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN, kind_of_type
-from parquedb.storage.data_file import DataFile
-from parquedb.storage.data_files import bare_ids
-from parquedb.storage.id_index import Hashes
-from parquedb.storage.partial_reads import Parts, Readable
-from parquedb.storage.row_groups import DECODE_ERRORS, Footer, parse_footer
-from parquedb.storage.shred import one_chunk
+from parquedb.storage.files import residual
+from parquedb.storage.files.column_stats import ColumnStats, column_stats, joined
+from parquedb.storage.files.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN, kind_of_type
+from parquedb.storage.files.data_file import DataFile
+from parquedb.storage.files.data_files import bare_ids
+from parquedb.storage.files.id_index import Hashes
+from parquedb.storage.files.partial_reads import Parts, Readable
+from parquedb.storage.files.row_groups import DECODE_ERRORS, Footer, parse_footer
+from parquedb.storage.files.shred import one_chunk
 from parquedb.storage.verification.report import Findings
 from parquedb.storage.verification.rules import Rule
 from parquedb.storage.verification.spill import Spill

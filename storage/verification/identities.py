@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parquedb.errors import CorruptionError
-from parquedb.storage.columns import ID_COLUMN
-from parquedb.storage.data_file import DataFile
-from parquedb.storage.events import decode_body
-from parquedb.storage.history_segment import decode_segment
-from parquedb.storage.log import Kind, LogEntry, entry_key
-from parquedb.storage.manifest import Segment
-from parquedb.storage.object_cache import Run
-from parquedb.storage.row_groups import DECODE_ERRORS
+from parquedb.storage.files.columns import ID_COLUMN
+from parquedb.storage.files.data_file import DataFile
+from parquedb.storage.files.object_cache import Run
+from parquedb.storage.files.row_groups import DECODE_ERRORS
+from parquedb.storage.history.segment import decode_segment
+from parquedb.storage.log.entry import Kind, LogEntry, entry_key
+from parquedb.storage.log.events import decode_body
+from parquedb.storage.log.manifest import Segment
 from parquedb.storage.verification.ledger import EventAt, RowAt
 from parquedb.storage.verification.source import Source
 

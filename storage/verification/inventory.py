@@ -8,9 +8,9 @@ from typing import Final
 
 from parquedb.errors import CorruptionError
 from parquedb.storage.backend import ObjectInfo, StorageBackend
-from parquedb.storage.log import position_of
-from parquedb.storage.manifest import object_epoch, through_of
-from parquedb.storage.strays import Stray, StrayKind, strays_of
+from parquedb.storage.backends.strays import Stray, StrayKind, strays_of
+from parquedb.storage.log.entry import position_of
+from parquedb.storage.log.manifest import object_epoch, through_of
 from parquedb.storage.verification.report import Findings
 from parquedb.storage.verification.rules import Rule
 from parquedb.storage.verification.source import Source

@@ -8,8 +8,8 @@ from typing import Final
 
 from parquedb.errors import CorruptionError
 from parquedb.settings import EngineSettings
-from parquedb.storage.log import Kind, entry_key
-from parquedb.storage.manifest import decode_manifest, object_epoch, through_of
+from parquedb.storage.log.entry import Kind, entry_key
+from parquedb.storage.log.manifest import decode_manifest, object_epoch, through_of
 from parquedb.storage.verification.inventory import Inventory
 from parquedb.storage.verification.look import Look
 from parquedb.storage.verification.report import Findings

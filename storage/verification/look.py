@@ -16,8 +16,8 @@ from parquedb.clock import Clock
 from parquedb.documents.codec import decode
 from parquedb.errors import CorruptionError
 from parquedb.errors import TimeoutError as NoAnswerError
-from parquedb.storage.log import BackPointer, Kind, LogEntry, decode_entry, entry_key, position_of
-from parquedb.storage.manifest import Manifest, checksum, decode_manifest, through_of
+from parquedb.storage.log.entry import BackPointer, Kind, LogEntry, decode_entry, entry_key, position_of
+from parquedb.storage.log.manifest import Manifest, checksum, decode_manifest, through_of
 from parquedb.storage.verification.chain_rules import ChainRules
 from parquedb.storage.verification.report import Finding, Findings
 from parquedb.storage.verification.rules import Rule

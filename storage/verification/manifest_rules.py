@@ -7,11 +7,11 @@ from typing import Any
 
 from parquedb.errors import CorruptionError
 from parquedb.schemas.registered import Registered
-from parquedb.storage import deletions
-from parquedb.storage.columns import ColumnRegistry
-from parquedb.storage.data_file import DataFile
-from parquedb.storage.log import BackPointer
-from parquedb.storage.manifest import HistorySegment, Manifest
+from parquedb.storage.files import deletions
+from parquedb.storage.files.columns import ColumnRegistry
+from parquedb.storage.files.data_file import DataFile
+from parquedb.storage.log.entry import BackPointer
+from parquedb.storage.log.manifest import HistorySegment, Manifest
 from parquedb.storage.verification.report import Findings
 from parquedb.storage.verification.rules import Rule
 

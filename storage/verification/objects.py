@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from parquedb.storage.data_file import DataFile
-from parquedb.storage.manifest import HistorySegment, Segment
-from parquedb.storage.object_cache import Run
+from parquedb.storage.files.data_file import DataFile
+from parquedb.storage.files.object_cache import Run
+from parquedb.storage.log.manifest import HistorySegment, Segment
 from parquedb.storage.verification.data_file_rules import RowRules, check_footer, check_tail, check_whole
 from parquedb.storage.verification.inventory import Inventory
 from parquedb.storage.verification.report import Findings, Level

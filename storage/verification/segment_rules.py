@@ -10,13 +10,13 @@ import numpy as np
 
 from parquedb.documents.codec import decode
 from parquedb.errors import CorruptionError
-from parquedb.storage.data_file import DataFile
-from parquedb.storage.events import Action, Created, Event, decode_packed
-from parquedb.storage.history_segment import MAGIC, Block, SegmentIndex, decode_block, decode_index, decode_segment
-from parquedb.storage.history_segment import named_files as files_named_by
-from parquedb.storage.id_index import hash_ids as index_hashes
-from parquedb.storage.log import Kind, LogEntry, entry_key
-from parquedb.storage.manifest import HistorySegment, Segment, checksum
+from parquedb.storage.files.data_file import DataFile
+from parquedb.storage.files.id_index import hash_ids as index_hashes
+from parquedb.storage.history.segment import MAGIC, Block, SegmentIndex, decode_block, decode_index, decode_segment
+from parquedb.storage.history.segment import named_files as files_named_by
+from parquedb.storage.log.entry import Kind, LogEntry, entry_key
+from parquedb.storage.log.events import Action, Created, Event, decode_packed
+from parquedb.storage.log.manifest import HistorySegment, Segment, checksum
 from parquedb.storage.verification.report import Findings
 from parquedb.storage.verification.rules import Rule
 from parquedb.storage.verification.spill import Spill

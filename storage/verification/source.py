@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from parquedb.errors import InternalError, ObjectNotFoundError
 from parquedb.storage.backend import ObjectInfo, Range, StorageBackend
-from parquedb.storage.delegating import DelegatingBackend
+from parquedb.storage.backends.delegating import DelegatingBackend
 
 
 class ReadOnlyBackend(DelegatingBackend):

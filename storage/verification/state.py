@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from parquedb.errors import CorruptionError
-from parquedb.storage.data_file import DataFile
-from parquedb.storage.history_segment import named_files
-from parquedb.storage.log import Kind
-from parquedb.storage.manifest import Segment
+from parquedb.storage.files.data_file import DataFile
+from parquedb.storage.history.segment import named_files
+from parquedb.storage.log.entry import Kind
+from parquedb.storage.log.manifest import Segment
 from parquedb.storage.verification.look import Look
 
 

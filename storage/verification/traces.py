@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from parquedb.storage.id_index import Hashes
+from parquedb.storage.files.id_index import Hashes
 from parquedb.storage.verification.spill import Spill
 
 REMOVED = 0

@@ -18,12 +18,12 @@ from parquedb.clock import Clock
 from parquedb.errors import CollectionNotFoundError, CorruptionError
 from parquedb.errors import TimeoutError as NoAnswerError
 from parquedb.settings import EngineSettings
-from parquedb.storage import deletions
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.data_file import DataFile
+from parquedb.storage.files import deletions
+from parquedb.storage.files.data_file import DataFile
+from parquedb.storage.files.object_cache import Run
 from parquedb.storage.keys import namespace_prefix
-from parquedb.storage.log import Kind, decode_entry, entry_key
-from parquedb.storage.object_cache import Run
+from parquedb.storage.log.entry import Kind, decode_entry, entry_key
 from parquedb.storage.verification.identities import Identities
 from parquedb.storage.verification.inventory import Inventory
 from parquedb.storage.verification.ledger import Anomaly, Ledger, Live

@@ -18,9 +18,9 @@ from parquedb.cluster.bulk_loading import PIECE_ROWS_MAX, arrow_steps, pieces
 from parquedb.cluster.bulk_steps import unknown_of
 from parquedb.errors import AlreadyExistsError, InternalError, OutcomeUnknownError, ParqueDBError, ValidationError
 from parquedb.storage.backend import ObjectInfo
-from parquedb.storage.delegating import DelegatingBackend
-from parquedb.storage.faults import Fault, FaultRule, FaultyBackend
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.delegating import DelegatingBackend
+from parquedb.storage.backends.faults import Fault, FaultRule, FaultyBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.support.engines import NAMESPACE, opened, run
 from tests.support.loads import Caller
 

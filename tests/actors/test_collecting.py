@@ -5,9 +5,9 @@ from typing import Any
 
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.errors import StorageReadError
-from parquedb.storage import predecessors
-from parquedb.storage.delegating import Call, DelegatingBackend, FunnelBackend
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.delegating import Call, DelegatingBackend, FunnelBackend
+from parquedb.storage.backends.memory import MemoryBackend
+from parquedb.storage.log import predecessors
 from tests.support.engines import engine, opened, run
 from tests.support.virtual_loop import Process, SimClock, run_virtually
 

@@ -19,9 +19,9 @@ from parquedb.errors import FencedError, InternalError, ParqueDBError, RpcUnavai
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.testing import RecordingHook
 from parquedb.storage.backend import ObjectInfo
-from parquedb.storage.delegating import Call, FunnelBackend
-from parquedb.storage.memory import MemoryBackend
-from parquedb.storage.merge import Merge
+from parquedb.storage.backends.delegating import Call, FunnelBackend
+from parquedb.storage.backends.memory import MemoryBackend
+from parquedb.storage.compaction.merge import Merge
 from tests.support.engines import engine, opened, run
 from tests.support.virtual_loop import Process, SimClock, run_virtually
 

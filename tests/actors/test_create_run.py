@@ -12,7 +12,7 @@ from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.operations import CREATES, GETS, Operation, Outcome, SessionRequest
 from parquedb.actors.packing import decode_operations, decode_outcomes, encode_operations, encode_outcomes, whole
 from parquedb.errors import BackpressureError, InvalidInputError, ValidationError
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.support.engines import opened, outcome, run
 
 ONE, TWO = b"1" * 16, b"2" * 16

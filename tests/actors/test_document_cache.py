@@ -8,7 +8,7 @@ from parquedb.actors.document_cache import DocumentCache
 from parquedb.actors.operations import GETS, Operation
 from parquedb.actors.packing import decode_operations, decode_outcomes, encode_operations, encode_outcomes
 from parquedb.errors import EntityNotFoundError
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.support.engines import opened, run
 
 

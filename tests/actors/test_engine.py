@@ -26,11 +26,11 @@ from parquedb.errors import (
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import StorageSettings
 from parquedb.storage.backend import ObjectInfo
-from parquedb.storage.delegating import DelegatingBackend
-from parquedb.storage.faults import Fault, FaultRule, FaultyBackend
-from parquedb.storage.layers import wrap_backend
-from parquedb.storage.log import Kind, decode_entry
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.delegating import DelegatingBackend
+from parquedb.storage.backends.faults import Fault, FaultRule, FaultyBackend
+from parquedb.storage.backends.layers import wrap_backend
+from parquedb.storage.backends.memory import MemoryBackend
+from parquedb.storage.log.entry import Kind, decode_entry
 from tests.support.engines import engine, opened, outcome, run
 from tests.support.virtual_loop import Process, SimClock, run_virtually
 

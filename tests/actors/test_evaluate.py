@@ -19,7 +19,7 @@ from parquedb.errors import (
     ValidationError,
     VersionConflictError,
 )
-from parquedb.storage.events import Event
+from parquedb.storage.log.events import Event
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 RULES = Rules("posts", document_bytes_max=2000, depth_max=5)

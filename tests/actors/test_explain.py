@@ -14,9 +14,9 @@ from parquedb.cluster.bulk_loading import pieces
 from parquedb.cluster.explanation import Explanation
 from parquedb.errors import InvalidFilterError, InvalidSortError, ValidationError
 from parquedb.storage.backend import Range
-from parquedb.storage.delegating import DelegatingBackend
+from parquedb.storage.backends.delegating import DelegatingBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from parquedb.storage.keys import namespace_prefix
-from parquedb.storage.memory import MemoryBackend
 from tests.support.engines import NAMESPACE, opened, run
 
 ROWS = 300_000

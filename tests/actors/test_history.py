@@ -8,7 +8,7 @@ import pytest
 
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.errors import EventNotFoundError, FencedError, ValidationError
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.support.engines import engine, opened, outcome, run
 from tests.support.pasts import MANY, Life, random_steps
 from tests.support.virtual_loop import Process, SimClock, run_virtually

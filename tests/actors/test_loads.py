@@ -15,8 +15,8 @@ from parquedb.actors.operations import Operation
 from parquedb.cluster import bulk_loading
 from parquedb.cluster.bulk_loading import Piece, arrow_steps, pieces
 from parquedb.errors import AlreadyExistsError, InvalidInputError, ParqueDBError, PermissionDeniedError, ValidationError
-from parquedb.storage.delegating import DelegatingBackend
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.delegating import DelegatingBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.support.engines import engine, opened, outcome, run
 from tests.support.loads import Caller, LoadersStore
 

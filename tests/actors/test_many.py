@@ -20,8 +20,8 @@ from parquedb.errors import (
     ValidationError,
 )
 from parquedb.storage.backend import ObjectInfo
-from parquedb.storage.delegating import DelegatingBackend
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.delegating import DelegatingBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.support.engines import opened, outcome, run
 
 

@@ -26,7 +26,7 @@ from parquedb.errors import (
     VersionConflictError,
 )
 from parquedb.settings import Settings, load_settings
-from parquedb.storage.directory import System
+from parquedb.storage.backends.directory import System
 from tests.support.chain import read_history
 
 

@@ -27,7 +27,7 @@ from parquedb.errors import (
     ValidationError,
 )
 from parquedb.observability.hooks import HookRegistry
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.support.columns import all_exactly, exactly
 from tests.support.engines import opened, run, settings
 

@@ -8,7 +8,7 @@ import pytest
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.query_gate import QueryGate
 from parquedb.errors import BackpressureError, QueryTimeoutError
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.support.engines import opened, outcome, run
 
 

@@ -8,8 +8,8 @@ from parquedb.clock import SystemClock
 from parquedb.errors import CircuitOpenError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import StorageSettings
-from parquedb.storage.layers import wrap_backend
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.layers import wrap_backend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.support.engines import opened, run
 
 

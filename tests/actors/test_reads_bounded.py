@@ -5,7 +5,7 @@ import pytest
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.operations import GETS, Operation
 from parquedb.errors import BackpressureError
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.support.engines import opened, run
 
 IDS = ["a", "b", "c", "d"]

@@ -17,8 +17,8 @@ from parquedb.actors.operations import Operation, Outcome, SessionRequest
 from parquedb.actors.packing import decode_operations, decode_outcomes, encode_operations, encode_outcomes, whole
 from parquedb.errors import ConflictError, ErrorCode, SchemaMismatchError, ValidationError
 from parquedb.storage.backend import ObjectInfo
-from parquedb.storage.delegating import DelegatingBackend
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.delegating import DelegatingBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.actors.test_engine import HOWS, Lives
 from tests.support.engines import engine, opened, outcome, run
 

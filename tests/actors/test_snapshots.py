@@ -12,10 +12,10 @@ import pytest
 from parquedb.actors.snapshots import PINS_MAX, Pins
 from parquedb.clock import ManualClock
 from parquedb.errors import BackpressureError, FencedError, SnapshotNotFoundError, ValidationError
-from parquedb.storage.columns import TIME_TYPE
+from parquedb.storage.backends.memory import MemoryBackend
+from parquedb.storage.files.columns import TIME_TYPE
+from parquedb.storage.files.shred import unshred
 from parquedb.storage.keys import namespace_prefix
-from parquedb.storage.memory import MemoryBackend
-from parquedb.storage.shred import unshred
 from parquedb.storage.snapshot import SnapshotContent
 from tests.support.engines import NAMESPACE, engine, opened, outcome, run
 from tests.support.pasts import Document, Life, random_steps

@@ -28,7 +28,7 @@ from parquedb.errors import (
     VersionConflictError,
 )
 from parquedb.observability.hooks import HookRegistry
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.actors.test_engine import Gate, until
 from tests.support.engines import opened, outcome, run
 

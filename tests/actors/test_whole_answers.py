@@ -5,7 +5,7 @@ import gc
 from parquedb.actors.operations import SessionRequest
 from parquedb.actors.sessions import Receipt
 from parquedb.actors.whole_answers import WholeAnswers
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.support.engines import opened, outcome, run
 
 

@@ -16,9 +16,9 @@ from parquedb.clock import SystemClock
 from parquedb.errors import CircuitOpenError, ParqueDBError, StorageReadError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.testing import RecordingHook
-from parquedb.storage.layers import wrap_backend
+from parquedb.storage.backends.layers import wrap_backend
+from parquedb.storage.backends.retry import RetryBudget
 from parquedb.storage.open import open_backend
-from parquedb.storage.retry import RetryBudget
 from tests.support.fault_proxy import FaultProxy
 from tests.support.places import EngineCollection, engine_on, on_s3, settings_of
 from tests.support.s3_servers import S3Server

@@ -30,7 +30,7 @@ from parquedb.errors import (
     TimeoutError,  # noqa: A004 - the public name of the error
     ValidationError,
 )
-from parquedb.storage.retry import RetryBudget
+from parquedb.storage.backends.retry import RetryBudget
 
 REQUEST = SessionRequest(b"s" * 16, 3, 2, 9)
 

@@ -10,8 +10,8 @@ from parquedb.cluster import direct_storage
 from parquedb.cluster.direct_storage import DirectStorage, UnreachableError
 from parquedb.errors import AlreadyExistsError, NetworkError, ValidationError
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.delegating import DelegatingBackend
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.delegating import DelegatingBackend
+from parquedb.storage.backends.memory import MemoryBackend
 
 
 class Opened(DelegatingBackend):

@@ -18,7 +18,7 @@ from parquedb.errors import (
     ParqueDBError,
     ValidationError,
 )
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.support.engines import engine, opened, run
 from tests.support.loads import Caller
 

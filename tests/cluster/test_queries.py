@@ -16,7 +16,7 @@ from parquedb.cluster.async_collection import AsyncCollection
 from parquedb.cluster.client import Database
 from parquedb.cluster.collection import Collection
 from parquedb.errors import EntityNotFoundError, InvalidInputError, InvalidPipelineError
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from tests.support.engines import opened, run
 
 

@@ -9,7 +9,7 @@ import ray
 
 import parquedb
 from parquedb.cluster.placement import find, served_namespaces
-from parquedb.storage.breaker_monitor import global_circuit_breaker_monitor
+from parquedb.storage.breaker.monitor import global_circuit_breaker_monitor
 
 
 def end_actors(settings: parquedb.Settings) -> None:

@@ -14,7 +14,7 @@ import ray
 
 import parquedb
 from parquedb.cluster.placement import find
-from parquedb.storage.log import Kind
+from parquedb.storage.log.entry import Kind
 from tests.support.chain import Bystander, check_attempts
 from tests.support.places import BUSY, NAMESPACE, on_disk, on_s3
 from tests.support.s3_servers import S3Server

@@ -18,7 +18,7 @@ import parquedb
 from parquedb.cluster.calls import reply_to
 from parquedb.cluster.placement import find
 from parquedb.errors import CircuitOpenError, FencedError, OutcomeUnknownError, ParqueDBError, TimeoutError  # noqa: A004
-from parquedb.storage.log import Kind
+from parquedb.storage.log.entry import Kind
 from tests.support.chain import Bystander, History, Verdict, check_attempts
 from tests.support.fault_proxy import FaultProxy
 from tests.support.places import BUSY, NAMESPACE, EngineCollection, engine_on, on_disk, on_s3, settings_of

@@ -17,7 +17,7 @@ import pytest
 from parquedb.errors import FencedError, ParqueDBError
 from parquedb.observability.contexts import StorageContext, StorageResult
 from parquedb.settings import Settings
-from parquedb.storage.log import position_of
+from parquedb.storage.log.entry import position_of
 from tests.support.chain import Bystander, check_attempts
 from tests.support.clusters import Cluster, Told, running_cluster
 from tests.support.places import NAMESPACE, EngineCollection, engine_on, on_disk, on_s3, settings_of

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.local import LocalBackend
-from parquedb.storage.memory import MemoryBackend, forget
-from parquedb.storage.s3 import S3Backend
-from parquedb.storage.s3_client import S3Options
+from parquedb.storage.backends.local import LocalBackend
+from parquedb.storage.backends.memory import MemoryBackend, forget
+from parquedb.storage.backends.s3 import S3Backend
+from parquedb.storage.backends.s3_client import S3Options
 from tests.support.s3_servers import S3Server
 from tests.support.stage import Stage
 

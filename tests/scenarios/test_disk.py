@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from parquedb.errors import OutcomeUnknownError, QuotaExceededError, StorageWriteError
-from parquedb.storage.directory import System
-from parquedb.storage.local import LocalBackend
+from parquedb.storage.backends.directory import System
+from parquedb.storage.backends.local import LocalBackend
 from tests.support.stage import Stage
 
 STEPS = ("open", "write", "sync file", "link", "linked", "sync folder", "unlink")

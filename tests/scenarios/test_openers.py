@@ -9,8 +9,8 @@ from parquedb.actors.writer import _HARD_BOUND
 from parquedb.errors import FencedError
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import ListPage
-from parquedb.storage.log import Kind, encode_entry, entry_key
-from parquedb.storage.opening import _LISTING_MAX
+from parquedb.storage.log.entry import Kind, encode_entry, entry_key
+from parquedb.storage.log.opening import _LISTING_MAX
 from tests.support.chains import entry
 from tests.support.stage import EVERYWHERE, PREFIX, Owner, Stage
 from tests.support.wire import WAIT_S

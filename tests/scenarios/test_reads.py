@@ -8,7 +8,7 @@ import pytest
 
 from parquedb.actors.operations import Outcome
 from parquedb.errors import FencedError, SnapshotNotFoundError, VersionConflictError
-from parquedb.storage.data_files import DataFiles
+from parquedb.storage.files.data_files import DataFiles
 from parquedb.storage.snapshot import SnapshotContent, Wanted, memory_table, tables
 from tests.support.engines import NAMESPACE, inline
 from tests.support.stage import EVERYWHERE, Owner, Stage

@@ -6,10 +6,10 @@ import pytest
 
 from parquedb.errors import ConfigurationError
 from parquedb.settings import Settings, load_settings
-from parquedb.storage.local import LocalBackend
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.local import LocalBackend
+from parquedb.storage.backends.memory import MemoryBackend
+from parquedb.storage.backends.s3 import S3Backend
 from parquedb.storage.open import open_backend, open_fallback
-from parquedb.storage.s3 import S3Backend
 
 
 @pytest.fixture(autouse=True)

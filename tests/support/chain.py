@@ -15,11 +15,11 @@ from typing import Any
 from parquedb.clock import SystemClock
 from parquedb.errors import ObjectNotFoundError, ParqueDBError
 from parquedb.settings import Settings
-from parquedb.storage.events import Event, decode_body
 from parquedb.storage.keys import namespace_prefix
-from parquedb.storage.log import GENESIS, Kind, LogEntry, decode_entry, is_successor, position_of
+from parquedb.storage.log.entry import GENESIS, Kind, LogEntry, decode_entry, is_successor, position_of
+from parquedb.storage.log.events import Event, decode_body
+from parquedb.storage.log.opening import Opener
 from parquedb.storage.open import open_backend
-from parquedb.storage.opening import Opener
 from tests.support.workloads import Attempt, State
 
 PAGE = 1000

@@ -5,9 +5,9 @@ import random
 from parquedb.clock import ManualClock
 from parquedb.documents.codec import encode
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.events import Event, encode_body
-from parquedb.storage.log import GENESIS, BackPointer, Header, Kind, LogEntry, encode_entry, entry_key
-from parquedb.storage.opening import Opener
+from parquedb.storage.log.entry import GENESIS, BackPointer, Header, Kind, LogEntry, encode_entry, entry_key
+from parquedb.storage.log.events import Event, encode_body
+from parquedb.storage.log.opening import Opener
 from tests.support.engines import NAMESPACE, settings
 
 PREFIX = f"{NAMESPACE}/"

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import xxhash
 
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.columns import ColumnRegistry
-from parquedb.storage.data_file import Built, DataFile, build, write_table
-from parquedb.storage.data_files import DataFiles, Location
-from parquedb.storage.memory import MemoryBackend
-from parquedb.storage.partial_reads import tail_of
+from parquedb.storage.backends.memory import MemoryBackend
+from parquedb.storage.files.columns import ColumnRegistry
+from parquedb.storage.files.data_file import Built, DataFile, build, write_table
+from parquedb.storage.files.data_files import DataFiles, Location
+from parquedb.storage.files.partial_reads import tail_of
 from tests.support.columns import document, run
 from tests.support.worlds import NUMBERS, ODD_NUMBERS, OTHERS
 

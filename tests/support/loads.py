@@ -11,7 +11,7 @@ from parquedb.cluster.bulk_steps import Ask, advance
 from parquedb.cluster.delivery import Delivery
 from parquedb.cluster.direct_storage import DirectStorage
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.delegating import DelegatingBackend
+from parquedb.storage.backends.delegating import DelegatingBackend
 
 Between = Callable[[Operation], Awaitable[None]]
 

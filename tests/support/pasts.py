@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from parquedb.actors.commit_group import BulkRequest
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.errors import ParqueDBError
-from parquedb.storage.bulk import Bulk
-from parquedb.storage.bulk_file import Plan, build
-from parquedb.storage.bulk_table import rows_of
-from parquedb.storage.log import LogEntry
-from parquedb.storage.manifest import object_key
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.memory import MemoryBackend
+from parquedb.storage.bulk.load_entry import Bulk
+from parquedb.storage.bulk.load_file import Plan, build
+from parquedb.storage.bulk.table import rows_of
+from parquedb.storage.log.entry import LogEntry
+from parquedb.storage.log.manifest import object_key
 from tests.support.engines import NAMESPACE, engine, outcome, run
 from tests.support.virtual_loop import SimClock
 

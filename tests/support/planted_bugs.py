@@ -14,14 +14,14 @@ from parquedb.actors.sessions import Sessions
 from parquedb.actors.state import NamespaceState
 from parquedb.actors.update_run import UpdateRun
 from parquedb.actors.write_queue import WriteQueue
-from parquedb.storage import collection, opening
-from parquedb.storage.commit import Committer, Settled, Settlement
-from parquedb.storage.events import Event
-from parquedb.storage.log import encode_entry, entry_key, position_of
-from parquedb.storage.manifest import through_of
-from parquedb.storage.merge import Merge
-from parquedb.storage.moved import Moved
-from parquedb.storage.predecessors import Predecessors
+from parquedb.storage.compaction.merge import Merge
+from parquedb.storage.compaction.moved import Moved
+from parquedb.storage.log import collection, opening
+from parquedb.storage.log.commit import Committer, Settled, Settlement
+from parquedb.storage.log.entry import encode_entry, entry_key, position_of
+from parquedb.storage.log.events import Event
+from parquedb.storage.log.manifest import through_of
+from parquedb.storage.log.predecessors import Predecessors
 from tests.support.sim_store import SimConnection
 
 Plant = Callable[[pytest.MonkeyPatch], None]

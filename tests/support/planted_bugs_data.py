@@ -23,9 +23,11 @@ from parquedb.actors.sessions import Sessions
 from parquedb.actors.snapshots import Pins
 from parquedb.actors.state import NamespaceState
 from parquedb.actors.writer import Writer
-from parquedb.storage import chain, collection, commit, log, object_cache, opening
-from parquedb.storage.data_files import IndexNotLoaded
-from parquedb.storage.history_source import HistorySource
+from parquedb.storage.files import object_cache
+from parquedb.storage.files.data_files import IndexNotLoaded
+from parquedb.storage.history.source import HistorySource
+from parquedb.storage.log import chain, collection, commit, opening
+from parquedb.storage.log import entry as log
 from tests.support.planted_bugs import BUGS, bug
 from tests.support.virtual_loop import SimClock
 

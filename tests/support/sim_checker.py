@@ -6,8 +6,8 @@ from typing import Any
 
 from parquedb import errors
 from parquedb.actors.operations import Operation, Outcome
-from parquedb.storage.log import position_of
-from parquedb.storage.manifest import decode_manifest
+from parquedb.storage.log.entry import position_of
+from parquedb.storage.log.manifest import decode_manifest
 from tests.support.sim_calls import Op
 from tests.support.sim_history import PREFIX, History
 from tests.support.sim_hosts import Host

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 from msgspec.structs import replace
 
-from parquedb.storage.bulk import Bulk, decode_bulk
-from parquedb.storage.events import Action, RequestRecord, decode_body
+from parquedb.storage.bulk.load_entry import Bulk, decode_bulk
 from parquedb.storage.keys import namespace_prefix
-from parquedb.storage.log import GENESIS, BackPointer, Kind, decode_entry, entry_key
+from parquedb.storage.log.entry import GENESIS, BackPointer, Kind, decode_entry, entry_key
+from parquedb.storage.log.events import Action, RequestRecord, decode_body
 from tests.support.sim_calls import Op
 from tests.support.sim_model import SCHEMA_WIRES, Change, Model, Refused, apply, bare
 from tests.support.sim_plans import NAMESPACE

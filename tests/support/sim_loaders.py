@@ -8,8 +8,8 @@ import pyarrow as pa
 from parquedb import errors
 from parquedb.actors.load import Load, Terms, first_ulid
 from parquedb.actors.operations import BULK_TERMS, INSERT_ARROW, Operation
-from parquedb.storage.bulk_store import BulkStore
-from parquedb.storage.commit import Committer
+from parquedb.storage.bulk.store import BulkStore
+from parquedb.storage.log.commit import Committer
 from tests.support.sim_calls import Op
 from tests.support.sim_clients import Client
 from tests.support.sim_hosts import runner

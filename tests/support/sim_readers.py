@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from parquedb import errors
 from parquedb.actors.operations import Operation, Outcome
 from parquedb.documents.filters import compile_filter
-from parquedb.storage import scan
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.data_files import DataFiles
+from parquedb.storage.files.data_files import DataFiles
+from parquedb.storage.query import scan
 from parquedb.storage.snapshot import SnapshotContent
 from tests.support.sim_calls import Op
 from tests.support.sim_clients import Client

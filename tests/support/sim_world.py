@@ -12,8 +12,8 @@ from parquedb import errors
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import EngineSettings, StorageSettings
 from parquedb.storage.backend import StorageBackend
+from parquedb.storage.backends.layers import wrap_backend
 from parquedb.storage.keys import namespace_prefix
-from parquedb.storage.layers import wrap_backend
 from tests.support.sim_calls import Op
 from tests.support.sim_clients import Client
 from tests.support.sim_hosts import Host

@@ -27,10 +27,10 @@ from parquedb.actors.operations import Outcome, Request, SessionRequest
 from parquedb.errors import OutcomeUnknownError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.storage.backend import ListPage, StorageBackend
-from parquedb.storage.chain import Chain
-from parquedb.storage.delegating import Call, FunnelBackend
-from parquedb.storage.log import LogEntry, decode_entry, position_of
-from parquedb.storage.opening import Opener
+from parquedb.storage.backends.delegating import Call, FunnelBackend
+from parquedb.storage.log.chain import Chain
+from parquedb.storage.log.entry import LogEntry, decode_entry, position_of
+from parquedb.storage.log.opening import Opener
 from tests.support.engines import NAMESPACE, inline, outcome, settings
 from tests.support.wire import WAIT_S, Wire
 

@@ -20,17 +20,17 @@ from parquedb.actors.commit_group import BulkRequest
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.clock import SystemClock
 from parquedb.errors import CorruptionError
-from parquedb.storage import deletions
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.bulk import Bulk
-from parquedb.storage.bulk_file import Plan, build
-from parquedb.storage.bulk_table import rows_of
-from parquedb.storage.column_stats import column_stats
-from parquedb.storage.data_file import DataFile, write_table
-from parquedb.storage.local import LocalBackend
-from parquedb.storage.log import LogEntry, decode_entry, encode_entry, entry_key, position_of
-from parquedb.storage.manifest import Manifest, checksum, decode_manifest, encode_manifest, object_key
-from parquedb.storage.partial_reads import tail_of
+from parquedb.storage.backends.local import LocalBackend
+from parquedb.storage.bulk.load_entry import Bulk
+from parquedb.storage.bulk.load_file import Plan, build
+from parquedb.storage.bulk.table import rows_of
+from parquedb.storage.files import deletions
+from parquedb.storage.files.column_stats import column_stats
+from parquedb.storage.files.data_file import DataFile, write_table
+from parquedb.storage.files.partial_reads import tail_of
+from parquedb.storage.log.entry import LogEntry, decode_entry, encode_entry, entry_key, position_of
+from parquedb.storage.log.manifest import Manifest, checksum, decode_manifest, encode_manifest, object_key
 from parquedb.storage.verification.report import Level, VerificationReport
 from parquedb.storage.verification.verifier import Verifier
 from tests.support.engines import NAMESPACE, inline, opened, run, settings

@@ -11,8 +11,8 @@ from typing import Any, TypeVar, cast
 from parquedb.clock import Clock
 from parquedb.errors import ParqueDBError
 from parquedb.storage.backend import ListPage, StorageBackend
-from parquedb.storage.delegating import Call, FunnelBackend
-from parquedb.storage.faults import Fault, FaultRule, FaultyBackend
+from parquedb.storage.backends.delegating import Call, FunnelBackend
+from parquedb.storage.backends.faults import Fault, FaultRule, FaultyBackend
 
 T = TypeVar("T")
 
@@ -139,7 +139,7 @@ class Wire(FunnelBackend):
     def refuses(
         self, error: str, operation: str = "create", part: str = LOG, count: int | None = 1
     ) -> Callable[[], None]:
-        """Answer the next requests of this kind with an error of `parquedb.storage.faults.ERRORS`; returns the end."""
+        """Answer the next requests of this kind with an error of `storage.backends.faults.ERRORS`; returns the end."""
         return self._fault(Fault.ERROR, operation, part, count, error=error)
 
     def _fault(self, fault: Fault, operation: str, part: str, count: int | None, **more: Any) -> Callable[[], None]:

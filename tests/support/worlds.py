@@ -12,11 +12,11 @@ import xxhash
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from parquedb.storage.columns import ColumnRegistry
-from parquedb.storage.data_file import build, write_table
-from parquedb.storage.data_files import DataFiles, Location
-from parquedb.storage.memory import MemoryBackend
-from parquedb.storage.scan_plan import ScanSnapshot
+from parquedb.storage.backends.memory import MemoryBackend
+from parquedb.storage.files.columns import ColumnRegistry
+from parquedb.storage.files.data_file import build, write_table
+from parquedb.storage.files.data_files import DataFiles, Location
+from parquedb.storage.query.scan_plan import ScanSnapshot
 from tests.support.columns import document, run
 
 NUMBERS = [0, 1, 2, 3, 2.5, -0.0, 1.0, Decimal("2.5"), Decimal("1"), Decimal("0.1"), 2**63, -(2**63) - 1, 2**53 + 1]

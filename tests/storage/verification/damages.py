@@ -11,11 +11,11 @@ import pyarrow as pa
 import xxhash
 from pyroaring import BitMap
 
-from parquedb.storage.data_file import DataFile
-from parquedb.storage.events import Event, RequestRecord, decode_body, encode_body
-from parquedb.storage.log import Kind, entry_key
-from parquedb.storage.manifest import History, Segment, checksum
-from parquedb.storage.partial_reads import tail_of
+from parquedb.storage.files.data_file import DataFile
+from parquedb.storage.files.partial_reads import tail_of
+from parquedb.storage.log.entry import Kind, entry_key
+from parquedb.storage.log.events import Event, RequestRecord, decode_body, encode_body
+from parquedb.storage.log.manifest import History, Segment, checksum
 from parquedb.storage.verification.rules import Rule
 from tests.support.vault import Vault, with_column
 

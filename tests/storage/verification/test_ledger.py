@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pyroaring import BitMap
 
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from parquedb.storage.verification import ledger, report
 from parquedb.storage.verification.spill import Spill
 from tests.support.engines import opened, run

@@ -8,10 +8,10 @@ import botocore.session
 import pytest
 
 from parquedb.errors import ConfigurationError, StorageWriteError
-from parquedb.storage.local import LocalBackend
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.local import LocalBackend
+from parquedb.storage.backends.memory import MemoryBackend
+from parquedb.storage.backends.strays import Stray, StrayKind, strays_of
 from parquedb.storage.open import open_backend
-from parquedb.storage.strays import Stray, StrayKind, strays_of
 from parquedb.storage.verification.inventory import Inventory, strays_at_root
 from parquedb.storage.verification.report import Findings, Level
 from parquedb.storage.verification.rules import Rule, Severity

@@ -13,8 +13,8 @@ from parquedb.actors import schema_arguments
 from parquedb.clock import SystemClock
 from parquedb.errors import CollectionNotFoundError, InternalError, ObjectNotFoundError
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.delegating import DelegatingBackend
-from parquedb.storage.memory import MemoryBackend
+from parquedb.storage.backends.delegating import DelegatingBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from parquedb.storage.open import open_backend
 from parquedb.storage.verification.report import Level
 from parquedb.storage.verification.rules import Severity

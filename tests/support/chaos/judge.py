@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parquedb.storage.events import decode_body
-from parquedb.storage.log import Kind
+from parquedb.storage.log.entry import Kind
+from parquedb.storage.log.events import decode_body
 from tests.support.chain import History, Verdict, check_attempts
 from tests.support.chaos.client import ACCOUNTS, BALANCE
 from tests.support.chaos.records import Answer, Read, Stored, Total, Write, attempts_of

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from parquedb.storage.log import Kind
+from parquedb.storage.log.entry import Kind
 from tests.support.chain import Bystander
 from tests.support.chaos.clients import Clients
 from tests.support.chaos.faults import Faults, Skipped

@@ -1,0 +1,1 @@
+"""Circuit breakers; see `parquedb.storage.breaker.circuit`."""

@@ -1,0 +1,1 @@
+"""Bulk loads: documents by the column, into files that one log entry makes real."""

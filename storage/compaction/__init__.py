@@ -1,0 +1,1 @@
+"""Merging data files: which, how their schemas agree, and where their rows went."""

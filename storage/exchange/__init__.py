@@ -1,0 +1,1 @@
+"""Files that are imported and exported: CSV, JSON lines, Parquet."""

@@ -1,0 +1,1 @@
+"""Data files: documents as typed columns, written, cached, and read in parts."""

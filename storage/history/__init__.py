@@ -1,0 +1,1 @@
+"""The past of a namespace: segments of folded log entries, and how long they are kept."""

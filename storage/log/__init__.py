@@ -1,0 +1,1 @@
+"""The log and its manifests: entries, committing, opening, collecting."""
