@@ -64,8 +64,8 @@ LOADS = Plan(
     merges_s=(0.03, 0.2), duration_s=7.0,
 )  # fmt: skip
 HELD = Plan(
-    name="held", hosts=2, clients=2, loaders=1, holders=3, many=True, fault_max=0.01, takeover_s=4.0, pause_max_s=0.8,
-    graces_s=(3.0,), windows_s=(1.0,), handed=True, ops_pause_s=0.12, duration_s=14.0,
+    name="held", hosts=2, clients=2, loaders=1, holders=3, many=True, fault_max=0.005, takeover_s=8.0, pause_max_s=0.3,
+    graces_s=(1.0, 1.5), merges_s=(0.05, 0.2), windows_s=(1.0,), handed=True, duration_s=14.0,
 )  # fmt: skip
 PAST = Plan(
     name="past", clients=2, followers=2, pagers=1, holders=1, loaders=1, past=True, many=True, schemas=True,

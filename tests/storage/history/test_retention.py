@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.storage.log.test_manifest import FULL
 
 from parquedb.errors import CorruptionError
 from parquedb.storage.backends.memory import MemoryBackend
@@ -28,6 +27,7 @@ from parquedb.storage.log.manifest import (
     decode_manifest,
     encode_manifest,
 )
+from tests.storage.log.test_manifest import FULL
 from tests.support.engines import inline
 
 ALL = {f"d{number}" for number in range(100)}
