@@ -50,16 +50,15 @@ class Backlog(Generic[T]):
         Raises:
             QueueFull: there is none, or those in front have waited so long that this one would come too late.
         """
-        if not self._waiting:
+        waiting, admission = self._waiting, self._admission
+        if not waiting:
             return
         now_s = self._now()
-        refusal = self._admission.refusal(
-            ops=1,
-            size=size,
-            queued_ops=len(self._waiting),
-            queued_bytes=self._bytes,
-            oldest_s=now_s - self._waiting[0][2],
-            left_s=_SHARE * (deadline_s - now_s),
+        ops, oldest_s, left_s = len(waiting), now_s - waiting[0][2], _SHARE * (deadline_s - now_s)
+        if admission.broken_bound(ops + 1, self._bytes + size, oldest_s, left_s) is None:
+            return
+        refusal = admission.refusal(
+            ops=1, size=size, queued_ops=ops, queued_bytes=self._bytes, oldest_s=oldest_s, left_s=left_s
         )
         if refusal is not None:
             raise QueueFull(refusal)

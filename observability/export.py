@@ -14,31 +14,28 @@ Source:
     OpenTelemetry specification, "OpenTelemetry Environment Variable Specification" and "OTLP Exporter Configuration".
 """
 
+from __future__ import annotations
+
 import atexit
-import importlib
 import os
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor, SpanExporter
 
 from parquedb.errors import ConfigurationError
 from parquedb.observability.tracing import OpenTelemetryHook
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
+
 SHUTDOWN_S = 2.0
 """Seconds that closing may take when the collector does not answer."""
 
-# Looked up on first use: gRPC costs 50 ms and 20 MB that HTTP users need not pay.
-_PROTOCOLS = {
-    "http/protobuf": "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    "grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
-}
 _EXPORTERS = ("otlp", "console", "none")
 
 
@@ -104,14 +101,12 @@ def configure_tracing(
         return None
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return Telemetry(OpenTelemetryHook())
-    exporters = [_exporter(name, environ) for name in _wanted(environ)]
-    if not exporters:
+    wanted = _wanted(environ)
+    if not wanted:
         return None
-    # Our own bounded shutdown runs at exit instead of the SDK's.
-    provider = TracerProvider(resource=_resource(service_name), shutdown_on_exit=False)
-    for exporter in exporters:
-        console = isinstance(exporter, ConsoleSpanExporter)
-        provider.add_span_processor(SimpleSpanProcessor(exporter) if console else BatchSpanProcessor(exporter))
+    from parquedb.observability.span_provider import make_provider  # noqa: PLC0415 - few processes need the SDK
+
+    provider, exporters = make_provider(wanted, environ, service_name)
     telemetry = Telemetry(OpenTelemetryHook(provider), provider, exporters)
     atexit.register(telemetry.shutdown)
     return telemetry
@@ -155,26 +150,3 @@ def _wanted(environ: Mapping[str, str]) -> list[str]:
                 setting="OTEL_TRACES_EXPORTER",
             )
     return [] if "none" in names else names
-
-
-def _exporter(name: str, environ: Mapping[str, str]) -> SpanExporter:
-    if name == "console":
-        return ConsoleSpanExporter()
-    variable = next(
-        (one for one in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL") if environ.get(one)), ""
-    )
-    protocol = environ.get(variable, "http/protobuf").strip().lower()
-    if protocol not in _PROTOCOLS:
-        raise ConfigurationError(
-            f"{variable}: expected one of {', '.join(_PROTOCOLS)}; got {protocol!r}", setting=variable
-        )
-    module: Any = importlib.import_module(_PROTOCOLS[protocol])
-    exporter: SpanExporter = module.OTLPSpanExporter()
-    return exporter
-
-
-def _resource(service_name: str) -> Resource:
-    # `Resource.create` lets the environment's name win only over its own default, so ours goes in underneath.
-    resource = Resource.create()
-    named = str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service")
-    return resource.merge(Resource({SERVICE_NAME: service_name})) if named else resource

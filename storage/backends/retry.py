@@ -84,6 +84,8 @@ class RetryBudget:
 
     def earn(self) -> None:
         """Note a success."""
+        if self._tokens >= self._tokens_max:
+            return  # As nearly always; a retry paid at this very moment may miss what this one would have earned.
         with self._lock:
             self._tokens = min(self._tokens_max, self._tokens + self._ratio)
 
