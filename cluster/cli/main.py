@@ -1,6 +1,7 @@
 """Read the command line and hand over to the sub-command; each lives in a module of its own."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,13 +61,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     try:
-        return OK if _run(options) else FAILED
+        code = OK if _run(options) else FAILED
+        sys.stdout.flush()
     except ParqueDBError as error:
         print(f"parquedb: {error.code.value}: {error}", file=sys.stderr)
         return UNUSABLE if options.command == "verify" else FAILED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough (`| head`); what is left in the buffer must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except KeyboardInterrupt:
         print("parquedb: interrupted", file=sys.stderr)
         return INTERRUPTED
+    return code
 
 
 def _run(options: argparse.Namespace) -> bool:

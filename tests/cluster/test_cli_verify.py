@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -52,6 +54,16 @@ def test_a_quick_look_reads_little_and_says_so(vault: Vault, capsys: pytest.Capt
     vault.flip(vault.files[0].key, 100)
     assert main(["verify", str(vault.folder), "--quick"]) == 0
     assert "quick" in capsys.readouterr().out
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(vault: Vault) -> None:
+    command = [sys.executable, "-m", "parquedb.cluster.cli", "verify", str(vault.folder), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 1
 
 
 def test_json_is_the_whole_report(vault: Vault, capsys: pytest.CaptureFixture[str]) -> None:
