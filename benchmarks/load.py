@@ -108,14 +108,17 @@ class Caller:
         started_s = time.perf_counter()
         end_s = started_s + RAMP_S + seconds
         calls: set[asyncio.Task[None]] = set()
-        while (now_s := time.perf_counter()) < end_s:
+        now_s = started_s
+        while now_s < end_s:
+            await asyncio.sleep(TICK_S)
+            # A tick may come late: what was due by the end is begun all the same.
+            now_s = min(time.perf_counter(), end_s)
             for turn in range(offered.sent, int((now_s - started_s) * per_s)):
                 task = asyncio.ensure_future(self._one(offered, started_s + turn / per_s, end_s))
                 calls.add(task)
                 task.add_done_callback(calls.discard)
                 offered.sent += 1
             offered.growth_bytes = max(offered.growth_bytes, resident_bytes() - before)
-            await asyncio.sleep(TICK_S)
         if calls:
             await asyncio.wait(calls)
         return offered
