@@ -55,8 +55,10 @@ def main() -> None:
 
     site, away = WORK / "site", WORK / "away"
     run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", site, wheel)
-    # `away` holds the tests and their configuration but no parquedb, so that only the wheel can be imported.
-    shutil.copytree(ROOT / "tests", away / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    # `away` holds the tests, the pages they read and their configuration but no parquedb, so that only the wheel can be
+    # imported.
+    for folder in ("tests", "docs"):
+        shutil.copytree(ROOT / folder, away / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", away)
     env = {**os.environ, "PYTHONPATH": str(site)}
     where = f"import parquedb, sys; sys.exit(0 if parquedb.__file__.startswith({str(site)!r}) else parquedb.__file__)"

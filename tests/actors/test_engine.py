@@ -430,12 +430,16 @@ async def test_writes_taken_back_do_not_pile_up_while_storage_is_silent(store: M
         gate.go_on.clear()
         first = asyncio.ensure_future(outcome(owner, "create", "a", {}))
         await until(lambda: gate.waiting == 1)
+        errors: set[type] = set()
         for _ in range(10):
             calls = [outcome(owner, "create", f"d{n}", {}, timeout_s=0.1) for n in range(100)]
-            assert all(isinstance(one.error, TimeoutError) for one in await asyncio.gather(*calls))
-        assert len(owner._queue) <= 200
+            errors |= {type(one.error) for one in await asyncio.gather(*calls)}
+        waiting = len(owner._queue)
         gate.go_on.set()
         await first
+    assert waiting <= 200
+    # On a slow machine the last ones find that the first have waited longer than they themselves could.
+    assert TimeoutError in errors <= {TimeoutError, BackpressureError}
 
 
 async def test_an_open_circuit_refuses_at_once_and_nothing_is_sent(store: MemoryBackend) -> None:
