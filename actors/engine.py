@@ -190,7 +190,8 @@ class NamespaceEngine:
         """
         if self.state != "new":
             raise InternalError(f"engine of {self.namespace!r} is {self.state}; it opens once")
-        started_s, self.state = perf_counter(), "opening"
+        started_s = perf_counter()
+        self.state = "opening"
         opener = Opener(self._storage, self.namespace, self._prefix, self._settings, clock=self._clock, rng=self._rng)
         try:
             opened = await opener.open()
@@ -396,5 +397,4 @@ class NamespaceEngine:
 
     def lag(self) -> dict[str, Any]:
         """Return how far behind it is; see `statistics.lag`."""
-        parts = (self._data, self._checkpointer, self._compactor, self._queue, self._writer)
-        return lag(*parts, self._reader.gate)
+        return lag(self._data, self._checkpointer, self._compactor, self._queue, self._writer, self._reader.gate)

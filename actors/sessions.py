@@ -241,7 +241,7 @@ class Sessions:
                 cost = _DOCUMENT_BYTES if isinstance(value, dict) else _cost(value)
                 budget -= cost
                 if budget < 0 and isinstance(value, dict) and "$id" in value:
-                    value, thin = {name: value[name] for name in ("$id", "version") if name in value}, True
+                    value, thin = shortened(value), True
                 receipts.append([seq, receipt.kind, receipt.seq, value, thin])
             sessions.append([key, session.low, session.born, session.last_position, session.last_us, receipts[::-1]])
         return {"floor": self.floor, "sessions": sessions[::-1]}

@@ -253,7 +253,7 @@ class Writer:
         except asyncio.CancelledError:
             # Stepping down ends this task wherever it is; nobody may be left waiting for it.
             sent = bool(group.draft.events) or self._over is None
-            self._answer(
+            self._queue.answer(
                 group.writes,
                 [Outcome(error=unknown(w, "ownership was lost") if sent else self._over) for w in group.writes],
             )
@@ -263,22 +263,22 @@ class Writer:
         if not group.draft.events:
             error = await self._confirmed()
             outcomes = group.outcomes if error is None else [Outcome(error=error)] * len(group.writes)
-            self._answer(group.writes, outcomes)
+            self._queue.answer(group.writes, outcomes)
             return
         records = [record for record, _ in group.records]
         body = encode_body(group.draft.events, records)
         landed = await self._commit(Kind.WRITE, body, group.draft.count, self._state.base, group.writes)
         if isinstance(landed, ParqueDBError):
-            self._answer(group.writes, [Outcome(error=landed)] * len(group.writes))
+            self._queue.answer(group.writes, [Outcome(error=landed)] * len(group.writes))
             return
         if landed is None:
-            self._answer(group.writes, [Outcome(error=unknown(w, "ownership was lost")) for w in group.writes])
+            self._queue.answer(group.writes, [Outcome(error=unknown(w, "ownership was lost")) for w in group.writes])
             return
         self._state.apply(group.draft.events, landed)
         self._state.schemas.warn(self._state.namespace, group.draft.schemas.warned)
         for record, receipt in group.records:
             self._state.settle(record, receipt)
-        self._answer(group.writes, group.outcomes)
+        self._queue.answer(group.writes, group.outcomes)
         self._on_progress()
 
     async def _confirmed(self) -> ParqueDBError | None:
@@ -379,9 +379,6 @@ class Writer:
         refusal = self._queue.circuit_refusal()
         if refusal is not None:
             self._queue.refuse_waiting(refusal)
-
-    def _answer(self, writes: list[Write], outcomes: list[Outcome]) -> None:
-        self._queue.answer(writes, outcomes)
 
     def stop(self, error: ParqueDBError) -> None:
         """Commit nothing more; refuse what is queued, and everything from now on, with `error`."""

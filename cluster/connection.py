@@ -1,7 +1,6 @@
 """What a sync and an async database have in common: settings, hooks, Ray, and questions about the whole database."""
 
 import asyncio
-import contextlib
 import hashlib
 import pickle
 import threading
@@ -13,17 +12,16 @@ from ray import cloudpickle
 
 from parquedb.actors import arguments
 from parquedb.cluster import ray_runtime, secrets
-from parquedb.cluster.direct_storage import DirectStorage, open_storage
+from parquedb.cluster.direct_storage import DirectStorage, open_storage, stored_namespaces
 from parquedb.cluster.health import HEALTH_TIMEOUT_S, DatabaseHealth, database_health
 from parquedb.cluster.placement import served_namespaces
-from parquedb.errors import ConfigurationError, InvalidInputError, InvalidPathError
+from parquedb.errors import ConfigurationError, InvalidInputError
 from parquedb.observability.export import process_telemetry
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.probe import probe
 from parquedb.storage.breaker.monitor import CircuitBreakerMonitor, global_circuit_breaker_monitor
-from parquedb.storage.keys import decode_segment
 from parquedb.storage.open import open_backend
 
 T = TypeVar("T")
@@ -134,15 +132,9 @@ class Connection:
     async def _stored_namespaces(self) -> list[str]:
         storage = open_storage(self.settings, self.hooks)
         try:
-            folders = await storage.list_folders("")
+            return await stored_namespaces(storage)
         finally:
             await storage.close()
-        names = []
-        for folder in folders:
-            # Our own folders (`~probe`) and foreign ones are no namespaces.
-            with contextlib.suppress(InvalidPathError):
-                names.append(decode_segment(folder))
-        return names
 
     def health(self, timeout_s: float | None = None) -> DatabaseHealth:
         """Ask every owner in this cluster how it is; see `database_health`."""

@@ -1,6 +1,7 @@
 """The database's storage as this process reaches it by itself, for loads that pass nothing through the owner."""
 
 import asyncio
+import contextlib
 import os
 import random
 import threading
@@ -9,12 +10,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from parquedb.clock import SystemClock
-from parquedb.errors import ConflictError, ParqueDBError, ValidationError
+from parquedb.errors import ConflictError, InvalidPathError, ParqueDBError, ValidationError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.layers import wrap_backend
+from parquedb.storage.keys import decode_segment
 from parquedb.storage.open import open_backend, open_fallback
 
 T = TypeVar("T")
@@ -26,16 +28,32 @@ _CLOSE_S: Final = 5.0
 _logger = get_logger(__name__)
 
 
-def open_storage(settings: Settings, hooks: HookRegistry) -> StorageBackend:
-    """Open the database's storage with its layers around it, for use on one event loop."""
+def open_storage(settings: Settings, hooks: HookRegistry, *, read_only: bool = False) -> StorageBackend:
+    """Open the database's storage with its layers around it, for use on one event loop.
+
+    Args:
+        settings: Where it is.
+        hooks: Told about the calls.
+        read_only: Make and remove nothing, and never read from a replica: what is there itself is of interest.
+    """
     return wrap_backend(
-        open_backend(settings),
+        open_backend(settings, read_only=read_only),
         settings.storage,
         clock=SystemClock(),
         hooks=hooks,
         rng=random.Random(),  # noqa: S311 - jitter
-        read_fallback=open_fallback(settings),
+        read_fallback=None if read_only else open_fallback(settings),
     )
+
+
+async def stored_namespaces(storage: StorageBackend) -> list[str]:
+    """Return the names of the namespaces of which something is stored, sorted."""
+    names = []
+    for folder in await storage.list_folders(""):
+        # Our own folders (`~probe`) and foreign ones are no namespaces.
+        with contextlib.suppress(InvalidPathError):
+            names.append(decode_segment(folder))
+    return sorted(names)
 
 
 class UnreachableError(Exception):

@@ -39,9 +39,9 @@ class _Lane(NamedTuple, Generic[Sent]):
     """A way to the owner.
 
     Attributes:
-        check: Raises `QueueFull` where there is no room. Asked first, because refusing must be cheap, and because a
-            number that is given to a refused write is missing between its neighbours, which could leave joined.
-        send: Encodes and sends.
+        check: Raises `QueueFull` where there is no room. Asked before a write gets its number: one that is given to a
+            refused write is missing between its neighbours, which could leave joined.
+        send: Encodes and sends; raises `QueueFull` as well.
     """
 
     check: Callable[[float], None]
@@ -85,7 +85,7 @@ class _Link:
 
 
 def _any_time(_deadline_s: float) -> None:
-    """Questions to the actor itself wait for nobody here."""
+    """Questions to the actor itself wait for nobody here, and have no numbers."""
 
 
 class SyncLink(_Link):
@@ -148,8 +148,8 @@ class SyncLink(_Link):
                         self.calls.activate(seen, self._left_s(delivery))
                         activate = activating = False
                     seen = self.calls.generation
-                    lane.check(delivery.deadline_s)
                     if delivery.needs_request:
+                        lane.check(delivery.deadline_s)
                         delivery.request = self._pool.take() or self._first_request(delivery)
                     outcome = lane.send(delivery)
                     failure: BaseException | None = outcome.error
@@ -240,8 +240,8 @@ class AsyncLink(_Link):
                         await self.calls.activate_async(seen, self._left_s(delivery))
                         activate = activating = False
                     seen = self.calls.generation
-                    lane.check(delivery.deadline_s)
                     if delivery.needs_request:
+                        lane.check(delivery.deadline_s)
                         delivery.request = self._pool.take() or await self._first_request(delivery)
                     outcome = await lane.send(delivery)
                     failure: BaseException | None = outcome.error

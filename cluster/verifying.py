@@ -8,8 +8,6 @@ moves it elsewhere.
 
 import asyncio
 import builtins
-import contextlib
-import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
@@ -18,14 +16,13 @@ from parquedb.actors.arguments import check_timeout
 from parquedb.clock import SystemClock
 from parquedb.cluster.collection_base import AsyncCollectionBase, CollectionBase
 from parquedb.cluster.connection import run_blocking
-from parquedb.errors import ConfigurationError, InvalidPathError
+from parquedb.cluster.direct_storage import open_storage, stored_namespaces
+from parquedb.errors import ConfigurationError
 from parquedb.errors import TimeoutError as NoAnswerError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.backends.layers import wrap_backend
-from parquedb.storage.keys import check_namespace, decode_segment
-from parquedb.storage.open import open_backend
+from parquedb.storage.keys import check_namespace
 from parquedb.storage.verification.inventory import strays_at_root
 from parquedb.storage.verification.report import DatabaseReport, Findings, Level, VerificationReport
 from parquedb.storage.verification.verifier import Progress, Verifier
@@ -67,7 +64,7 @@ async def verify_database(  # noqa: PLR0913 - the public arguments, and what a c
         findings = Findings()
         if not names:
             await strays_at_root(storage, findings)
-        wanted = names or await _stored(storage)
+        wanted = names or await stored_namespaces(storage)
         reports = [await _verify(storage, name, settings, level, progress) for name in wanted]
         return DatabaseReport(tuple(reports), findings.kept, findings.unnamed, time.monotonic() - started_s)
 
@@ -99,14 +96,6 @@ async def _verify(
     return await made.verify()
 
 
-async def _stored(storage: StorageBackend) -> list[str]:
-    names = []
-    for folder in await storage.list_folders(""):
-        with contextlib.suppress(InvalidPathError):  # Our own folders and foreign ones.
-            names.append(decode_segment(folder))
-    return sorted(names)
-
-
 async def _with_storage(
     settings: Settings,
     hooks: HookRegistry,
@@ -117,9 +106,7 @@ async def _with_storage(
     if settings.url.startswith("memory:"):
         message = "what memory:// holds lives and dies with its owners: there is nothing stored to look at"
         raise ConfigurationError(message, setting="url")
-    backend = open_backend(settings, read_only=True)
-    rng = random.Random()  # noqa: S311 - jitter
-    storage = wrap_backend(backend, settings.storage, clock=SystemClock(), hooks=hooks, rng=rng)
+    storage = open_storage(settings, hooks, read_only=True)
     try:
         async with asyncio.timeout(limit_s):
             return await look(storage)

@@ -5,21 +5,20 @@ import os
 import statistics
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
-import parquedb
+from benchmarks.load import resident_bytes
 from benchmarks.noop import start_noop
 from parquedb.cluster.calls import reply_to, translate
 from parquedb.cluster.placement import find
 from parquedb.errors import BackpressureError, ParqueDBError
 from tests.support.chain import Bystander, check_attempts
 from tests.support.fault_proxy import FaultProxy
+from tests.support.owners import database
 from tests.support.places import NAMESPACE, on_disk, on_s3, settings_of
 from tests.support.s3_servers import S3Server
 from tests.support.workloads import Ledger
@@ -35,24 +34,6 @@ MEMORY_GROWTH_MAX = 48 << 20
 
 HEALTH_RATIO_MAX = 6.0
 """Twice what is promised: other work goes on beside a test."""
-
-
-@asynccontextmanager
-async def database(place: dict[str, Any]) -> AsyncIterator[parquedb.AsyncDatabase]:
-    """A database whose owner is ended afterwards."""
-    async with await parquedb.connect_async(**place) as db:
-        try:
-            yield db
-        finally:
-            owner = find(db.settings, NAMESPACE)
-            if owner is not None:
-                ray.kill(owner)
-
-
-def private_bytes(pid: int) -> int:
-    """Return the memory that a process has for itself: without the pages of Ray's object store."""
-    _, resident, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
-    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
 class Offer:
@@ -101,7 +82,7 @@ class Watched:
         await self._noop.f.remote()
         self.health_s.append(answered_s - started_s)
         self.noop_s.append(time.perf_counter() - answered_s)
-        self.bytes.append(private_bytes(self._pid))
+        self.bytes.append(resident_bytes(self._pid))
 
     async def until(self, work: "asyncio.Future[Any]") -> None:
         """Look until some work is done."""
@@ -148,11 +129,11 @@ async def test_while_storage_swallows_every_request_nothing_piles_up_and_afterwa
         pid = (await posts.stats())["pid"]
         watched = Watched(posts.actor, pid)
         await watched.look()
-        own_before = private_bytes(os.getpid())
+        own_before = resident_bytes(os.getpid())
         hole = weed_proxy.add("hang_before")
         offer = Offer(posts, ledger)
         await watched.until(asyncio.ensure_future(offer.during(BLACK_HOLE_S)))
-        own_growth = private_bytes(os.getpid()) - own_before
+        own_growth = resident_bytes(os.getpid()) - own_before
         weed_proxy.clear()
         assert hole.fired
         await offer.settled()
@@ -198,7 +179,7 @@ async def test_a_flood_of_queries_is_refused_beyond_its_bounds_and_writes_go_on(
         posts = db[NAMESPACE]
         await posts.create_many([{"n": number, "text": "x" * 500} for number in range(2000)])
         pid = (await posts.stats())["pid"]
-        before = private_bytes(pid)
+        before = resident_bytes(pid)
 
         async def ask() -> str:
             try:
@@ -210,7 +191,7 @@ async def test_a_flood_of_queries_is_refused_beyond_its_bounds_and_writes_go_on(
         asked = asyncio.gather(*(ask() for _ in range(flood)))
         created = [await posts.create({"n": -1}) for _ in range(5)]
         answers = Counter(await asked)
-        growth = private_bytes(pid) - before
+        growth = resident_bytes(pid) - before
     assert len(created) == 5
     assert set(answers) == {"answered", "BackpressureError"}
     assert answers["answered"] >= 200

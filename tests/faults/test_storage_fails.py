@@ -5,22 +5,21 @@ import os
 import signal
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import ray
 
-import parquedb
+from benchmarks.load import resident_bytes
 from parquedb.cluster.calls import reply_to
-from parquedb.cluster.placement import find
 from parquedb.errors import CircuitOpenError, FencedError, OutcomeUnknownError, ParqueDBError, TimeoutError  # noqa: A004
 from parquedb.storage.log.entry import Kind
 from tests.support.chain import Bystander, History, Verdict, check_attempts
 from tests.support.fault_proxy import FaultProxy
+from tests.support.owners import database
 from tests.support.places import BUSY, NAMESPACE, EngineCollection, engine_on, on_disk, on_s3, settings_of
 from tests.support.s3_servers import S3Server, start_weed
 from tests.support.workloads import Ledger, Load, State, gathered
@@ -35,18 +34,6 @@ FLOODS, FLOOD, FLOOD_BYTES = 10, 500, 50_000
 MEMORY_GROWTH_MAX = 24 << 20
 """Bytes between the sixth flood and the last: by then the allocator has what it needs for calls that large. What is
 refused adds up to four times this."""
-
-
-@asynccontextmanager
-async def database(place: dict[str, Any]) -> AsyncIterator[parquedb.AsyncDatabase]:
-    """A database whose owner is ended afterwards."""
-    async with await parquedb.connect_async(**place) as db:
-        try:
-            yield db
-        finally:
-            owner = find(db.settings, NAMESPACE)
-            if owner is not None:
-                ray.kill(owner)
 
 
 @contextmanager
@@ -76,12 +63,6 @@ async def judged(place: dict[str, Any], ledger: Ledger, posts: Any) -> tuple[His
     return history, verdict
 
 
-def private_bytes(pid: int) -> int:
-    """Return the memory that a process has for itself: without the pages of Ray's object store."""
-    _, resident, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
-    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
-
-
 async def test_during_an_outage_writes_fail_fast_and_for_certain_and_afterwards_they_go_on(
     ray_cluster: str, weed: S3Server, weed_proxy: FaultProxy, unique_prefix: str, figures: Callable[..., None]
 ) -> None:
@@ -109,7 +90,7 @@ async def test_during_an_outage_writes_fail_fast_and_for_certain_and_afterwards_
             resident = []
             for _ in range(FLOODS):
                 await gathered([lambda number=number: flood(number) for number in range(FLOOD)])
-                resident.append(private_bytes(pid))
+                resident.append(resident_bytes(pid))
             singles = [load.create(f"s{number}") for number in range(20)]
             answers = [await single for single in singles]
             stats = await posts.stats()
