@@ -43,7 +43,7 @@ from parquedb.ids import UlidSource
 from parquedb.observability.contexts import ColdStartContext, MutationContext, MutationResult
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
-from parquedb.observability.propagation import current_traceparent
+from parquedb.observability.otel.propagation import current_traceparent
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.files.data_files import DataFiles

@@ -33,8 +33,8 @@ from parquedb.errors import (
     ParqueDBError,
     TimeoutError,  # noqa: A004 - the public name of the error
 )
-from parquedb.observability.export import process_telemetry
 from parquedb.observability.hooks import HookRegistry, load_hooks
+from parquedb.observability.otel.export import process_telemetry
 from parquedb.settings import Settings
 from parquedb.storage.backends.layers import ObservedBackend, wrap_backend
 from parquedb.storage.breaker.monitor import CircuitHealthStatus, global_circuit_breaker_monitor

@@ -16,8 +16,8 @@ from parquedb.cluster.direct_storage import DirectStorage, open_storage, stored_
 from parquedb.cluster.health import HEALTH_TIMEOUT_S, DatabaseHealth, database_health
 from parquedb.cluster.placement import served_namespaces
 from parquedb.errors import ConfigurationError, InvalidInputError
-from parquedb.observability.export import process_telemetry
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
+from parquedb.observability.otel.export import process_telemetry
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.probe import probe

@@ -9,7 +9,7 @@ from ray.exceptions import RayError
 
 from parquedb.actors.namespace_actor import RemoteNamespaceActor
 from parquedb.cluster.naming import actor_name, is_actor_name, namespace_of
-from parquedb.observability.export import otel_variables
+from parquedb.observability.otel.export import otel_variables
 from parquedb.settings import Settings
 
 CLOSE_TIMEOUT_S = 5.0

@@ -17,7 +17,7 @@ from rich.tree import Tree
 
 import parquedb
 from parquedb.cluster.cli.demo_screen import duration
-from parquedb.observability.tracing import OpenTelemetryHook
+from parquedb.observability.otel.tracing import OpenTelemetryHook
 
 _SHOWN = ("parquedb.commit.position", "parquedb.commit.writes", "parquedb.commit.bytes", "parquedb.storage.key")
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from opentelemetry import trace
 
 from parquedb.errors import ConfigurationError
-from parquedb.observability.tracing import OpenTelemetryHook
+from parquedb.observability.otel.tracing import OpenTelemetryHook
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -104,7 +104,7 @@ def configure_tracing(
     wanted = _wanted(environ)
     if not wanted:
         return None
-    from parquedb.observability.span_provider import make_provider  # noqa: PLC0415 - few processes need the SDK
+    from parquedb.observability.otel.span_provider import make_provider  # noqa: PLC0415 - few processes need the SDK
 
     provider, exporters = make_provider(wanted, environ, service_name)
     telemetry = Telemetry(OpenTelemetryHook(provider), provider, exporters)

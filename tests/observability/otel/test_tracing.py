@@ -27,8 +27,8 @@ from parquedb.observability.contexts import (
     create_storage_context,
 )
 from parquedb.observability.hooks import HookRegistry
-from parquedb.observability.propagation import context_from, current_traceparent, span_context_of
-from parquedb.observability.tracing import LINKS_MAX, OpenTelemetryHook
+from parquedb.observability.otel.propagation import context_from, current_traceparent, span_context_of
+from parquedb.observability.otel.tracing import LINKS_MAX, OpenTelemetryHook
 
 UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 

@@ -27,7 +27,6 @@ from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
 
 from parquedb.errors import AlreadyExistsError, ETagMismatchError, ObjectNotFoundError, ParqueDBError
-from parquedb.observability.active_span import ActiveSpan
 from parquedb.observability.contexts import (
     CircuitContext,
     ColdStartContext,
@@ -42,7 +41,8 @@ from parquedb.observability.contexts import (
     StorageContext,
     StorageResult,
 )
-from parquedb.observability.propagation import context_from, span_context_of
+from parquedb.observability.otel.active_span import ActiveSpan
+from parquedb.observability.otel.propagation import context_from, span_context_of
 
 DB_SYSTEM = "parquedb"
 LINKS_MAX = 128

@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from parquedb.errors import ConfigurationError
 from parquedb.observability.contexts import CommitContext, CommitResult, StorageResult, create_storage_context
-from parquedb.observability.export import SHUTDOWN_S, configure_tracing
 from parquedb.observability.hooks import HookRegistry
+from parquedb.observability.otel.export import SHUTDOWN_S, configure_tracing
 from tests.support.collector import free_port, rotel_binary, running_collector
 
 # Before the working directory comes whatever this run was told to import from: a built wheel, perhaps.
@@ -65,8 +65,8 @@ def test_a_real_collector_receives_the_commit_with_its_parent_its_link_and_its_p
 
 def test_a_span_that_nobody_closed_for_is_sent_at_exit(collector):
     program = (
-        "from parquedb.observability.export import configure_tracing\n"
-        "from tests.observability.test_export import commit_once\n"
+        "from parquedb.observability.otel.export import configure_tracing\n"
+        "from tests.observability.otel.test_export import commit_once\n"
         "commit_once(configure_tracing(service_name='exiting program'))\n"
     )
     environ = OTEL_FREE | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.http_endpoint, "PYTHONPATH": IMPORTS}
@@ -92,8 +92,8 @@ def test_a_dead_collector_delays_shutdown_by_no_more_than_its_bound(protocol, mo
 def test_a_program_with_a_dead_collector_exits_in_time():
     program = (
         "import time\n"
-        "from parquedb.observability.export import configure_tracing\n"
-        "from tests.observability.test_export import commit_once\n"
+        "from parquedb.observability.otel.export import configure_tracing\n"
+        "from tests.observability.otel.test_export import commit_once\n"
         "commit_once(configure_tracing())\n"
         "print(time.time(), flush=True)\n"
     )

@@ -1,0 +1,5 @@
+"""The `parquedb` tree of the standard `logging` module."""
+
+from parquedb.observability.logs.logger import ROOT_NAME, get_logger, set_logger
+
+__all__ = ["ROOT_NAME", "get_logger", "set_logger"]
