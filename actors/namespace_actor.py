@@ -19,25 +19,23 @@ from typing import Any
 
 import msgspec
 import ray
-from ray import cloudpickle
 
 from parquedb.actors import arguments
-from parquedb.actors.condition import condition
 from parquedb.actors.document_methods import DocumentMethods
 from parquedb.actors.engine import NamespaceEngine
+from parquedb.actors.health_methods import HealthMethods
 from parquedb.actors.operations import MANY, Operation, Outcome
 from parquedb.actors.packing import decode_operations, encode_outcomes
+from parquedb.actors.process import prepare_process
 from parquedb.clock import SystemClock
 from parquedb.errors import (
     BackpressureError,
     ParqueDBError,
     TimeoutError,  # noqa: A004 - the public name of the error
 )
-from parquedb.observability.hooks import HookRegistry, load_hooks
-from parquedb.observability.otel.export import process_telemetry
 from parquedb.settings import Settings
 from parquedb.storage.backends.layers import ObservedBackend, wrap_backend
-from parquedb.storage.breaker.monitor import CircuitHealthStatus, global_circuit_breaker_monitor
+from parquedb.storage.breaker.monitor import global_circuit_breaker_monitor
 from parquedb.storage.files.data_file import warm_up
 from parquedb.storage.open import open_backend, open_fallback
 
@@ -49,9 +47,6 @@ CALLS_RETRY_S = (0.1, 0.5)
 SHUTDOWN_S = 5.0
 """Seconds a dying process spends on handing over cleanly; without a clean end the next owner only waits a lease."""
 
-GC_THRESHOLDS = (100_000, 20, 100)
-"""Allocations before the youngest generation is looked through, and how often the older ones are."""
-
 WARM_UP_AFTER_S = 0.5
 """Seconds between opening and warming up."""
 
@@ -60,7 +55,7 @@ _TIMEOUT_MIN_S = 0.001
 _OPENING, _CLOSING = "opening", "closing"
 
 
-class NamespaceActor(DocumentMethods):
+class NamespaceActor(DocumentMethods, HealthMethods):
     """Serve one namespace. Every method is one message; writes answer when they are durable.
 
     The methods named like the client's take the same arguments and raise the same errors, so that any Ray code may
@@ -84,21 +79,11 @@ class NamespaceActor(DocumentMethods):
             secret: The storage secret, which settings lose on their way through a pickle.
             variables: Environment variables of the client that this process lacks: where its telemetry goes.
         """
-        for name, value in (variables or {}).items():
-            os.environ.setdefault(name, value)
-        # The process holds many live documents and makes almost no cycles: at Python's default thresholds a quarter of
-        # its time would go into looking for garbage.
-        gc.set_threshold(*GC_THRESHOLDS)
         self._settings = settings = settings.with_secret(secret)
         self._namespace = namespace
         self._clock = SystemClock()
         self._random = random.Random()  # noqa: S311 - jitter and file names, nothing secret
-        self._hooks = HookRegistry()
-        for hook in load_hooks([*settings.hooks, *(cloudpickle.loads(hooks) if hooks else ())]):
-            self._hooks.register_hook(hook)
-        telemetry = process_telemetry()
-        if telemetry is not None:
-            self._hooks.register_hook(telemetry.hook)
+        self._hooks = prepare_process(settings, hooks, variables or {})
         self._storage = self._open_storage()
         self._engine: NamespaceEngine | None = None
         self._change: asyncio.Task[None] | None = None
@@ -188,46 +173,6 @@ class NamespaceActor(DocumentMethods):
         if self._engine is not None:
             await self._changing(self._close_engine(), _CLOSING)
 
-    @ray.method(concurrency_group="health")
-    async def ping(self) -> str:
-        """Return the namespace."""
-        return self._namespace
-
-    @ray.method(concurrency_group="health")
-    async def stats(self) -> dict[str, Any]:
-        """Return counters and sizes; no I/O."""
-        return self._stats()
-
-    @ray.method(concurrency_group="health")
-    async def health(self) -> dict[str, Any]:
-        """Return how the owner is; no I/O, and little work however much there is to do.
-
-        Returns:
-            `status` (`healthy`, `degraded`, `unhealthy`) and `reasons`, sentences that say why; `state` of the engine,
-            `circuits` by name, `lag` (see `parquedb.actors.statistics.lag`; empty while idle), `calls` under way and
-            the `pid`.
-        """
-        engine, change = self._engine, self._change
-        state, lag = ("idle", {}) if engine is None else (engine.state, engine.lag())
-        circuits = {circuit.name: str(circuit.state) for circuit in self._circuits()}
-        since_s = self._clock.boot_s() - self._changing_since_s
-        changing = ("", 0.0) if change is None else (change.get_name(), since_s)
-        status, reasons = condition(state, lag, circuits, self._settings.engine, changing)
-        return {
-            "status": status,
-            "reasons": reasons,
-            "state": state,
-            "circuits": circuits,
-            "lag": lag,
-            "calls": self._calls,
-            "pid": os.getpid(),
-        }
-
-    @ray.method(concurrency_group="health")
-    async def circuit_health(self) -> CircuitHealthStatus:
-        """Return how the circuits of this process are and what changed lately; no I/O."""
-        return global_circuit_breaker_monitor.get_health_status()
-
     def __ray_shutdown__(self) -> None:
         """Hand over cleanly when Ray ends this process in order, SIGTERM included; called in the main thread.
 
@@ -256,14 +201,6 @@ class NamespaceActor(DocumentMethods):
         )
         global_circuit_breaker_monitor.register(self._namespace, storage)
         return storage
-
-    def _circuits(self) -> list[Any]:
-        return [self._storage.read_circuit, self._storage.write_circuit]
-
-    def _stats(self) -> dict[str, Any]:
-        engine = self._engine
-        stats = {"namespace": self._namespace, "state": "idle"} if engine is None else dict(engine.stats())
-        return stats | {"calls": self._calls, "pid": os.getpid(), "age_s": self._clock.boot_s() - self._started_s}
 
     def _check_room(self, size: int) -> None:
         """Refuse a call of so many bytes beyond the bound: while the engine opens, nothing else bounds what waits."""

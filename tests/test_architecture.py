@@ -18,7 +18,7 @@ MODULES_MIN = {"parquedb": 15, "observability": 8, "storage": 30, "actors": 12, 
 
 # Library -> where the modules that may import it begin. Type-checking imports are free.
 HOMES = {
-    "ray": ("cluster/", "actors/namespace_actor.py"),
+    "ray": ("cluster/", "actors/namespace_actor.py", "actors/health_methods.py"),
     "s3fs": ("storage/backends/s3",),
     "aiobotocore": ("storage/backends/s3",),
     "botocore": ("storage/backends/s3",),
