@@ -6,13 +6,11 @@ A setting comes from the call's arguments, else from the environment, else from 
 
 import os
 import re
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from parquedb.errors import ConfigurationError, ErrorCode
-from parquedb.setting_problems import Wording
 from parquedb.settings_groups import SettingsGroup, at_most, checked_endpoint, checked_url
 from parquedb.storage_settings import StorageSettings
 
@@ -187,23 +185,13 @@ class ClientSettings(SettingsGroup):
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything a connection is told. Immutable; pickles whole, so treat its pickles as secrets.
 
-    Use `load_settings`, whose errors name the variable at fault.
+    Use `load_settings`, which reads the environment and whose errors name the variable at fault.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter=ENV_DELIMITER,
-        env_ignore_empty=True,
-        # Off, so that a malformed value is a validation error like any other and can be reported without its text.
-        enable_decoding=False,
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     url: str = Field(description="Where the database is: a path, file://, s3:// or memory://.")
     endpoint_url: str | None = Field(default=None, description="Address of an S3-compatible server; AWS when absent.")
@@ -220,7 +208,7 @@ class Settings(BaseSettings):
     ray_namespace: str = Field(
         default="parquedb", min_length=1, max_length=200, description="Ray namespace of the owners."
     )
-    hooks: Annotated[tuple[str, ...], NoDecode] = Field(
+    hooks: tuple[str, ...] = Field(
         default=(), max_length=100, description='Hooks as "module:attribute"; in the environment separated by commas.'
     )
     log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")
@@ -273,13 +261,17 @@ def load_settings(url: str | os.PathLike[str] | None = None, **arguments: Any) -
         ConfigurationError: an unknown argument, or a value that cannot be used; `setting` is the environment variable
             (for an unknown argument its name) and the message never shows a secret.
     """
+    # Owners get their settings from clients: they start without the library that reads the environment.
+    from parquedb.setting_problems import Wording  # noqa: PLC0415
+    from parquedb.settings_environment import SettingsError, from_environment  # noqa: PLC0415
+
     wording = Wording(Settings, env_name)
     for name in arguments:
         if name not in Settings.model_fields:
             raise ConfigurationError(f"unknown argument {name!r}{wording.did_you_mean(name)}", setting=name)
     given = {name: value for name, value in {"url": url, **arguments}.items() if value is not None}
     try:
-        return Settings(**given)
+        return from_environment(given)
     except ValidationError as error:
         problems = error.errors(include_url=False)
     except SettingsError:
