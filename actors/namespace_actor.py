@@ -172,6 +172,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
             await asyncio.wait({self._change})
         if self._engine is not None:
             await self._changing(self._close_engine(), _CLOSING)
+        await self._hooks.drain()
 
     def __ray_shutdown__(self) -> None:
         """Hand over cleanly when Ray ends this process in order, SIGTERM included; called in the main thread.
