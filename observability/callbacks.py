@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from parquedb.observability.hook_thread import Awaited, HookThread
@@ -199,16 +200,15 @@ class Entry:
         except BaseException as error:  # noqa: BLE001 - C1; signals are the main thread's
             failure = error
         took_s = time.perf_counter() - started_s
-
-        def settled(error: BaseException | None) -> None:
-            if error is not None and call.opens and call.operation is not None:
-                call.operation.deaf = (*call.operation.deaf, self)
-            self._ran(call.group, took_s, error)
-
         if answer is not None and inspect.isawaitable(answer):
-            return Awaited(answer, settled)
-        settled(failure)
+            return Awaited(answer, partial(self._settled, call, took_s))
+        self._settled(call, took_s, failure)
         return None
+
+    def _settled(self, call: _Call, took_s: float, error: BaseException | None) -> None:
+        if error is not None and call.opens and call.operation is not None:
+            call.operation.deaf = (*call.operation.deaf, self)
+        self._ran(call.group, took_s, error)
 
     def _hand_on(self, group: str, answer: Any) -> None:
         """Have an inline callback's awaitable awaited where it delays nobody."""

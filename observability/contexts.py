@@ -47,16 +47,17 @@ class QueryContext:
     """A read that is about to run.
 
     Attributes:
-        operation: `get`, `get_many`, `find`, `count`, ...; in the actor `execute`, one per call.
+        operation: `get`, `find`, `count`, ...; in the actor `execute` for a call whose reads are of several kinds.
         namespace: The namespace read.
         filter: The filter as given, if any.
-        options: Limit, sort, projection and the like, as given.
+        options: Limit, sort, projection and the like that differ from their defaults; None for several reads at once.
         ids: The ids asked for, where the read names documents.
         batch_size: Operations this one call carries (count, at least 1).
         side: The process that reports it.
-        attempt: 1 for the first try of the call, 2 for its first retry, ...
+        attempt: In the actor, 1 for the first try of the call, 2 for its first retry, ...; the client announces all
+            tries as one, and counts them in the result.
         actor: Name of the actor, where one is involved and known.
-        traceparent: The caller's span (W3C), where it lives in another process; wins over the active span.
+        traceparent: The caller's span (W3C), if it has one; in the actor that of the first operation.
         traceparents: In the actor, the span of every operation the call carries, first one first.
         operation_id: 16 hexadecimal digits, new for every context.
     """
@@ -82,11 +83,12 @@ class QueryResult:
     Attributes:
         duration_s: Seconds from start to end.
         rows: Documents returned, or counted by `count`.
-        bytes: Bytes read from storage for it.
+        bytes: Bytes of data files read from storage for it.
         cached: Whether it was answered without touching storage.
         row_groups_scanned: Parquet row groups read (count).
-        row_groups_skipped: Parquet row groups ruled out by statistics (count).
+        row_groups_skipped: Parquet row groups that need not be read (count).
         seq: Sequence number of the newest write the answer reflects.
+        attempts: Times the call was sent (count, at least 1), in the client.
     """
 
     duration_s: float = 0.0
@@ -96,6 +98,7 @@ class QueryResult:
     row_groups_scanned: int | None = None
     row_groups_skipped: int | None = None
     seq: int | None = None
+    attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +106,17 @@ class MutationContext:
     """A write that is about to run.
 
     Attributes:
-        operation: `create`, `update`, `delete`, ...; in the actor `execute`, one per call.
+        operation: `create`, `update`, `delete`, ...; in the actor `execute` for a call with writes of several kinds.
         namespace: The namespace written.
         ids: The documents named by the call; empty where the database chooses the id.
         filter: The filter of a write that selects its documents.
-        options: `expected_version`, `upsert` and the like, as given.
+        options: `expected_version`, `upsert` and the like that differ from their defaults; None for several writes.
         batch_size: Operations this one call carries (count, at least 1).
         side: The process that reports it.
-        attempt: 1 for the first try of the call, 2 for its first retry, ...
+        attempt: In the actor, 1 for the first try of the call, 2 for its first retry, ...; the client announces all
+            tries as one, and counts them in the result.
         actor: Name of the actor, where one is involved and known.
-        traceparent: The caller's span (W3C), where it lives in another process; wins over the active span.
+        traceparent: The caller's span (W3C), if it has one; in the actor that of the first operation.
         traceparents: In the actor, the span of every operation the call carries, first one first.
         operation_id: 16 hexadecimal digits, new for every context.
     """
@@ -138,10 +142,11 @@ class MutationResult:
     Attributes:
         duration_s: Seconds from start to end; for a durable write its commit included.
         rows: Documents changed.
-        bytes: Encoded bytes of the change.
+        bytes: Size of what the call brought, estimated as the owner does for its bounds.
         version: New version of the document, where the call changed exactly one.
         seq: Sequence number of the last event it wrote.
         errors: Operations of a batch that were refused (count), while the call itself succeeded.
+        attempts: Times the call was sent (count, at least 1), in the client.
     """
 
     duration_s: float = 0.0
@@ -150,6 +155,7 @@ class MutationResult:
     version: int | None = None
     seq: int | None = None
     errors: int | None = None
+    attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +201,7 @@ class StorageResult:
         duration_s: Seconds from start to end of this attempt.
         bytes: Bytes received by a read or sent by a write.
         rows: Keys returned, for listings.
-        cached: Whether a local cache answered.
+        cached: Whether a local cache answered; of reads of content only.
         etag: The store's tag of the object, where the reply had one.
     """
 
@@ -214,7 +220,7 @@ class CommitContext:
         namespace: The namespace whose log it is.
         epoch: Epoch of the owner that writes it.
         position: The position in the log it contends for.
-        kind: `open`, `write`, `checkpoint`, `close` or `drop`.
+        kind: `write`, `bulk` (a load), `checkpoint` or `close`; of `open` entries `on_cold_start` tells.
         writes: Events in the entry (count).
         bytes: Size of the encoded entry.
         traceparents: The span of every operation that waits for it, first one first.
@@ -260,7 +266,7 @@ class FlushContext:
         rows: Rows written.
         bytes: Bytes written.
         files: Data files written (count).
-        reason: `rows`, `bytes`, `age`, `request` or `close`.
+        reason: `rows`, `bytes`, `age`, `segments` or `request`.
         seq: Newest sequence number the files hold.
         traceparent: The span that asked for it, if one did.
     """
@@ -311,7 +317,7 @@ class ColdStartContext:
         duration_s: Seconds from the first storage call until it could answer.
         epoch: The epoch it was opened with.
         entries: Log entries replayed (count).
-        round_trips: Storage calls that had to wait for one another (count).
+        round_trips: Times that a storage call began while no other was under way (count).
         actor: Name of the actor, where known.
         traceparent: The span of the call that opened it, if one did.
     """
@@ -335,6 +341,7 @@ class CircuitContext:
         after: `closed`, `open` or `half_open`.
         retry_after_s: Seconds until an open circuit lets a call through again.
         reason: What made it change, in words.
+        namespace: The namespace whose owner it belongs to; None in a client.
     """
 
     circuit: str
@@ -342,6 +349,7 @@ class CircuitContext:
     after: str
     retry_after_s: float | None = None
     reason: str = ""
+    namespace: str | None = None
 
 
 def create_query_context(

@@ -130,7 +130,8 @@ class FileRecordingHook(_Recorder):
 
     def __init__(self, path: str | Path, *only: str) -> None:
         super().__init__(only)
-        self.path = Path(path)
+        # Owners work in other directories.
+        self.path = Path(path).absolute()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self.path), *self._only)

@@ -1,6 +1,9 @@
 """Hooks that tests load by name."""
 
-from parquedb.observability.testing import RecordingHook
+import tempfile
+from pathlib import Path
+
+from parquedb.observability.testing import FileRecordingHook, Record, RecordingHook
 
 not_a_hook = 42
 
@@ -21,6 +24,22 @@ class NeedsAnArgument:
 
 
 instance = CountingHook()
+
+
+class OwnersHook(FileRecordingHook):
+    """Writes down what an owner hears, in a file named after its namespace."""
+
+    def __init__(self) -> None:
+        super().__init__(tempfile.gettempdir())
+
+    def _remember(self, record: Record) -> None:
+        if getattr(record.context, "side", "actor") == "actor" and record.context.namespace is not None:
+            log_of(record.context.namespace)._remember(record)
+
+
+def log_of(namespace: str) -> FileRecordingHook:
+    """Return the hook that has the records of a namespace's owner."""
+    return FileRecordingHook(Path(tempfile.gettempdir()) / f"parquedb-{namespace}.jsonl")
 
 
 def make() -> RecordingHook:
