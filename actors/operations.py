@@ -119,7 +119,7 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
     def to_wire(self) -> list[Any]:
         """Return plain data for `from_wire`."""
         request = list(self.request) if isinstance(self.request, tuple) else self.request
-        return [
+        wire = [
             self.kind,
             self.id,
             self.body,
@@ -130,6 +130,7 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
             self.age_s,
             self.size,
         ]
+        return wire if self.attempt == 1 else [*wire, self.attempt]
 
     @classmethod
     def from_wire(cls, wire: Sequence[Any]) -> "Operation":

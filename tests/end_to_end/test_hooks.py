@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +20,11 @@ from parquedb.cluster.async_collection import AsyncCollection
 from parquedb.cluster.collection import Collection
 from parquedb.errors import AlreadyExistsError, VersionConflictError
 from parquedb.observability.testing import Record, RecordingHook
+from tests.observability import sample_hooks
 from tests.observability.sample_hooks import log_of
+
+CLOSING_S = 10.0
+"""Far more than the second that closing may take, on a machine however busy."""
 
 OWNERS_HOOK = "tests.observability.sample_hooks:OwnersHook"
 
@@ -441,3 +446,26 @@ def test_methods_of_the_bare_handle_are_told_by_the_owner(ray_cluster: str, tmp_
     assert ends == [*wanted, ("on_query_end", "execute"), ("on_mutation_end", "execute")]
     assert stats[0].groups["query"].calls == 2 * (len(READS) + 1)
     assert stats[0].dropped == 0
+
+
+HANGING = ["sleeping", "spinning", "deadlocked", "never_ending", "leaving"]
+
+
+@pytest.mark.timeout(120)
+def test_hooks_that_hang_on_both_sides_change_no_result_and_delay_closing_by_a_bound(
+    ray_cluster: str, tmp_path: Path, namespace: str
+) -> None:
+    hanging = [f"tests.observability.sample_hooks:{name}" for name in HANGING]
+    with parquedb.connect(str(tmp_path / "db"), hooks=hanging) as db:
+        posts = db[namespace]
+        for number in range(20):
+            assert posts.create({"n": number}, id=f"d{number}")["version"] == 1
+        assert posts.update("d1", {"$inc": {"n": 1}})["n"] == 2
+        assert posts.count({"n": {"$gte": 10}}) == 10
+        owner = ray.get(posts.actor.hook_stats.remote())
+        assert len(db.hook_stats()) == len(owner) == len(HANGING)
+        # Else the spinning one would take the interpreter from the tests to come.
+        ray.kill(posts.actor)
+        started_s = time.monotonic()
+    assert time.monotonic() - started_s < CLOSING_S
+    sample_hooks.over.set()
