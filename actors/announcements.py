@@ -5,7 +5,8 @@ mutation, the reads as one query, under the operation's own name where all are o
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -37,6 +38,9 @@ _JOINED_NAMES: Final = {CREATES: "create", UPDATES: "update", GETS: "get"}
 _ONE_DOCUMENT: Final = frozenset({"create", CREATES, "update", UPDATES, "replace", "restore"})
 _UNCOUNTED: Final = PAST | {"schema"}
 """Reads whose calls to the store nobody counts."""
+
+_MALFORMED: Final = (TypeError, ValueError, LookupError, AttributeError, msgspec.MsgspecError)
+"""What describing a call may raise that is not well formed; whoever carries it out refuses it, as without hooks."""
 
 Work = Callable[[str | None], Awaitable[list[Outcome]]]
 
@@ -79,14 +83,10 @@ class Announcer:
                 if part is not None:
                     part[0].error(error)
             raise
-        if reads is not None:
-            announced, places = reads
-            asked, answered = [operations[at] for at in places], [outcomes[at] for at in places]
-            _end(announced, asked, answered, query_result(asked, answered, announced.elapsed_s(), counts))
-        if writes is not None:
-            announced, places = writes
-            asked, answered = [operations[at] for at in places], [outcomes[at] for at in places]
-            _end(announced, asked, answered, mutation_result(asked, answered, announced.elapsed_s()))
+        for part, result_of in ((reads, partial(query_result, counts=counts)), (writes, mutation_result)):
+            if part is not None:
+                announced, places = part
+                _end(announced, [operations[at] for at in places], [outcomes[at] for at in places], result_of)
         return outcomes
 
     def _start(self, group: Group, operations: Sequence[Operation]) -> tuple[Announced, list[int]] | None:
@@ -122,13 +122,18 @@ def announced_upkeep(hooks: HookRegistry, what: str, namespace: str, actor: str 
     announced.end(MutationResult(announced.elapsed_s()))
 
 
-def _end(announced: Announced, operations: Sequence[Operation], outcomes: Sequence[Outcome], result: object) -> None:
+def _end(
+    announced: Announced,
+    operations: Sequence[Operation],
+    outcomes: Sequence[Outcome],
+    result_of: Callable[[Sequence[Operation], Sequence[Outcome], float], object],
+) -> None:
     """Tell how a call ended: badly where nothing of it succeeded."""
     refused = [error for pair in zip(operations, outcomes, strict=True) for error in _errors(*pair)]
-    if len(refused) == sum(operation.count for operation in operations):
+    if len(refused) >= sum(map(_count, operations)):
         announced.error(refused[0])
     else:
-        announced.end(result)
+        announced.end(result_of(operations, outcomes, announced.elapsed_s()))
 
 
 def context_of(  # noqa: PLR0913 - a context has as many facts
@@ -154,20 +159,23 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
     name = _JOINED_NAMES.get(first.kind, first.kind)
     if any(_JOINED_NAMES.get(other.kind, other.kind) != name for other in others):
         name = "execute"
+    ids: tuple[str, ...] = ()
     options: dict[str, Any] | None = None
     filter_ = None
-    if not others:
-        options = dict(first.options)
-        if first.kind == UPDATES and (expected := first.body[1]) is not None and len(expected) == 1:
-            options = {"expected_version": expected[0]}
-        filter_ = options.pop("filter", None)
-        # A load may be what another method came to.
-        name = options.pop("method", name)
+    with suppress(*_MALFORMED):
+        ids = tuple(id_ for operation in operations for id_ in _ids(operation, namespace))
+        if not others:
+            options = dict(first.options)
+            if first.kind == UPDATES and (expected := first.body[1]) is not None and len(expected) == 1:
+                options = {"expected_version": expected[0]}
+            filter_ = options.pop("filter", None)
+            # A load may be what another method came to.
+            name = options.pop("method", name)
     kind = MutationContext if group == "mutation" else QueryContext
     return kind(
         name,
         namespace,
-        ids=tuple(id_ for operation in operations for id_ in _ids(operation, namespace)),
+        ids=ids,
         filter=filter_,
         options=options,
         batch_size=sum(map(_batch_size, operations)),
@@ -186,7 +194,7 @@ def mutation_result(
     rows = errors = seq = 0
     for operation, outcome in zip(operations, outcomes, strict=True):
         if outcome.error is not None:
-            errors += operation.count
+            errors += _count(operation)
             continue
         rows += _written(operation, outcome.value)
         errors += _refused(operation, outcome)
@@ -195,7 +203,7 @@ def mutation_result(
     return MutationResult(
         duration_s,
         rows=rows,
-        bytes=sum(map(_bytes, operations)),
+        bytes=_sum_of_bytes(operations),
         version=None if others else _version(operations[0], first),
         seq=seq or None,
         errors=errors,
@@ -267,8 +275,23 @@ def _id_in(encoded: msgspec.Raw) -> Any:
 
 
 def _batch_size(operation: Operation) -> int:
-    size = len(operation.body) if operation.kind in {"create_many", "batch"} else operation.count
-    return max(1, size)
+    several = operation.kind in {"create_many", "batch"} and isinstance(operation.body, list)
+    return max(1, len(operation.body) if several else _count(operation))
+
+
+def _count(operation: Operation) -> int:
+    """Return `operation.count`; 1 for what is malformed."""
+    try:
+        return operation.count
+    except _MALFORMED:
+        return 1
+
+
+def _sum_of_bytes(operations: Sequence[Operation]) -> int | None:
+    try:
+        return sum(map(_bytes, operations))
+    except _MALFORMED:
+        return None
 
 
 def _bytes(operation: Operation) -> int:
@@ -314,7 +337,7 @@ def _refused(operation: Operation, outcome: Outcome) -> int:
 def _errors(operation: Operation, outcome: Outcome) -> list[ParqueDBError]:
     """Return why operations were refused; of a run, each of them may have been."""
     if outcome.error is not None:
-        return [outcome.error] * operation.count
+        return [outcome.error] * _count(operation)
     value = outcome.value
     if isinstance(value, Answers):
         return list(value.refused.values())
