@@ -237,7 +237,7 @@ async def test_nothing_is_made_for_groups_that_nobody_listens_to(monkeypatch: py
         raise AssertionError("a context that nobody wants")
 
     for name in ("MutationContext", "QueryContext"):
-        monkeypatch.setattr(f"parquedb.actors.announcements.{name}", unwanted)
+        monkeypatch.setattr(f"parquedb.actors.descriptions.{name}", unwanted)
     monkeypatch.setattr("parquedb.actors.commit_watch.CommitContext", unwanted)
     owner = engine(MemoryBackend(), hooks=heard.hooks)
     await owner.open()
