@@ -9,8 +9,10 @@ import ray
 from parquedb.actors.condition import condition
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.clock import Clock
+from parquedb.observability.callbacks import HookStats
+from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
-from parquedb.storage.backends.layers import ObservedBackend
+from parquedb.storage.backends.layers import RetryingBackend
 from parquedb.storage.breaker.monitor import CircuitHealthStatus, global_circuit_breaker_monitor
 
 
@@ -20,7 +22,8 @@ class HealthMethods:
     _settings: Settings
     _namespace: str
     _clock: Clock
-    _storage: ObservedBackend
+    _storage: RetryingBackend
+    _hooks: HookRegistry
     _engine: NamespaceEngine | None
     _change: "asyncio.Task[None] | None"
     _changing_since_s: float
@@ -61,6 +64,11 @@ class HealthMethods:
             "calls": self._calls,
             "pid": os.getpid(),
         }
+
+    @ray.method(concurrency_group="health")
+    async def hook_stats(self) -> list[HookStats]:
+        """Return what the hooks of this process have done so far, and what was dropped; no I/O."""
+        return self._hooks.stats()
 
     @ray.method(concurrency_group="health")
     async def circuit_health(self) -> CircuitHealthStatus:
