@@ -12,7 +12,9 @@ Source:
 
 from dataclasses import dataclass, field
 from math import ceil, log2
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 _BINS_PER_OCTAVE: Final = 32
 
@@ -46,6 +48,13 @@ class QuantileSketch:
         """Count a value `weight` times."""
         index = bin_of(value)
         self.bins[index] = self.bins.get(index, 0) + weight
+
+    def add_all(self, values: "np.ndarray[Any, np.dtype[np.float64]]") -> None:
+        """Count many values, each once."""
+        indexes = np.ceil(np.log2(values.clip(MIN_S, MAX_S)) * _BINS_PER_OCTAVE).astype(np.int64) - 1
+        bins = self.bins
+        for index, count in zip(*(each.tolist() for each in np.unique(indexes, return_counts=True)), strict=True):
+            bins[index] = bins.get(index, 0) + count
 
     def quantile(self, fraction: float) -> float | None:
         """Return the value that `fraction` (0 to 1) of the values do not exceed; None when there are none."""

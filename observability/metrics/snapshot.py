@@ -4,7 +4,8 @@ Counts only grow while a process lives. Merging adds, so its order does not matt
 a bound, the busiest keep their own numbers and the others are summed as `OTHER`.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, NamedTuple
 
@@ -18,11 +19,14 @@ from parquedb.observability.metrics.measures import (
     CircuitMetrics,
     Durations,
     HookMetrics,
+    K,
     OperationMetrics,
     OwnerGauges,
     Recent,
+    V,
     summed,
 )
+from parquedb.observability.metrics.series import OTHER
 
 __all__ = [
     "BUCKETS_S",
@@ -40,9 +44,6 @@ __all__ = [
     "OwnerGauges",
     "Recent",
 ]
-
-OTHER: Final = "_other"
-"""The name under which namespaces, operations and types of error beyond a bound are summed."""
 
 
 class OperationKey(NamedTuple):
@@ -115,6 +116,46 @@ class MetricsSnapshot:
             taken_s=max((one.taken_s for one in snapshots), default=0.0),
         )
 
+    def grouped(self, name_of: Callable[[str], str]) -> "MetricsSnapshot":
+        """Return the same with each namespace under another name; those that get one name are summed."""
+        return replace(
+            self,
+            operations=_renamed(self.operations, lambda key: key._replace(namespace=name_of(key.namespace))),
+            owners=_renamed(self.owners, name_of),
+            circuits=_renamed(self.circuits, lambda key: key._replace(namespace=name_of(key.namespace))),
+            cold_starts=_renamed(self.cold_starts, name_of),
+            cache=_renamed(self.cache, name_of),
+        )
+
+    def limited(self, namespaces_max: int, keep: Collection[str] = ()) -> "MetricsSnapshot":
+        """Return the same with at most so many namespaces beside `OTHER`, as which the less busy ones are summed.
+
+        Args:
+            namespaces_max: How many (count).
+            keep: Namespaces that stay whatever the others do, as far as they are within the bound: what has been shown
+                once shall not vanish because another one has grown.
+        """
+        use = self._use()
+        use.pop(OTHER, None)
+        if len(use) <= namespaces_max:
+            return self
+        stay = set(sorted(use, key=lambda name: (name not in keep, -use[name], name))[:namespaces_max])
+        merged = self.merged_namespaces + len(use) - len(stay)
+        return replace(self.grouped(lambda name: name if name in stay else OTHER), merged_namespaces=merged)
+
+    def _use(self) -> Counter[str]:
+        """Return how many operations each namespace had; what is of no namespace counts for the empty name."""
+        use = Counter(dict.fromkeys([*self.owners, *self.cold_starts, *self.cache], 0))
+        use.update(dict.fromkeys((key.namespace for key in self.circuits), 0))
+        for key, one in self.operations.items():
+            use[key.namespace] += one.count
+        return use
+
+    @property
+    def namespaces(self) -> list[str]:
+        """The names of the namespaces with numbers of their own, sorted."""
+        return sorted(self._use().keys() - {OTHER, ""})
+
     def to_json(self) -> dict[str, Any]:
         """Return it as values that JSON knows."""
         plain: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
@@ -135,6 +176,10 @@ class MetricsSnapshot:
         }
         rest = {name: value for name, value in plain.items() if name not in _KEYED}
         return replace(msgspec.convert(rest, MetricsSnapshot, str_keys=True), **keyed)
+
+
+def _renamed(numbers: Mapping[K, V], name_of: Callable[[K], K]) -> dict[K, V]:
+    return summed({name_of(key): value} for key, value in numbers.items())
 
 
 # JSON has no tuples for keys: these two travel as lists of pairs.
