@@ -8,7 +8,9 @@ import ray
 
 from parquedb.actors.condition import condition
 from parquedb.actors.engine import NamespaceEngine
+from parquedb.actors.metering import OwnerMeter
 from parquedb.clock import Clock
+from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.settings import Settings
 from parquedb.storage.backends.layers import ObservedBackend
 from parquedb.storage.breaker.monitor import CircuitHealthStatus, global_circuit_breaker_monitor
@@ -21,6 +23,7 @@ class HealthMethods:
     _namespace: str
     _clock: Clock
     _storage: ObservedBackend
+    _meter: OwnerMeter | None
     _engine: NamespaceEngine | None
     _change: "asyncio.Task[None] | None"
     _changing_since_s: float
@@ -61,6 +64,13 @@ class HealthMethods:
             "calls": self._calls,
             "pid": os.getpid(),
         }
+
+    @ray.method(concurrency_group="health")
+    async def metrics(self) -> MetricsSnapshot:
+        """Return what this owner has counted since its process began, and what waits in it now; no I/O."""
+        engine = self._engine
+        lag = {} if engine is None else engine.lag()
+        return MetricsSnapshot() if self._meter is None else self._meter.taken(lag, self._circuits())
 
     @ray.method(concurrency_group="health")
     async def circuit_health(self) -> CircuitHealthStatus:

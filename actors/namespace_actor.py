@@ -24,6 +24,7 @@ from parquedb.actors import arguments
 from parquedb.actors.document_methods import DocumentMethods
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.health_methods import HealthMethods
+from parquedb.actors.metering import OwnerMeter
 from parquedb.actors.operations import MANY, Operation, Outcome
 from parquedb.actors.packing import decode_operations, encode_outcomes
 from parquedb.actors.process import prepare_process
@@ -84,6 +85,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         self._clock = SystemClock()
         self._random = random.Random()  # noqa: S311 - jitter and file names, nothing secret
         self._hooks = prepare_process(settings, hooks, variables or {})
+        self._meter = OwnerMeter.wanted(settings, namespace, self._hooks)
         self._storage = self._open_storage()
         self._engine: NamespaceEngine | None = None
         self._change: asyncio.Task[None] | None = None
@@ -206,6 +208,8 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         """Refuse a call of so many bytes beyond the bound: while the engine opens, nothing else bounds what waits."""
         if self._calls_bytes and self._calls_bytes + size > self._settings.engine.calls_bytes_max:
             waiting = f"{self._calls} calls ({self._calls_bytes} bytes) are already being executed"
+            if self._meter is not None:
+                self._meter.refused()
             raise BackpressureError(waiting, retry_after=self._random.uniform(*CALLS_RETRY_S))
 
     async def _one(self, operation: Operation) -> Any:
@@ -215,6 +219,10 @@ class NamespaceActor(DocumentMethods, HealthMethods):
 
     async def _execute(self, operations: Sequence[Operation], size: int = 0) -> list[Outcome]:
         """Execute operations that take so many bytes while they last."""
+        executing = self._executed(operations, size)
+        return await (executing if self._meter is None else self._meter.metered(operations, executing))
+
+    async def _executed(self, operations: Sequence[Operation], size: int) -> list[Outcome]:
         self._calls += 1
         self._calls_bytes += size
         try:

@@ -18,6 +18,7 @@ from parquedb.actors.operations import ANSWERED_APART, GETS, PAST, Operation, Ou
 from parquedb.actors.past_reads import PastReader
 from parquedb.actors.queries import prepare
 from parquedb.actors.query_gate import QueryGate
+from parquedb.actors.read_counts import count_reads
 from parquedb.actors.state import NamespaceState
 from parquedb.documents.budget import Budget
 from parquedb.documents.codec import encode
@@ -27,6 +28,7 @@ from parquedb.errors import TimeoutError as DeadlineError
 from parquedb.schemas import registered
 from parquedb.storage.files.data_files import IndexNotLoaded
 from parquedb.storage.keys import check_id
+from parquedb.storage.query.scan_counts import ScanCounts, counting_reads
 from parquedb.storage.query.scan_plan import ScanSnapshot
 
 T = TypeVar("T")
@@ -93,6 +95,7 @@ class Reader:
                 left.append((place, operation))
             else:
                 call.settle(place, Outcome(list(map(msgspec.Raw, found)), seq=seq))
+                count_reads(hits=len(found))
         return left
 
     async def _many(self, call: Call, place: int, operation: Operation, timeout_s: float) -> None:
@@ -116,6 +119,7 @@ class Reader:
         """Return visible documents as they travel, and keep them for the next who asks."""
         cache = self._state.cache
         found = {id_: encoded for id_ in ids if (encoded := cache.get(id_)) is not None}
+        count_reads(hits=len(found))
         # Asked even for none: the lease has to be confirmed.
         documents = await self.documents({id_ for id_ in ids if id_ not in found})
         if any(cache.get(id_) is not encoded for id_, encoded in found.items()):
@@ -163,6 +167,7 @@ class Reader:
             QueryMemoryError: those of several that lie in files take more than one read may hold.
         """
         loaded: dict[str, Any] = {}
+        stored = 0
         while True:
             if not self._lease.holds():
                 await self._lease.confirm()
@@ -183,9 +188,12 @@ class Reader:
                             continue
                 found[id_] = document
             if not missing:
+                count_reads(hits=len(ids) - stored, misses=stored)
                 return found
             budget = Budget(self._memory_max) if len(missing) > 1 else None
-            loaded.update(await self._state.files.fetch(missing, budget))
+            with counting_reads(ScanCounts()) as counts:
+                loaded.update(await self._state.files.fetch(missing, budget))
+            stored = max(stored, len(missing) if counts.storage_reads else 0)
 
     async def completed(self, outcome: Outcome) -> Outcome:
         """Return the answer to a repeated request with its documents whole again, where only their names were kept."""

@@ -14,6 +14,8 @@ from parquedb.cluster.health import DatabaseHealth
 from parquedb.cluster.link import AsyncLink
 from parquedb.cluster.verifying import OnProgress, verify_database
 from parquedb.cluster.watching import Watch
+from parquedb.observability.metrics.snapshot import MetricsSnapshot
+from parquedb.observability.metrics.tally import NAMESPACES_MAX
 from parquedb.settings import Settings
 from parquedb.storage.verification.report import DatabaseReport
 
@@ -111,6 +113,18 @@ class AsyncDatabase:
         """Ask every owner in this cluster how it is, within `timeout_s` seconds (5); starts none of them."""
         return await asyncio.to_thread(self._connection.health, timeout_s)
 
+    async def metrics(self, *, timeout_s: float | None = None, namespaces_max: int = NAMESPACES_MAX) -> MetricsSnapshot:
+        """Return what every owner in this cluster has counted, and this process as their client.
+
+        Args:
+            timeout_s: For all of them (5); owners that have not answered by then are named as `unreachable`.
+            namespaces_max: Namespaces that keep numbers of their own; the less busy ones are summed as `_other`.
+
+        Raises:
+            InvalidInputError: `namespaces_max` is not at least 1.
+        """
+        return await asyncio.to_thread(self._connection.metrics, timeout_s, namespaces_max)
+
     async def verify(
         self,
         *namespaces: str,
@@ -139,7 +153,9 @@ class AsyncDatabase:
         if link is None:
             connection = self._connection
             connection.join()
-            link = links[namespace] = AsyncLink(connection.settings, namespace, connection.hooks_pickle)
+            link = links[namespace] = AsyncLink(
+                connection.settings, namespace, connection.hooks_pickle, connection.tally
+            )
         return link
 
     def _links_of(self, loop: asyncio.AbstractEventLoop) -> _Links:

@@ -5,12 +5,13 @@ a bound, the busiest keep their own numbers and the others are summed as `OTHER`
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from parquedb.observability.callbacks import HookStats
 from parquedb.observability.metrics.measures import (
     BUCKETS_S,
     CIRCUIT_STATES,
@@ -43,6 +44,7 @@ __all__ = [
     "OperationMetrics",
     "OwnerGauges",
     "Recent",
+    "hooks_of",
 ]
 
 
@@ -176,6 +178,11 @@ class MetricsSnapshot:
         }
         rest = {name: value for name, value in plain.items() if name not in _KEYED}
         return replace(msgspec.convert(rest, MetricsSnapshot, str_keys=True), **keyed)
+
+
+def hooks_of(stats: Iterable[HookStats]) -> dict[str, HookMetrics]:
+    """Return what hooks have cost, by their names; several of one name are summed."""
+    return summed({one.name: HookMetrics(sum(one.errors.values()), one.dropped)} for one in stats)
 
 
 def _renamed(numbers: Mapping[K, V], name_of: Callable[[K], K]) -> dict[K, V]:

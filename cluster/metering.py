@@ -1,0 +1,63 @@
+"""Counting what this process asks of one namespace. Always on, so single operations get no more than a timestamp."""
+
+from typing import Any, Final
+
+from parquedb.actors.metering import rows_of
+from parquedb.actors.operations import BULK_TERMS, READS, Operation, Outcome
+from parquedb.observability.metrics.series import Series
+from parquedb.observability.metrics.tally import Tally
+
+_SINGLE: Final = frozenset({"create", "update", "replace", "delete", "restore", "get"})
+"""Operations on one document; all others are rare enough to be looked at."""
+
+
+class ClientMeter:
+    """Counts the operations of one link.
+
+    Args:
+        tally: Where.
+        namespace: Whom they are for.
+    """
+
+    __slots__ = ("_namespace", "_single", "_tally")
+
+    def __init__(self, tally: Tally, namespace: str) -> None:
+        self._tally = tally
+        self._namespace = namespace
+        self._single: dict[str, Series] = {}
+
+    def settled(
+        self, operation: Operation, answer: Outcome | None, error: BaseException | None, began_s: float
+    ) -> None:
+        """Count an operation that is over now.
+
+        Args:
+            operation: What was asked.
+            answer: The answer, if there is one.
+            error: Why there is none; what its caller gave up failed with no `Exception`, and does not count.
+            began_s: When it was asked, monotonic seconds.
+        """
+        if answer is not None:
+            series = self._single.get(operation.kind)
+            if series is not None and answer.value:
+                series.finish(began_s)
+            else:
+                self._answered(operation, answer.value, began_s)
+        elif isinstance(error, Exception) and operation.kind != BULK_TERMS:
+            self._series(operation).add_call(self._tally.now() - began_s, errors={type(error).__name__: 1})
+
+    def _answered(self, operation: Operation, value: Any, began_s: float) -> None:
+        kind = operation.kind
+        if kind == BULK_TERMS:
+            return  # A question of ours, not of a caller.
+        series = self._series(operation)
+        if kind in _SINGLE:
+            self._single[kind] = series
+        series.add_call(self._tally.now() - began_s, rows=rows_of(kind, value))
+
+    def _series(self, operation: Operation) -> Series:
+        category = "query" if operation.kind in READS else "mutation"
+        # A load may be what another method came to.
+        name = operation.options.get("method", operation.kind) if operation.is_write else operation.kind
+        rows_each = int(operation.kind in _SINGLE)
+        return self._tally.series(category, name, self._namespace, "client", rows_each=rows_each)
