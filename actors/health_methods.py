@@ -68,14 +68,17 @@ class HealthMethods:
     @ray.method(concurrency_group="health")
     async def metrics(self) -> MetricsSnapshot:
         """Return what this owner has counted since its process began, and what waits in it now; no I/O."""
-        engine = self._engine
-        lag = {} if engine is None else engine.lag()
-        return MetricsSnapshot() if self._meter is None else self._meter.taken(lag, self._circuits())
+        return self._counted()
 
     @ray.method(concurrency_group="health")
     async def circuit_health(self) -> CircuitHealthStatus:
         """Return how the circuits of this process are and what changed lately; no I/O."""
         return global_circuit_breaker_monitor.get_health_status()
+
+    def _counted(self) -> MetricsSnapshot:
+        engine = self._engine
+        lag = {} if engine is None else engine.lag()
+        return MetricsSnapshot() if self._meter is None else self._meter.taken(lag, self._circuits())
 
     def _circuits(self) -> list[Any]:
         return [self._storage.read_circuit, self._storage.write_circuit]

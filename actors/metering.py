@@ -26,6 +26,7 @@ from parquedb.storage.breaker.circuit import CircuitBreaker
 NAMES: Final[Mapping[str, str]] = {CREATES: "create", UPDATES: "update", GETS: "get"}
 """What operations that travel joined are called by their callers."""
 
+_LISTED: Final[Mapping[str, str]] = {"find": "items", "history": "changes", "changes": "changes"}
 _REFUSED: Final = "BackpressureError"
 
 
@@ -160,14 +161,15 @@ def rows_of(kind: str, value: Any) -> int:
 
 
 def _rows_of(kind: str, value: Any) -> int:
+    listed = _LISTED.get(kind)
+    if listed is not None:
+        return len(value[listed])
     if kind == "create_many":
         return len(value["ids"]) - len(value["errors"])
     if kind == INSERT_ARROW:
         return int(value["rows"])
-    if kind == "find":
-        return len(value["items"])
-    if kind in {"history", "changes"}:
-        return len(value["changes"])
+    if kind in {"update_many", "upsert"}:
+        return int(value["modified"]) + (value["upserted_id"] is not None)
     if isinstance(value, list):
         return len(value)
     return int(value) if isinstance(value, int) else int(value is not None)

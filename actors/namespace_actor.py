@@ -34,6 +34,7 @@ from parquedb.errors import (
     ParqueDBError,
     TimeoutError,  # noqa: A004 - the public name of the error
 )
+from parquedb.observability.otel.metric_export import export_metrics
 from parquedb.settings import Settings
 from parquedb.storage.backends.layers import ObservedBackend, wrap_backend
 from parquedb.storage.breaker.monitor import global_circuit_breaker_monitor
@@ -94,6 +95,8 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         self._changing_since_s = 0.0
         self._calls = self._calls_bytes = 0
         self._used_s = self._started_s = self._clock.boot_s()
+        if self._meter is not None:
+            export_metrics(self._counted)
 
     async def execute_packed(self, payload: bytes) -> bytes:
         """Execute the encoded operations of a client and return their encoded outcomes, in the same order.

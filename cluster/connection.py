@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import pickle
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 import ray
@@ -23,6 +23,7 @@ from parquedb.observability.metrics.collector import UpkeepCollector
 from parquedb.observability.metrics.snapshot import MetricsSnapshot, hooks_of
 from parquedb.observability.metrics.tally import Tally
 from parquedb.observability.otel.export import process_telemetry
+from parquedb.observability.otel.metric_export import export_metrics
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.probe import probe
@@ -62,8 +63,10 @@ class Connection:
             self.hooks.register_hook(telemetry.hook)
         self.hooks_pickle = _pickle_hooks(objects) if objects else b""
         self.tally = Tally() if settings.metrics else None
+        self._end_export: Callable[[], None] = lambda: None
         if self.tally is not None:
             self.hooks.register_hook(UpkeepCollector(self.tally))
+            self._end_export = export_metrics(self.tally.taken)
         self._namespaces_shown: frozenset[str] = frozenset()
         self.closed = False
         self._monitor = CircuitBreakerMonitor()
@@ -96,6 +99,7 @@ class Connection:
     def leave(self) -> None:
         """Let go of Ray; the last user of a Ray that we started ends it."""
         self.closed = True
+        self._end_export()
         self.direct.close()
         with self._lock:
             if self._joined:

@@ -141,7 +141,7 @@ class SyncLink(_Link):
 
     def _insist(self, delivery: Delivery, lane: _Lane[Outcome], counted: Operation | None = None) -> Outcome:
         """Try until there is an answer; whatever it is, the request id is settled or parked, and `counted` counted."""
-        seen, activate = self.calls.generation, False
+        seen, activate, meter = self.calls.generation, False, self._meter
         answer: Outcome | None = None
         final: BaseException | None = None
         try:
@@ -173,8 +173,12 @@ class SyncLink(_Link):
         finally:
             if delivery.request is not None:
                 self._finish(delivery.request, final)
-            if counted is not None and self._meter is not None:
-                self._meter.settled(counted, answer, final, delivery.began_s)
+            if meter is not None and counted is not None:
+                series = meter.single.get(counted.kind)
+                if series is not None and answer is not None and answer.value:
+                    series.finish(delivery.began_s)
+                else:
+                    meter.settled(counted, answer, final, delivery.began_s)
 
     def _first_request(self, delivery: Delivery) -> Request | None:
         self.calls.activate(self.calls.generation, self._left_s(delivery))
@@ -239,7 +243,7 @@ class AsyncLink(_Link):
         self, delivery: Delivery, lane: _Lane[Awaitable[Outcome]], counted: Operation | None = None
     ) -> Outcome:
         """Try until there is an answer; whatever it is, the request id is settled or parked, and `counted` counted."""
-        seen, activate = self.calls.generation, False
+        seen, activate, meter = self.calls.generation, False, self._meter
         answer: Outcome | None = None
         final: BaseException | None = None
         try:
@@ -271,8 +275,12 @@ class AsyncLink(_Link):
         finally:
             if delivery.request is not None:
                 self._finish(delivery.request, final)
-            if counted is not None and self._meter is not None:
-                self._meter.settled(counted, answer, final, delivery.began_s)
+            if meter is not None and counted is not None:
+                series = meter.single.get(counted.kind)
+                if series is not None and answer is not None and answer.value:
+                    series.finish(delivery.began_s)
+                else:
+                    meter.settled(counted, answer, final, delivery.began_s)
 
     async def _first_request(self, delivery: Delivery) -> Request | None:
         await self.calls.activate_async(self.calls.generation, self._left_s(delivery))

@@ -1,6 +1,6 @@
 """Counting what this process asks of one namespace. Always on, so single operations get no more than a timestamp."""
 
-from typing import Any, Final
+from typing import Final
 
 from parquedb.actors.metering import rows_of
 from parquedb.actors.operations import BULK_TERMS, READS, Operation, Outcome
@@ -17,14 +17,17 @@ class ClientMeter:
     Args:
         tally: Where.
         namespace: Whom they are for.
+
+    Attributes:
+        single: Where operations on one document that go well are counted, by their kind, once there was one.
     """
 
-    __slots__ = ("_namespace", "_single", "_tally")
+    __slots__ = ("_namespace", "_tally", "single")
 
     def __init__(self, tally: Tally, namespace: str) -> None:
         self._tally = tally
         self._namespace = namespace
-        self._single: dict[str, Series] = {}
+        self.single: dict[str, Series] = {}
 
     def settled(
         self, operation: Operation, answer: Outcome | None, error: BaseException | None, began_s: float
@@ -37,23 +40,17 @@ class ClientMeter:
             error: Why there is none; what its caller gave up failed with no `Exception`, and does not count.
             began_s: When it was asked, monotonic seconds.
         """
-        if answer is not None:
-            series = self._single.get(operation.kind)
-            if series is not None and answer.value:
-                series.finish(began_s)
-            else:
-                self._answered(operation, answer.value, began_s)
-        elif isinstance(error, Exception) and operation.kind != BULK_TERMS:
-            self._series(operation).add_call(self._tally.now() - began_s, errors={type(error).__name__: 1})
-
-    def _answered(self, operation: Operation, value: Any, began_s: float) -> None:
         kind = operation.kind
         if kind == BULK_TERMS:
             return  # A question of ours, not of a caller.
-        series = self._series(operation)
-        if kind in _SINGLE:
-            self._single[kind] = series
-        series.add_call(self._tally.now() - began_s, rows=rows_of(kind, value))
+        took_s = self._tally.now() - began_s
+        if answer is not None:
+            series = self._series(operation)
+            if kind in _SINGLE:
+                self.single[kind] = series
+            series.add_call(took_s, rows=rows_of(kind, answer.value))
+        elif isinstance(error, Exception):
+            self._series(operation).add_call(took_s, errors={type(error).__name__: 1})
 
     def _series(self, operation: Operation) -> Series:
         category = "query" if operation.kind in READS else "mutation"

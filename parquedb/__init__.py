@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from parquedb.observability.hooks import HookRegistry as HookRegistry
     from parquedb.observability.hooks import global_hook_registry as global_hook_registry
     from parquedb.observability.hooks import register_hook as register_hook
+    from parquedb.observability.metrics.collector import MetricsCollector as MetricsCollector
+    from parquedb.observability.metrics.snapshot import MetricsSnapshot as MetricsSnapshot
     from parquedb.settings import Settings as Settings
     from parquedb.settings import load_settings as load_settings
     from parquedb.storage.breaker.circuit import CircuitBreaker as CircuitBreaker
@@ -55,6 +57,8 @@ _HOMES = {
     "ExportResult": "parquedb.cluster.exchange_results",
     "HookRegistry": "parquedb.observability.hooks",
     "ImportResult": "parquedb.cluster.exchange_results",
+    "MetricsCollector": "parquedb.observability.metrics.collector",
+    "MetricsSnapshot": "parquedb.observability.metrics.snapshot",
     "Page": "parquedb.cluster.pages",
     "ParqueDBError": "parquedb.errors",
     "RowError": "parquedb.cluster.exchange_results",
@@ -84,6 +88,8 @@ __all__ = [
     "ExportResult",
     "HookRegistry",
     "ImportResult",
+    "MetricsCollector",
+    "MetricsSnapshot",
     "Page",
     "ParqueDBError",
     "RowError",

@@ -127,17 +127,30 @@ class Durations(_Timed):
 
 
 @dataclass(frozen=True, slots=True)
+class Failures:
+    """How long those took that failed in one way: the sum, and how many by bucket as in `Durations`."""
+
+    sum_s: float = 0.0
+    buckets: tuple[int, ...] = (0,) * (len(BUCKETS_S) + 1)
+
+    def __add__(self, other: "Failures") -> "Failures":
+        return Failures(self.sum_s + other.sum_s, tuple(map(add, self.buckets, other.buckets)))
+
+
+@dataclass(frozen=True, slots=True)
 class OperationMetrics(_Timed):
     """The numbers of one kind of operation.
 
     Attributes:
         errors: How many failed, by type of error.
+        failures: How long those took, by type of error.
         rows: Documents read or written, where that is known.
         bytes: Bytes read or written, where that is known.
         recent: Counts in the windows of `WINDOWS_S`, shortest first.
     """
 
     errors: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, Failures] = field(default_factory=dict)
     rows: int = 0
     bytes: int = 0
     recent: tuple[Recent, ...] = tuple(Recent(window_s) for window_s in WINDOWS_S)
@@ -151,6 +164,7 @@ class OperationMetrics(_Timed):
         return OperationMetrics(
             **_together(self, other),
             errors=summed((self.errors, other.errors)),
+            failures=summed((self.failures, other.failures)),
             rows=self.rows + other.rows,
             bytes=self.bytes + other.bytes,
             recent=tuple(map(add, self.recent, other.recent)),

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from parquedb.observability.metrics.measures import BUCKETS_S, WINDOWS_S, OperationMetrics, Recent
+from parquedb.observability.metrics.measures import BUCKETS_S, WINDOWS_S, Failures, OperationMetrics, Recent
 from parquedb.observability.metrics.sketch import QuantileSketch
 
 OTHER: Final = "_other"
@@ -44,7 +44,7 @@ class Series:
         "_bins",
         "_buckets",
         "_bytes",
-        "_errors",
+        "_failures",
         "_folded",
         "_lock",
         "_mark_due_s",
@@ -68,7 +68,7 @@ class Series:
         self._sum_s, self._min_s, self._max_s = 0.0, float("inf"), float("-inf")
         self._bins = QuantileSketch()
         self._buckets = [0] * (len(BUCKETS_S) + 1)
-        self._errors: dict[str, int] = {}
+        self._failures: dict[str, _Failures] = {}
         # How much had been counted at some past moments; the latest mark before a window began tells what is in it.
         self._marks: deque[tuple[float, int, int]] = deque(maxlen=_MARKS_MAX)
         self._mark_due_s = now() + _MARK_S
@@ -123,12 +123,13 @@ class Series:
             self._min_s = min(self._min_s, took_s)
             self._max_s = max(self._max_s, took_s)
             self._bins.add(took_s, count)
-            self._buckets[bisect_left(BUCKETS_S, took_s)] += count
+            place = bisect_left(BUCKETS_S, took_s)
+            self._buckets[place] += count
             # `taken` reckons with `rows_each` for every operation, and this call speaks for itself.
             self._rows += rows - count * self.rows_each
             self._bytes += size
             for kind, times in (errors or {}).items():
-                self._count_error(kind, times)
+                self._failed(kind).add(took_s, place, times)
 
     def retire(self, successor: Callable[[], "Series"]) -> OperationMetrics:
         """Return the last numbers; what is added from now on goes to the series that `successor` returns then.
@@ -157,7 +158,8 @@ class Series:
             max_s=self._max_s if self._folded else None,
             sketch=self._bins.copy(),
             buckets=tuple(accumulate(self._buckets)),
-            errors=dict(self._errors),
+            errors={kind: each.count for kind, each in self._failures.items()},
+            failures={kind: each.taken() for kind, each in self._failures.items()},
             rows=self._rows + self._folded * self.rows_each,
             bytes=self._bytes,
             recent=tuple(self._recent(window_s, now_s) for window_s in WINDOWS_S),
@@ -179,17 +181,20 @@ class Series:
         places = np.bincount(np.searchsorted(_BOUNDS, values), minlength=len(self._buckets))
         self._buckets = [before + more for before, more in zip(self._buckets, places.tolist(), strict=True)]
 
-    def _count_error(self, kind: str, times: int) -> None:
-        errors = self._errors
-        if kind not in errors and len(errors) >= ERROR_TYPES_MAX:
+    def _failed(self, kind: str) -> "_Failures":
+        failures = self._failures
+        if kind not in failures and len(failures) >= ERROR_TYPES_MAX:
             kind = OTHER
-        errors[kind] = errors.get(kind, 0) + times
+        return failures.setdefault(kind, _Failures())
+
+    def _errors(self) -> int:
+        return sum(each.count for each in self._failures.values())
 
     def _mark(self, now_s: float) -> None:
         """Note what had been counted when the mark was due: nothing has been added since, or it would be there."""
         with self._lock:
             if now_s >= self._mark_due_s:
-                self._marks.append((self._mark_due_s, self.count, sum(self._errors.values())))
+                self._marks.append((self._mark_due_s, self.count, self._errors()))
                 self._mark_due_s = now_s + _MARK_S
 
     def _recent(self, window_s: float, now_s: float) -> Recent:
@@ -197,4 +202,21 @@ class Series:
         count, errors = next(
             ((count, errors) for at_s, count, errors in reversed(self._marks) if at_s <= began_s), (0, 0)
         )
-        return Recent(window_s, self._folded - count, sum(self._errors.values()) - errors)
+        return Recent(window_s, self._folded - count, self._errors() - errors)
+
+
+class _Failures:
+    """`Failures` in the making."""
+
+    __slots__ = ("_buckets", "_sum_s", "count")
+
+    def __init__(self) -> None:
+        self.count, self._sum_s, self._buckets = 0, 0.0, [0] * (len(BUCKETS_S) + 1)
+
+    def add(self, took_s: float, place: int, times: int) -> None:
+        self.count += times
+        self._sum_s += took_s * times
+        self._buckets[place] += times
+
+    def taken(self) -> Failures:
+        return Failures(self._sum_s, tuple(accumulate(self._buckets)))
