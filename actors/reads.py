@@ -243,8 +243,12 @@ class Reader:
             ask = prepare_explain(options, namespace=namespace, memory_max=self._memory_max)
         else:
             ask = prepare(operation.kind, options, namespace=namespace, memory_max=self._memory_max)
-        snapshot, seq = await (self.snapshot() if as_of is None else self._past.view(as_of, self._snapshot))
-        return Outcome(await ask(snapshot), seq=seq)
+        with counting_reads(ScanCounts()) as counts:
+            snapshot, seq = await (self.snapshot() if as_of is None else self._past.view(as_of, self._snapshot))
+            value = await ask(snapshot)
+        if operation.kind != "explain":
+            count_reads(hits=int(not counts.storage_reads), misses=int(counts.storage_reads > 0))
+        return Outcome(value, seq=seq)
 
     async def _schema(self) -> Outcome:
         if not self._lease.holds():

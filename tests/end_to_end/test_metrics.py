@@ -77,8 +77,10 @@ async def test_reads_from_memory_are_hits_and_reads_from_files_are_misses(ray_cl
         await posts.get("p1")
         cache = (await db.metrics()).cache["posts"]
         assert (cache.hits, cache.misses) == (10, 1)
-        owners = (await db.metrics()).owners
-        assert owners["posts"].flushes == {"request": 1}
+        await posts.find({"n": {"$gt": 3}})
+        metrics = await db.metrics()
+        assert (metrics.cache["posts"].hits, metrics.cache["posts"].misses) == (10, 2)
+        assert metrics.owners["posts"].flushes == {"request": 1}
         end_actors(db.settings)
 
 
