@@ -27,6 +27,7 @@ from parquedb.errors import FencedError, ParqueDBError, StorageFailedError
 from parquedb.observability.contexts import FlushContext
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
+from parquedb.observability.otel.propagation import current_traceparent
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.compaction.moved import LEFT_OUT, Moved
@@ -106,6 +107,7 @@ class Checkpointer:
         self._due = asyncio.Event()
         self._asked: list[asyncio.Future[None]] = []
         self._served: list[asyncio.Future[None]] = []
+        self._asked_by: str | None = None
         self._swap: Swap | None = None
         self._dirty_since_s: float | None = None
         self.checkpoints = 0
@@ -135,6 +137,7 @@ class Checkpointer:
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asked.append(done)
+        self._asked_by = current_traceparent()
         self._due.set()
         await done
 
@@ -327,7 +330,7 @@ class Checkpointer:
         if frame.memtable is None:
             return
         self.flushes += 1
-        if self._hooks.active:
+        if self._hooks.hears("flush"):
             self._hooks.emit(
                 "flush",
                 FlushContext(
@@ -338,6 +341,7 @@ class Checkpointer:
                     files=1 if built else 0,
                     reason=reason,
                     seq=frame.next_seq - 1,
+                    traceparent=self._asked_by if reason == "request" else None,
                 ),
             )
 

@@ -1,11 +1,9 @@
 """Watching commits: what the hooks are told of each, linked to the writes it carries, and how long they take."""
 
-from time import perf_counter
 from typing import Final
 
 from parquedb.actors.calls import Write
 from parquedb.clock import Clock
-from parquedb.errors import ParqueDBError
 from parquedb.observability.contexts import CommitContext, CommitResult
 from parquedb.observability.hooks import HookRegistry
 from parquedb.storage.log.entry import LogEntry
@@ -14,39 +12,48 @@ _TRACES_MAX: Final = 128
 
 
 class CommitWatch:
-    """Tells the hooks about one commit; costs next to nothing while there are none."""
+    """Tells the hooks about one commit; costs next to nothing while none listens to that.
 
-    def __init__(self, hooks: HookRegistry, namespace: str, entry: LogEntry, size: int, writes: list[Write]) -> None:
+    Args:
+        hooks: Whom to tell.
+        namespace: Whose log it is.
+        actor: Name of the actor that commits.
+        entry: What is committed.
+        size: Bytes of it.
+        writes: Those it carries.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the first three are given once and for all
+        self,
+        hooks: HookRegistry,
+        namespace: str,
+        actor: str | None,
+        entry: LogEntry,
+        size: int,
+        writes: list[Write],
+    ) -> None:
         self._operation = None
         self._entry = entry
-        if hooks.active:
+        if hooks.hears("commit"):
             header = entry.header
             parents = tuple(w.traceparent for w in writes if w.traceparent is not None)[:_TRACES_MAX]
             context = CommitContext(
-                namespace, header.epoch, header.position, header.kind, len(writes), size, traceparents=parents
+                namespace, header.epoch, header.position, header.kind, header.count, size, parents, actor
             )
             self._operation = hooks.start("commit", context)
-            self._started_s = perf_counter()
 
     def landed(self, attempts: int) -> None:
         """Report that the entry is durable."""
-        if self._operation is not None:
-            header = self._entry.header
-            self._operation.end(
-                CommitResult(
-                    duration_s=perf_counter() - self._started_s,
-                    first_seq=header.first_seq,
-                    last_seq=header.first_seq + header.count - 1,
-                    attempts=attempts,
-                )
-            )
-            self._operation = None
+        operation, self._operation = self._operation, None
+        if operation is not None:
+            first, count = self._entry.header.first_seq, self._entry.header.count
+            operation.end(CommitResult(operation.elapsed_s(), first, first + count - 1, attempts))
 
-    def failed(self, error: ParqueDBError) -> None:
+    def failed(self, error: BaseException) -> None:
         """Report that it is not, or that nobody can tell."""
-        if self._operation is not None:
-            self._operation.error(error)
-            self._operation = None
+        operation, self._operation = self._operation, None
+        if operation is not None:
+            operation.error(error)
 
 
 class CommitTiming:

@@ -21,6 +21,7 @@ from parquedb.errors import FencedError, InternalError, ParqueDBError
 from parquedb.observability.contexts import CompactionContext
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
+from parquedb.observability.otel.propagation import current_traceparent
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.compaction.merge import Merge
@@ -106,6 +107,7 @@ class Compactor:
         self._wanted = asyncio.Event()
         self._asked: list[asyncio.Future[Compacted]] = []
         self._served: list[asyncio.Future[Compacted]] = []
+        self._asked_by: str | None = None
         self._pause_s = settings.compaction_interval_s
         self.total = Compacted()
         self.failures = 0
@@ -119,6 +121,7 @@ class Compactor:
         """
         done: asyncio.Future[Compacted] = asyncio.get_running_loop().create_future()
         self._asked.append(done)
+        self._asked_by = current_traceparent()
         self._wanted.set()
         return await done
 
@@ -233,7 +236,7 @@ class Compactor:
         return object_key("data", self._state.epoch, self._rng.randbytes(16).hex(), ".parquet")
 
     def _announce(self, done: Compacted, duration_s: float) -> None:
-        if self._hooks.active:
+        if self._hooks.hears("compaction"):
             context = CompactionContext(
                 self._state.namespace,
                 duration_s=duration_s,
@@ -243,5 +246,6 @@ class Compactor:
                 rows_dropped=done.rows_dropped,
                 bytes_in=done.bytes_in,
                 bytes_out=done.bytes_out,
+                traceparent=self._asked_by if self._served else None,
             )
             self._hooks.emit("compaction", context)

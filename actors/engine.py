@@ -11,13 +11,16 @@ import asyncio
 import contextvars
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, Final, Literal
 
 from parquedb.actors import examination
+from parquedb.actors.announcements import Announcer
 from parquedb.actors.bulk import BulkLoads
 from parquedb.actors.calls import Awaited, Call, Write
 from parquedb.actors.checkpoint import Checkpointer
+from parquedb.actors.commit_watch import CommitWatch
 from parquedb.actors.compaction import Compactor
 from parquedb.actors.document_cache import DocumentCache
 from parquedb.actors.evaluate import Rules
@@ -32,7 +35,6 @@ from parquedb.actors.request_ids import RequestIds
 from parquedb.actors.sessions import Sessions
 from parquedb.actors.state import NamespaceState
 from parquedb.actors.statistics import lag, statistics
-from parquedb.actors.update_run import refusals
 from parquedb.actors.whole_answers import WholeAnswers
 from parquedb.actors.write_queue import WriteQueue
 from parquedb.actors.writer import Writer
@@ -40,7 +42,7 @@ from parquedb.clock import Clock
 from parquedb.errors import FencedError, InternalError, ParqueDBError, RpcUnavailableError
 from parquedb.errors import TimeoutError as DeadlineError
 from parquedb.ids import UlidSource
-from parquedb.observability.contexts import ColdStartContext, MutationContext, MutationResult
+from parquedb.observability.contexts import ColdStartContext
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
 from parquedb.observability.otel.propagation import current_traceparent
@@ -50,6 +52,7 @@ from parquedb.storage.files.data_files import DataFiles
 from parquedb.storage.keys import check_namespace, namespace_prefix
 from parquedb.storage.log.collection import Collector, Graces, Known
 from parquedb.storage.log.opening import Opener
+from parquedb.storage.round_trips import RoundTrips
 
 State = Literal["new", "opening", "open", "fenced", "closed", "failed"]
 Run = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -73,6 +76,7 @@ class NamespaceEngine:
         rng: Commit ids, object names, jitter.
         hooks: Told about commits, flushes and storage.
         run: Runs CPU work off the event loop; threads when not given.
+        actor: Name of the actor that hosts it, if one does; hooks are told.
     """
 
     def __init__(  # noqa: PLR0913 - everything it depends on is given to it
@@ -85,6 +89,7 @@ class NamespaceEngine:
         rng: random.Random,
         hooks: HookRegistry,
         run: Run | None = None,
+        actor: str | None = None,
     ) -> None:
         self.namespace = check_namespace(namespace)
         self.state: State = "new"
@@ -92,7 +97,8 @@ class NamespaceEngine:
         self._settings = settings
         self._clock = clock
         self._rng = rng
-        self._hooks = hooks
+        self._hooks, self._actor = hooks, actor
+        self._announcer = Announcer(hooks, namespace, actor)
         self._run: Run = run or _in_thread
         self._tasks: list[asyncio.Task[None]] = []
         self._over: ParqueDBError | None = None
@@ -130,7 +136,7 @@ class NamespaceEngine:
             clock=clock,
             rng=rng,
             ids=UlidSource(clock, rng),
-            hooks=hooks,
+            watch=partial(CommitWatch, hooks, namespace, actor),
             load=self._load,
             on_progress=self._progressed,
             step_down=self._fenced,
@@ -192,7 +198,8 @@ class NamespaceEngine:
             raise InternalError(f"engine of {self.namespace!r} is {self.state}; it opens once")
         started_s = perf_counter()
         self.state = "opening"
-        opener = Opener(self._storage, self.namespace, self._prefix, self._settings, clock=self._clock, rng=self._rng)
+        trips = RoundTrips(self._storage)
+        opener = Opener(trips, self.namespace, self._prefix, self._settings, clock=self._clock, rng=self._rng)
         try:
             opened = await opener.open()
             self._data.restore(opened.chain, opened.segments)
@@ -210,8 +217,10 @@ class NamespaceEngine:
         self._spawn(self._compactor.run())
         self._spawn(self._collect())
         self._checkpointer.progressed()
-        if self._hooks.active:
-            self._hooks.emit("cold_start", ColdStartContext(self.namespace, duration_s=perf_counter() - started_s))
+        if self._hooks.hears("cold_start"):
+            took_s, entries, span = perf_counter() - started_s, len(opened.chain.entries), current_traceparent()
+            context = ColdStartContext(self.namespace, took_s, self.epoch, entries, trips.count, self._actor, span)
+            self._hooks.emit("cold_start", context)
 
     async def close(self) -> None:
         """Stop answering, write the `close` entry and end; the next owner need not wait for our lease."""
@@ -288,28 +297,14 @@ class NamespaceEngine:
 
         Writes take effect in the order given. Reads see at least every write acknowledged before the call.
         """
+        if self._announcer.idle:
+            return await self._execute(operations)
+        return await self._announcer.announced(operations, partial(self._execute, operations))
+
+    async def _execute(self, operations: Sequence[Operation], traceparent: str | None = None) -> list[Outcome]:
         if self.state != "open":
             error = self._over or RpcUnavailableError(f"namespace {self.namespace!r} is {self.state}")
             return [Outcome(error=error)] * len(operations)
-        if not self._hooks.active:
-            return await self._execute(operations)
-        parents = tuple(op.traceparent for op in operations if op.traceparent is not None)
-        count = sum(op.count for op in operations)
-        context = MutationContext(
-            operation="execute",
-            namespace=self.namespace,
-            batch_size=count,
-            side="actor",
-            traceparent=parents[0] if parents else None,
-            traceparents=parents,
-        )
-        watched = self._hooks.start("mutation", context)
-        outcomes = await self._execute(operations, current_traceparent())
-        refused = sum(map(refusals, operations, outcomes))
-        watched.end(MutationResult(duration_s=watched.elapsed_s(), rows=count - refused, errors=refused))
-        return outcomes
-
-    async def _execute(self, operations: Sequence[Operation], traceparent: str | None = None) -> list[Outcome]:
         if any(map(examination.is_due, operations)):
             operations = await examination.examined(operations, self._reader, self._settings.request_timeout_s)
         call = Call(len(operations))

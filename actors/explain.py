@@ -34,11 +34,18 @@ from parquedb.actors.read_arguments import EXECUTION_STATS, QUERY_PLANNER
 from parquedb.documents.filters import compile_filter
 from parquedb.documents.sorting import ID, parse_sort
 from parquedb.errors import ValidationError
-from parquedb.storage.query.scan_counts import ScanCounts, counting_reads
+from parquedb.storage.query.scan_counts import ScanCost, ScanCounts, counting_reads
 from parquedb.storage.query.scan_plan import ScanSnapshot
 from parquedb.storage.query.scan_report import planned, reported
 
 Options = Mapping[str, Any]
+
+
+def explained_cost(told: Mapping[str, Any]) -> ScanCost | None:
+    """Return what the query of an `explain` came to; None where it was only planned."""
+    if "storage_reads" not in told:
+        return None
+    return ScanCost(**{name: told[name] for name in ScanCost._fields})
 
 
 def prepare_explain(options: Options, *, namespace: str, memory_max: int) -> Ask:

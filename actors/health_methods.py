@@ -10,9 +10,11 @@ from parquedb.actors.condition import condition
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.metering import OwnerMeter
 from parquedb.clock import Clock
+from parquedb.observability.callbacks import HookStats
+from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.settings import Settings
-from parquedb.storage.backends.layers import ObservedBackend
+from parquedb.storage.backends.layers import RetryingBackend
 from parquedb.storage.breaker.monitor import CircuitHealthStatus, global_circuit_breaker_monitor
 
 
@@ -22,7 +24,8 @@ class HealthMethods:
     _settings: Settings
     _namespace: str
     _clock: Clock
-    _storage: ObservedBackend
+    _storage: RetryingBackend
+    _hooks: HookRegistry
     _meter: OwnerMeter | None
     _engine: NamespaceEngine | None
     _change: "asyncio.Task[None] | None"
@@ -69,6 +72,11 @@ class HealthMethods:
     async def metrics(self) -> MetricsSnapshot:
         """Return what this owner has counted since its process began, and what waits in it now; no I/O."""
         return self._counted()
+
+    @ray.method(concurrency_group="health")
+    async def hook_stats(self) -> list[HookStats]:
+        """Return what the hooks of this process have done so far, and what was dropped; no I/O."""
+        return self._hooks.stats()
 
     @ray.method(concurrency_group="health")
     async def circuit_health(self) -> CircuitHealthStatus:

@@ -21,6 +21,7 @@ import msgspec
 import ray
 
 from parquedb.actors import arguments
+from parquedb.actors.announcements import announced_upkeep
 from parquedb.actors.document_methods import DocumentMethods
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.health_methods import HealthMethods
@@ -36,7 +37,7 @@ from parquedb.errors import (
 )
 from parquedb.observability.otel.metric_export import export_metrics
 from parquedb.settings import Settings
-from parquedb.storage.backends.layers import ObservedBackend, wrap_backend
+from parquedb.storage.backends.layers import Owner, RetryingBackend, wrap_backend
 from parquedb.storage.breaker.monitor import global_circuit_breaker_monitor
 from parquedb.storage.files.data_file import warm_up
 from parquedb.storage.open import open_backend, open_fallback
@@ -87,6 +88,8 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         self._random = random.Random()  # noqa: S311 - jitter and file names, nothing secret
         self._hooks = prepare_process(settings, hooks, variables or {})
         self._meter = OwnerMeter.wanted(settings, namespace, self._hooks)
+        # Asked without Ray, `get_runtime_context` would start one.
+        self._actor_name = ray.get_runtime_context().get_actor_name() if ray.is_initialized() else None
         self._storage = self._open_storage()
         self._engine: NamespaceEngine | None = None
         self._change: asyncio.Task[None] | None = None
@@ -151,7 +154,6 @@ class NamespaceActor(DocumentMethods, HealthMethods):
             engine = await self._ready(reopen=True)
         finally:
             self._done()
-        # Asked without Ray, `get_runtime_context` would start one.
         node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
         return {"epoch": engine.epoch, "tail": engine.tail, "pid": os.getpid(), "node": node}
 
@@ -159,7 +161,8 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         """Fold everything acknowledged so far into Parquet files."""
         self._calls += 1
         try:
-            await (await self._ready()).flush()
+            with announced_upkeep(self._hooks, "flush", self._namespace, self._actor_name):
+                await (await self._ready()).flush()
         finally:
             self._done()
 
@@ -167,7 +170,8 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         """Merge data files; see `Collection.compact`."""
         self._calls += 1
         try:
-            return await (await self._ready()).compact()
+            with announced_upkeep(self._hooks, "compact", self._namespace, self._actor_name):
+                return await (await self._ready()).compact()
         finally:
             self._done()
 
@@ -177,6 +181,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
             await asyncio.wait({self._change})
         if self._engine is not None:
             await self._changing(self._close_engine(), _CLOSING)
+        await self._hooks.drain()
 
     def __ray_shutdown__(self) -> None:
         """Hand over cleanly when Ray ends this process in order, SIGTERM included; called in the main thread.
@@ -194,7 +199,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
             else:
                 loop.run_until_complete(asyncio.wait_for(self.close(), SHUTDOWN_S))
 
-    def _open_storage(self) -> ObservedBackend:
+    def _open_storage(self) -> RetryingBackend:
         settings = self._settings
         storage = wrap_backend(
             open_backend(settings),
@@ -203,6 +208,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
             hooks=self._hooks,
             rng=self._random,
             read_fallback=open_fallback(settings),
+            owner=Owner(self._namespace, self._actor_name),
         )
         global_circuit_breaker_monitor.register(self._namespace, storage)
         return storage
@@ -297,6 +303,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
             clock=self._clock,
             rng=self._random,
             hooks=self._hooks,
+            actor=self._actor_name,
         )
         try:
             await engine.open()

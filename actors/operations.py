@@ -8,6 +8,7 @@ import msgspec
 from parquedb.documents.update_shapes import Shaped
 from parquedb.documents.values import MANAGED_FIELDS
 from parquedb.errors import InvalidInputError, ParqueDBError
+from parquedb.storage.query.scan_counts import ScanCost
 
 CREATES = "creates"
 """Kind of a run of creates, which only `pack` makes: `body` is `[sizes, documents]`, `request` that of the first."""
@@ -88,6 +89,7 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
         size: Estimated bytes of a document body that `documents.values` has checked and normalized; 0 says that nobody
             has, so the owner does. Callers do it because there are many of them and one owner.
         shaped: An update as its shape and operands, where it has a shape; known in the caller's process only.
+        attempt: 1 where it is sent for the first time, 2 for its first repeat, ...
     """
 
     kind: str
@@ -100,6 +102,7 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
     age_s: float = 0.0
     size: int = 0
     shaped: Shaped | None = None
+    attempt: int = 1
 
     @property
     def is_write(self) -> bool:
@@ -116,7 +119,7 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
     def to_wire(self) -> list[Any]:
         """Return plain data for `from_wire`."""
         request = list(self.request) if isinstance(self.request, tuple) else self.request
-        return [
+        wire = [
             self.kind,
             self.id,
             self.body,
@@ -127,6 +130,7 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
             self.age_s,
             self.size,
         ]
+        return wire if self.attempt == 1 else [*wire, self.attempt]
 
     @classmethod
     def from_wire(cls, wire: Sequence[Any]) -> "Operation":
@@ -136,14 +140,14 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
             InvalidInputError: this is not the wire form of an operation.
         """
         try:
-            kind, id_, body, options, request, traceparent, timeout_s, age_s, size = wire
+            kind, id_, body, options, request, traceparent, timeout_s, age_s, size, *attempt = wire
         except (TypeError, ValueError):
             raise InvalidInputError(f"not an operation: {type(wire).__name__} of another shape") from None
         if kind not in KINDS:
             raise InvalidInputError(f"unknown operation {kind!r}; expected one of {', '.join(sorted(KINDS))}")
         if isinstance(request, list):
             request = SessionRequest(*request)
-        return cls(kind, id_, body, options or {}, request, traceparent, timeout_s, age_s, size)
+        return cls(kind, id_, body, options or {}, request, traceparent, timeout_s, age_s, size, None, *attempt[:1])
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -159,6 +163,8 @@ class Outcome(msgspec.Struct, frozen=True):
         seq: The last log sequence number a write took; for reads the state they saw.
         duplicate: Whether this answers a request id that had been applied before.
         encoded: `value` as it travels, where it has been encoded for the log already.
+        cost: What a query looked at.
+        attempts: Times the operation was sent; known to its caller only.
     """
 
     value: Any = None
@@ -166,6 +172,8 @@ class Outcome(msgspec.Struct, frozen=True):
     seq: int = 0
     duplicate: bool = False
     encoded: bytes | None = None
+    cost: ScanCost | None = None
+    attempts: int = 1
 
     def result(self) -> Any:
         """Return the value, or raise the error."""

@@ -26,6 +26,7 @@ from parquedb.documents.codec import decode, encode, encode_plain, is_plain
 from parquedb.documents.update_shapes import Shape
 from parquedb.documents.values import MANAGED_FIELDS
 from parquedb.errors import InvalidInputError, ParqueDBError
+from parquedb.storage.query.scan_counts import ScanCost
 
 
 class NewDocument(msgspec.Struct, frozen=True):
@@ -283,7 +284,8 @@ def _row(outcome: Outcome, *, managed: bool) -> tuple[Any, ...]:
     elif managed and not outcome.duplicate:
         # A repeated request may bring another document than the one that was applied: that answer goes back whole.
         value = _managed(value)
-    return (value, None if error is None else error.to_json(), outcome.seq, outcome.duplicate)
+    row = (value, None if error is None else error.to_json(), outcome.seq, outcome.duplicate)
+    return row if outcome.cost is None else (*row, outcome.cost)
 
 
 def _joined_rows(operation: Operation, outcome: Outcome) -> list[tuple[Any, ...]]:
@@ -306,7 +308,7 @@ def decode_outcomes(payload: bytes) -> tuple[list[Outcome], float]:
     """Decode the outcomes of one call, which `whole` completes, and `put_s` (see `encode_outcomes`)."""
     put_s, rows = decode(payload)
     outcomes = []
-    for value, error, seq, duplicate in rows:
+    for value, error, seq, duplicate, *cost in rows:
         if type(duplicate) is list:
             prefix, at = duplicate
             outcomes += [
@@ -319,7 +321,8 @@ def decode_outcomes(payload: bytes) -> tuple[list[Outcome], float]:
             outcomes += [Outcome(document, None, seq) for document in value]
         else:
             refusal = ParqueDBError.from_json(error) if error is not None else None
-            outcomes.append(Outcome(value, refusal, seq, duplicate))
+            scanned = ScanCost(*cost[0]) if cost else None
+            outcomes.append(Outcome(value, refusal, seq, duplicate, None, scanned))
     return outcomes, put_s
 
 
@@ -341,7 +344,7 @@ def whole(operation: Operation, outcome: Outcome) -> Outcome:
         return outcome
     # The body names none of these fields but perhaps `$id`, and then that same one.
     document = {"$id": managed["$id"], **operation.body, **managed}
-    return Outcome(document, seq=outcome.seq, duplicate=outcome.duplicate)
+    return Outcome(document, seq=outcome.seq, duplicate=outcome.duplicate, attempts=outcome.attempts)
 
 
 ECHOES: Final = frozenset({"create", "replace"})

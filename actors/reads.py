@@ -7,12 +7,13 @@ fetch are of immutable files, so fetching them later changes nothing.
 import asyncio
 import random
 from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from parquedb.actors.calls import Call
-from parquedb.actors.explain import prepare_explain
+from parquedb.actors.explain import explained_cost, prepare_explain
 from parquedb.actors.lease import Lease
 from parquedb.actors.operations import ANSWERED_APART, GETS, PAST, Operation, Outcome
 from parquedb.actors.past_reads import PastReader
@@ -28,7 +29,7 @@ from parquedb.errors import TimeoutError as DeadlineError
 from parquedb.schemas import registered
 from parquedb.storage.files.data_files import IndexNotLoaded
 from parquedb.storage.keys import check_id
-from parquedb.storage.query.scan_counts import ScanCounts, counting_reads
+from parquedb.storage.query.scan_counts import ScanCost, ScanCounts, counting_reads
 from parquedb.storage.query.scan_plan import ScanSnapshot
 
 T = TypeVar("T")
@@ -243,12 +244,14 @@ class Reader:
             ask = prepare_explain(options, namespace=namespace, memory_max=self._memory_max)
         else:
             ask = prepare(operation.kind, options, namespace=namespace, memory_max=self._memory_max)
-        with counting_reads(ScanCounts()) as counts:
+        counts = ScanCounts()
+        with counting_reads(counts):
             snapshot, seq = await (self.snapshot() if as_of is None else self._past.view(as_of, self._snapshot))
-            value = await ask(snapshot)
+            value = await ask(replace(snapshot, counts=counts))
         if operation.kind != "explain":
             count_reads(hits=int(not counts.storage_reads), misses=int(counts.storage_reads > 0))
-        return Outcome(value, seq=seq)
+        cost = explained_cost(value) if operation.kind == "explain" else ScanCost.of(counts, snapshot.files)
+        return Outcome(value, seq=seq, cost=cost)
 
     async def _schema(self) -> Outcome:
         if not self._lease.holds():

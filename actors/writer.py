@@ -30,7 +30,6 @@ from parquedb.clock import Clock
 from parquedb.documents.codec import decode
 from parquedb.errors import FencedError, ParqueDBError
 from parquedb.ids import UlidSource
-from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.bulk.load_entry import encode_bulk
@@ -57,7 +56,7 @@ class Writer:
         clock: Log time.
         rng: Commit ids.
         ids: Makes document ids.
-        hooks: Told about commits.
+        watch: Tells the hooks about a commit, given its entry, its bytes and the writes it carries.
         load: Fetches the documents that writes need, then calls `loaded`.
         on_progress: Called after each landed entry.
         step_down: Ends this incarnation and returns the error for whoever still waits.
@@ -75,7 +74,7 @@ class Writer:
         clock: Clock,
         rng: random.Random,
         ids: UlidSource,
-        hooks: HookRegistry,
+        watch: Callable[[LogEntry, int, list[Write]], CommitWatch],
         load: Callable[[list[Write]], None],
         on_progress: Callable[[], None],
         step_down: Callable[[], ParqueDBError],
@@ -88,7 +87,7 @@ class Writer:
         self._clock = clock
         self._rng = rng
         self._ids = ids
-        self._hooks = hooks
+        self._watch = watch
         self._load = load
         self._on_progress = on_progress
         self._step_down = step_down
@@ -346,7 +345,7 @@ class Writer:
             kind, body, count, base, commit_id=self._rng.randbytes(16), now=self._clock.now()
         )
         data = encode_entry(entry)
-        watch = CommitWatch(self._hooks, self._state.namespace, entry, len(data), writes)
+        watch = self._watch(entry, len(data), writes)
         self._settled.clear()
         self.timing.begin()
         try:
@@ -356,6 +355,9 @@ class Writer:
         except ParqueDBError as error:
             watch.failed(error)
             return error
+        except BaseException as error:
+            watch.failed(error)  # Stepping down ends this task wherever it is.
+            raise
         finally:
             self._settled.set()
             self.unresolved = False

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from parquedb.actors import arguments
-from parquedb.actors.operations import BULK_TERMS, Operation, Outcome
+from parquedb.actors.operations import Operation, Outcome
 from parquedb.cluster.async_collection import AsyncCollection
 from parquedb.cluster.connection import Connection, unpickle_hooks
 from parquedb.cluster.health import DatabaseHealth
 from parquedb.cluster.link import AsyncLink
 from parquedb.cluster.verifying import OnProgress, verify_database
-from parquedb.cluster.watching import Watch
+from parquedb.cluster.watching import Watch, watched_ask, watches
+from parquedb.observability.callbacks import HookStats
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.observability.metrics.tally import NAMESPACES_MAX
 from parquedb.settings import Settings
@@ -125,6 +126,10 @@ class AsyncDatabase:
         """
         return await asyncio.to_thread(self._connection.metrics, timeout_s, namespaces_max)
 
+    def hook_stats(self) -> list[HookStats]:
+        """Return what the hooks of this connection, in this process, have done so far, and what was dropped."""
+        return self._connection.hooks.stats()
+
     async def verify(
         self,
         *namespaces: str,
@@ -169,12 +174,12 @@ class AsyncDatabase:
         link = self._link(namespace)
         connection = self._connection
         limit_s = arguments.check_timeout(timeout_s, connection.settings.client.timeout_s)
-        if connection.hooks.active and operation.kind != BULK_TERMS:
+        if watches(connection.hooks, operation):
             return self._watched(link, namespace, operation, limit_s)
         return link.deliver(operation, limit_s)
 
     async def _watched(self, link: AsyncLink, namespace: str, operation: Operation, limit_s: float) -> Outcome:
-        watch = Watch(self._connection.hooks, namespace, operation)
+        watch = Watch(self._connection.hooks, namespace, operation, actor=link.actor)
         try:
             outcome = await link.deliver(operation, limit_s)
         except BaseException as error:
@@ -185,7 +190,9 @@ class AsyncDatabase:
 
     async def _ask(self, namespace: str, method: str, timeout_s: float | None) -> Any:
         limit_s = arguments.check_timeout(timeout_s, self._connection.settings.client.timeout_s)
-        return await self._link(namespace).ask(method, limit_s)
+        link = self._link(namespace)
+        with watched_ask(self._connection.hooks, namespace, method, link.actor):
+            return await link.ask(method, limit_s)
 
     async def __aenter__(self) -> "AsyncDatabase":
         return self

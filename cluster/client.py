@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from parquedb.actors import arguments
-from parquedb.actors.operations import BULK_TERMS, Operation, Outcome
+from parquedb.actors.operations import Operation, Outcome
 from parquedb.cluster.collection import Collection
 from parquedb.cluster.connection import Connection, run_blocking, unpickle_hooks
 from parquedb.cluster.health import DatabaseHealth
 from parquedb.cluster.link import SyncLink
 from parquedb.cluster.verifying import OnProgress, verify_database
-from parquedb.cluster.watching import Watch
+from parquedb.cluster.watching import Watch, watched_ask, watches
+from parquedb.observability.callbacks import HookStats
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.observability.metrics.tally import NAMESPACES_MAX
 from parquedb.settings import Settings
@@ -122,6 +123,10 @@ class Database:
         """
         return self._connection.metrics(timeout_s, namespaces_max)
 
+    def hook_stats(self) -> list[HookStats]:
+        """Return what the hooks of this connection, in this process, have done so far, and what was dropped."""
+        return self._connection.hooks.stats()
+
     def verify(
         self,
         *namespaces: str,
@@ -160,9 +165,9 @@ class Database:
         link = self._links.get(namespace) or self._link(namespace)
         connection = self._connection
         limit_s = arguments.check_timeout(timeout_s, connection.settings.client.timeout_s)
-        if not connection.hooks.active or operation.kind == BULK_TERMS:
+        if not watches(connection.hooks, operation):
             return link.deliver(operation, limit_s)
-        watch = Watch(connection.hooks, namespace, operation)
+        watch = Watch(connection.hooks, namespace, operation, actor=link.actor)
         try:
             outcome = link.deliver(operation, limit_s)
         except BaseException as error:
@@ -173,7 +178,9 @@ class Database:
 
     def _ask(self, namespace: str, method: str, timeout_s: float | None) -> Any:
         limit_s = arguments.check_timeout(timeout_s, self._connection.settings.client.timeout_s)
-        return self._link(namespace).ask(method, limit_s)
+        link = self._link(namespace)
+        with watched_ask(self._connection.hooks, namespace, method, link.actor):
+            return link.ask(method, limit_s)
 
     def __enter__(self) -> "Database":
         return self

@@ -5,7 +5,7 @@ import hashlib
 import pickle
 import threading
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import ray
 from ray import cloudpickle
@@ -31,6 +31,9 @@ from parquedb.storage.breaker.monitor import CircuitBreakerMonitor, global_circu
 from parquedb.storage.open import open_backend
 
 T = TypeVar("T")
+
+HOOKS_S: Final = 1.0
+"""Seconds that closing waits for hooks that have not heard everything yet."""
 
 _probed: set[str] = set()
 _probe_lock = threading.Lock()
@@ -101,6 +104,7 @@ class Connection:
         self.closed = True
         self._end_export()
         self.direct.close()
+        self.hooks.settle(HOOKS_S)
         with self._lock:
             if self._joined:
                 self._joined = False

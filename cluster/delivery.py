@@ -154,6 +154,8 @@ class Delivery:
             now_s - self.began_s if self._failures else 0.0,
             operation.size,
         ]
+        if self._failures:
+            wire.append(self._failures + 1)
         if operation.kind in _SINGLE_WRITES and _is_plain(operation.options.values()):
             body = operation.body
             # A normalized document needs no second look at its datetimes.
@@ -164,6 +166,8 @@ class Delivery:
     def whole(self, outcome: Outcome) -> Outcome:
         """Complete the outcome as it came back: what the caller has sent itself does not travel twice."""
         operation = self._operation
+        if self._failures:
+            outcome = msgspec.structs.replace(outcome, attempts=self._failures + 1)
         return whole(operation, outcome) if operation.kind in ECHOES else outcome
 
     def after(self, error: BaseException, now_s: float, *, sent: bool = True) -> Step:

@@ -6,6 +6,7 @@
 import asyncio
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 from os import PathLike
 from typing import Any, Final, TypeVar
@@ -13,8 +14,9 @@ from typing import Any, Final, TypeVar
 from parquedb.actors.read_arguments import AsOf, Fields, SortSpec
 from parquedb.cluster.collection_base import AsyncCollectionBase, CollectionBase
 from parquedb.cluster.exchange_results import ExportResult, ImportResult
-from parquedb.cluster.exporting import exporting, plan_export
-from parquedb.cluster.importing import Ask, importing, plan_import
+from parquedb.cluster.exporting import ExportPlan, exporting, plan_export
+from parquedb.cluster.importing import Ask, ImportPlan, importing, plan_import
+from parquedb.cluster.watching import watched_method
 from parquedb.storage.files.columns import ID_COLUMN
 
 R = TypeVar("R")
@@ -23,6 +25,21 @@ _END: Final = object()
 
 Path = str | PathLike[str]
 OnProgress = Callable[[int, int], object]
+
+
+Watched = AbstractContextManager[dict[str, Any]]
+
+
+def _watched_import(collection: Any, plan: ImportPlan) -> Watched:
+    hooks, place = collection._database._connection.hooks, plan.place
+    told = {"path": str(place.path), "format": place.format, "actor": plan.actor}
+    return watched_method(hooks, "mutation", collection.namespace, "import_file", **told)
+
+
+def _watched_export(collection: Any, plan: ExportPlan) -> Watched:
+    hooks, place = collection._database._connection.hooks, plan.place
+    told = {"path": str(place.path), "format": place.format, **plan.query}
+    return watched_method(hooks, "query", collection.namespace, "export_file", **told)
 
 
 def _carried_out(collection: Any, work: Generator[Ask, Any, R]) -> R:
@@ -141,7 +158,10 @@ class ExchangeMethods(CollectionBase):
             on_progress=on_progress,
             timeout_s=timeout_s,
         )
-        return _carried_out(self, importing(plan))
+        with _watched_import(self, plan) as facts:
+            imported = _carried_out(self, importing(plan))
+            facts.update(rows=imported.rows, errors=imported.skipped, bytes=imported.bytes)
+            return imported
 
     def export_file(
         self,
@@ -196,7 +216,10 @@ class ExchangeMethods(CollectionBase):
             on_progress=on_progress,
             timeout_s=timeout_s,
         )
-        return _carried_out(self, exporting(plan))
+        with _watched_export(self, plan) as facts:
+            exported = _carried_out(self, exporting(plan))
+            facts.update(rows=exported.rows, seq=exported.seq)
+            return exported
 
 
 class AsyncExchangeMethods(AsyncCollectionBase):
@@ -243,7 +266,10 @@ class AsyncExchangeMethods(AsyncCollectionBase):
             on_progress=on_progress,
             timeout_s=timeout_s,
         )
-        return await _carried_out_async(self, importing(plan))
+        with _watched_import(self, plan) as facts:
+            imported = await _carried_out_async(self, importing(plan))
+            facts.update(rows=imported.rows, errors=imported.skipped, bytes=imported.bytes)
+            return imported
 
     async def export_file(
         self,
@@ -277,4 +303,7 @@ class AsyncExchangeMethods(AsyncCollectionBase):
             on_progress=on_progress,
             timeout_s=timeout_s,
         )
-        return await _carried_out_async(self, exporting(plan))
+        with _watched_export(self, plan) as facts:
+            exported = await _carried_out_async(self, exporting(plan))
+            facts.update(rows=exported.rows, seq=exported.seq)
+            return exported

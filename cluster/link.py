@@ -16,6 +16,7 @@ from parquedb.cluster.calls import NamespaceCalls, reply_to, wait_for
 from parquedb.cluster.coalescer import DeadlinePassed, LoopCoalescer, NoReplyYet, ThreadCoalescer
 from parquedb.cluster.delivery import BACKPRESSURE_RETRIES_SAVED, BACKPRESSURE_RETRY_SHARE, Delivery
 from parquedb.cluster.metering import ClientMeter
+from parquedb.cluster.naming import actor_name
 from parquedb.cluster.sessions import SessionPool
 from parquedb.errors import OutcomeUnknownError
 from parquedb.observability.metrics.tally import Tally
@@ -59,13 +60,19 @@ def _is_quick(operation: Operation) -> bool:
 
 
 class _Link:
-    """What both links share: the actor's calls and the request ids."""
+    """What both links share: the actor's calls and the request ids.
+
+    Attributes:
+        calls: The actor's.
+        actor: Its name.
+    """
 
     def __init__(self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None) -> None:
         self._meter = None if tally is None else ClientMeter(tally, namespace)
         self._pool = SessionPool(window=settings.engine.session_window)
         self.calls = NamespaceCalls(settings, namespace, hooks, on_activated=self._pool.learn)
         self._namespace = namespace
+        self.actor = actor_name(settings, namespace)
         self._budget = RetryBudget(BACKPRESSURE_RETRY_SHARE, tokens_max=BACKPRESSURE_RETRIES_SAVED)
 
     def _begin(self, operation: Operation, timeout_s: float) -> Delivery:

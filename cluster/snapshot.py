@@ -27,6 +27,7 @@ from parquedb.cluster.connection import Connection
 from parquedb.cluster.link import SyncLink
 from parquedb.cluster.pages import Document, Page
 from parquedb.cluster.snapshot_hold import Hold
+from parquedb.cluster.watching import watched_method
 from parquedb.documents.filters import compile_filter
 from parquedb.documents.projection import parse_projection
 from parquedb.errors import ConfigurationError, CorruptionError, InvalidInputError
@@ -263,7 +264,10 @@ def take_snapshot(connection: Connection, namespace: str, timeout_s: float) -> S
         raise ConfigurationError("url: a snapshot is read by the caller, which a memory:// database does not allow")
     connection.join()
     link = SyncLink(connection.settings, namespace, connection.hooks_pickle, connection.tally)
-    return Snapshot(connection, link, namespace, link.deliver(Operation("snapshot"), timeout_s).value)
+    with watched_method(connection.hooks, "query", namespace, "snapshot", actor=link.actor) as facts:
+        answer = link.deliver(Operation("snapshot"), timeout_s).value
+        facts["seq"] = answer["seq"]
+        return Snapshot(connection, link, namespace, answer)
 
 
 def _extra(name: str) -> Any:

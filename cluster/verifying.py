@@ -17,6 +17,7 @@ from parquedb.clock import SystemClock
 from parquedb.cluster.collection_base import AsyncCollectionBase, CollectionBase
 from parquedb.cluster.connection import run_blocking
 from parquedb.cluster.direct_storage import open_storage, stored_namespaces
+from parquedb.cluster.watching import watched_method
 from parquedb.errors import ConfigurationError
 from parquedb.errors import TimeoutError as NoAnswerError
 from parquedb.observability.hooks import HookRegistry
@@ -86,7 +87,10 @@ async def verify_namespace(  # noqa: PLR0913 - as above
     async def look(storage: StorageBackend) -> VerificationReport:
         return await _verify(storage, namespace, settings, level, progress)
 
-    return await _with_storage(settings, hooks, look, timeout_s)
+    with watched_method(hooks, "query", namespace, "verify", full=full) as facts:
+        report = await _with_storage(settings, hooks, look, timeout_s)
+        facts.update(rows=report.counts.documents, bytes=report.counts.bytes_read, cached=False, seq=report.seq)
+        return report
 
 
 async def _verify(

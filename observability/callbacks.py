@@ -1,73 +1,249 @@
 """Running one hook's callbacks so that nothing they do reaches the operation they watch.
 
-    inline      where every hook starts: called in place, timed
-    background  where a hook goes for good once it was slow `slow_calls_max` times: called in order on a daemon thread
+    background  the default: handed to a daemon thread of the hook's own, in order, through a bounded queue
+    inline      a hook that says `inline = True`: called in place, and trusted to be quick and to come back
 
-Async callbacks run as tasks of the running loop, or on that thread where no loop runs. At most `outstanding_max`
-callbacks wait at any time; the ones beyond are dropped and counted.
+The operation never waits for a background hook: what finds the queue full is dropped and counted. What a callback
+returns to be awaited is awaited on the hook's thread, inline or not (`parquedb.observability.hook_thread`).
 """
 
-import asyncio
 import inspect
 import threading
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol
 
+from parquedb.observability.hook_thread import Awaited, HookThread
 from parquedb.observability.logs import get_logger
+
+QUEUE_MAX: Final = 10_000
+"""Callbacks of one hook that may wait for its thread (count)."""
+
+SLOW_S: Final = 0.05
+"""A callback that takes longer (seconds) counts as slow; one that is awaited may take its time."""
+
+AWAITED_S: Final = 30.0
+"""Seconds after which a coroutine of a callback is cancelled, and counted as an error."""
 
 _logger = get_logger(__name__)
 
 
+class Heard(Protocol):
+    """An operation, as far as its callbacks have to know it."""
+
+    deaf: tuple[object, ...]
+    """Entries whose start callback failed: they know nothing of the operation, and are spared its ending."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackStats:
+    """What the callbacks of one hook for one group came to.
+
+    Attributes:
+        calls: Callbacks run, failed ones included.
+        errors: Those of them that raised.
+        slow: Those of them that took longer than the bound.
+        dropped: Callbacks not run, because too many were waiting.
+    """
+
+    calls: int = 0
+    errors: int = 0
+    slow: int = 0
+    dropped: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class HookStats:
-    """What one registered hook has cost so far.
+    """What one registered hook has done so far.
 
     Attributes:
         name: Module and class of the hook.
-        errors: Callbacks that raised, by group (`query`, `commit`, `flush`, ...).
-        slow: Synchronous callbacks that took longer than the registry's bound.
-        dropped: Callbacks not run because too many were waiting.
-        background: Whether it was moved off the operations' path for being slow.
+        groups: By group (`query`, `commit`, `flush`, ...); groups without a call are left out.
+        inline: Whether it is called in place instead of on its own thread.
     """
 
     name: str
-    errors: dict[str, int] = field(default_factory=dict)
-    slow: int = 0
-    dropped: int = 0
-    background: bool = False
+    groups: dict[str, CallbackStats] = field(default_factory=dict)
+    inline: bool = False
+
+    @property
+    def calls(self) -> int:
+        """Callbacks run."""
+        return sum(group.calls for group in self.groups.values())
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """Callbacks that raised, by group; groups without any are left out."""
+        return {name: group.errors for name, group in self.groups.items() if group.errors}
+
+    @property
+    def slow(self) -> int:
+        """Callbacks that took longer than the bound."""
+        return sum(group.slow for group in self.groups.values())
+
+    @property
+    def dropped(self) -> int:
+        """Callbacks not run."""
+        return sum(group.dropped for group in self.groups.values())
+
+
+class _Counts:
+    """`CallbackStats` in the making."""
+
+    __slots__ = ("calls", "dropped", "errors", "slow")
+
+    def __init__(self) -> None:
+        self.calls = self.errors = self.slow = self.dropped = 0
+
+    def taken(self) -> CallbackStats:
+        return CallbackStats(self.calls, self.errors, self.slow, self.dropped)
+
+
+class _Call(NamedTuple):
+    """A callback on its way to its thread; see `Entry.call`."""
+
+    group: str
+    callback: Callable[..., Any]
+    args: tuple[Any, ...]
+    operation: Heard | None
+    opens: bool
 
 
 class Entry:
-    """One registration of one hook: the object, its counters and where it runs."""
+    """One registration of one hook: the object, its counters and where it runs.
 
-    __slots__ = ("_errors", "_lock", "background", "dropped", "hook", "inline", "name", "slow")
+    Invariants:
+        C1. `call` raises nothing that a hook raised, but for a `KeyboardInterrupt` in place: that is the user's.
+        C2. At most `queue_max` callbacks wait; `call` waits for none of them.
+        C3. The callbacks of a background hook run one after the other, in the order of the calls.
+    """
 
-    def __init__(self, hook: object) -> None:
+    __slots__ = ("_counts", "_lock", "_slow_s", "_thread", "hook", "inline", "name")
+
+    def __init__(
+        self, hook: object, *, slow_s: float = SLOW_S, queue_max: int = QUEUE_MAX, awaited_s: float = AWAITED_S
+    ) -> None:
+        """Prepare; the thread starts with the first callback.
+
+        Args:
+            hook: The object.
+            slow_s: See `SLOW_S`.
+            queue_max: See `QUEUE_MAX`.
+            awaited_s: See `AWAITED_S`.
+        """
         kind = type(hook)
         self.hook = hook
         self.name = f"{kind.__module__}.{kind.__qualname__}"
-        # A hook that lives by context variables is of no use on another thread; it asks to stay.
         self.inline = bool(getattr(hook, "inline", False))
-        self.background = False
-        self.slow = 0
-        self.dropped = 0
-        self._errors: Counter[str] = Counter()
+        self._slow_s = slow_s
+        self._counts: dict[str, _Counts] = {}
         self._lock = threading.Lock()
+        self._thread = HookThread(self.name, self._carry_out, queue_max=queue_max, awaited_s=awaited_s)
+
+    def call(
+        self,
+        group: str,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        operation: Heard | None = None,
+        *,
+        opens: bool = False,
+    ) -> bool:
+        """Run one callback, or hand it on.
+
+        Args:
+            group: What it is about, for the counters.
+            callback: The hook's.
+            args: Its arguments.
+            operation: What it starts or ends, if it does.
+            opens: Whether it starts that.
+
+        Returns:
+            Whether the hook has heard of it, or will: False when it raised right away, or there was no room.
+        """
+        if not self.inline:
+            if self._thread.put(_Call(group, callback, args, operation, opens)):
+                return True
+            self._dropped(group)
+            return False
+        started_s = time.perf_counter()
+        try:
+            answer = callback(*args)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - C1; nothing is awaited here, so no cancellation is lost
+            self._ran(group, time.perf_counter() - started_s, error)
+            return False
+        self._ran(group, time.perf_counter() - started_s, None)
+        if answer is not None and inspect.isawaitable(answer):
+            self._hand_on(group, answer)
+        return True
 
     def stats(self) -> HookStats:
         """Return the counters as they stand."""
         with self._lock:
-            return HookStats(self.name, dict(self._errors), self.slow, self.dropped, self.background)
+            return HookStats(self.name, {name: one.taken() for name, one in self._counts.items()}, self.inline)
 
-    def failed(self, group: str, error: BaseException) -> None:
-        """Count a callback that raised; the first of each group is logged."""
+    def mark(self) -> threading.Event | None:
+        """Return what is set once everything handed on so far has run; None when nothing is under way."""
+        return self._thread.mark()
+
+    def _carry_out(self, call: _Call) -> Awaited | None:
+        """Run one callback on the hook's thread; return what is left to await."""
+        if call.operation is not None and self in call.operation.deaf:
+            return None
+        started_s, failure, answer = time.perf_counter(), None, None
+        try:
+            answer = call.callback(*call.args)
+        except BaseException as error:  # noqa: BLE001 - C1; signals are the main thread's
+            failure = error
+        took_s = time.perf_counter() - started_s
+        if answer is not None and inspect.isawaitable(answer):
+            return Awaited(answer, partial(self._settled, call, took_s))
+        self._settled(call, took_s, failure)
+        return None
+
+    def _settled(self, call: _Call, took_s: float, error: BaseException | None) -> None:
+        if error is not None and call.opens and call.operation is not None:
+            call.operation.deaf = (*call.operation.deaf, self)
+        self._ran(call.group, took_s, error)
+
+    def _hand_on(self, group: str, answer: Any) -> None:
+        """Have an inline callback's awaitable awaited where it delays nobody."""
+
+        def settled(error: BaseException | None) -> None:
+            if error is not None:
+                self._errored(group, error)
+
+        if not self._thread.put(Awaited(answer, settled)):
+            if inspect.iscoroutine(answer):
+                answer.close()  # Else Python warns that it was never awaited.
+            self._dropped(group)
+
+    def _ran(self, group: str, took_s: float, error: BaseException | None) -> None:
+        slow = took_s > self._slow_s
         with self._lock:
-            self._errors[group] += 1
-            first = self._errors[group] == 1
+            counts = self._counts.get(group)
+            if counts is None:
+                counts = self._counts[group] = _Counts()
+            counts.calls += 1
+            counts.slow += slow
+            first = slow and sum(each.slow for each in self._counts.values()) == 1
+        if first:
+            where = "it delays operations" if self.inline else "it delays no operation"
+            _logger.warning(
+                "hook %s was slow in %s: %.3f s; %s; further ones are only counted", self.name, group, took_s, where
+            )
+        if error is not None:
+            self._errored(group, error)
+
+    def _errored(self, group: str, error: BaseException) -> None:
+        with self._lock:
+            counts = self._counts.setdefault(group, _Counts())
+            counts.errors += 1
+            first = counts.errors == 1
         if first:
             _logger.warning(
                 "hook %s failed in %s; the operation is unaffected, further failures are only counted",
@@ -76,135 +252,10 @@ class Entry:
                 exc_info=error,
             )
 
-    def was_slow(self, group: str, took_s: float, calls_max: int) -> None:
-        """Count a slow callback; the first is logged, and with the last one allowed the hook moves."""
+    def _dropped(self, group: str) -> None:
         with self._lock:
-            self.slow += 1
-            first = self.slow == 1
-            move = not self.inline and not self.background and self.slow >= calls_max
-            if move:
-                self.background = True
-        if first:
-            _logger.warning("hook %s was slow in %s: %.3f s; further ones are only counted", self.name, group, took_s)
-        if move:
-            _logger.warning("hook %s was slow %d times; it now runs in the background", self.name, calls_max)
-
-    def was_dropped(self) -> None:
-        """Count a callback that was not run; the first is logged."""
-        with self._lock:
-            self.dropped += 1
-            first = self.dropped == 1
+            counts = self._counts.setdefault(group, _Counts())
+            counts.dropped += 1
+            first = sum(each.dropped for each in self._counts.values()) == 1
         if first:
             _logger.warning("hook %s cannot keep up; callbacks are dropped and counted", self.name)
-
-
-class CallbackRunner:
-    """Calls hooks for one registry.
-
-    Invariants:
-        C1. `call` raises nothing that a hook raised.
-        C2. At most `outstanding_max` callbacks wait or run outside their operation.
-        C3. The callbacks of one background hook run one after the other, in the order of the calls.
-    """
-
-    def __init__(self, *, slow_s: float, slow_calls_max: int, outstanding_max: int) -> None:
-        self._slow_s = slow_s
-        self._slow_calls_max = slow_calls_max
-        self._outstanding_max = outstanding_max
-        # Holding them is the point as well: a loop keeps only weak references to its tasks.
-        self._outstanding: set[asyncio.Task[None] | Future[None]] = set()
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-
-    def call(self, entry: Entry, group: str, callback: Callable[..., Any], *args: Any) -> bool:
-        """Run or schedule one callback; False when it raised right away."""
-        if entry.background:
-            self._submit(entry, group, _in_turn(entry, group, callback, args))
-            return True
-        started_s = time.perf_counter()
-        try:
-            answer = callback(*args)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - C1; nothing is awaited, so no cancellation is lost
-            entry.failed(group, error)
-            return False
-        took_s = time.perf_counter() - started_s
-        if took_s > self._slow_s:
-            entry.was_slow(group, took_s, self._slow_calls_max)
-        if answer is not None and inspect.isawaitable(answer):
-            self._schedule(entry, group, answer)
-        return True
-
-    async def drain(self, timeout_s: float) -> bool:
-        """Wait for the callbacks that are under way here or in the background; False when time ran out first."""
-        here = asyncio.get_running_loop()
-        waiting = [
-            asyncio.wrap_future(work) if isinstance(work, Future) else work
-            for work in tuple(self._outstanding)
-            if isinstance(work, Future) or work.get_loop() is here
-        ]
-        if not waiting:
-            return True
-        _, late = await asyncio.wait(waiting, timeout=timeout_s)
-        return not late
-
-    def _schedule(self, entry: Entry, group: str, awaitable: Awaitable[Any]) -> None:
-        work = _watched(entry, group, awaitable)
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self._submit(entry, group, work)
-            return
-        if self._full(entry, awaitable):
-            work.close()
-            return
-        task = loop.create_task(work)
-        self._outstanding.add(task)
-        task.add_done_callback(self._outstanding.discard)
-
-    def _submit(self, entry: Entry, group: str, work: Any) -> None:
-        """Run a coroutine on the background thread."""
-        if self._full(entry, None):
-            work.close()
-            return
-        try:
-            future: Future[None] = asyncio.run_coroutine_threadsafe(work, self._background_loop())
-        except RuntimeError as error:  # No new thread at interpreter shutdown.
-            work.close()
-            entry.failed(group, error)
-            return
-        self._outstanding.add(future)
-        future.add_done_callback(self._outstanding.discard)
-
-    def _full(self, entry: Entry, awaitable: Awaitable[Any] | None) -> bool:
-        if len(self._outstanding) < self._outstanding_max:
-            return False
-        if inspect.iscoroutine(awaitable):
-            awaitable.close()  # Else Python warns that it was never awaited.
-        entry.was_dropped()
-        return True
-
-    def _background_loop(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            # A fork takes the object along and leaves the thread behind.
-            if self._loop is None or self._thread is None or not self._thread.is_alive():
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="parquedb-hooks", daemon=True)
-                self._thread.start()
-            return self._loop
-
-
-async def _watched(entry: Entry, group: str, awaitable: Awaitable[Any]) -> None:
-    try:
-        await awaitable
-    except Exception as error:  # noqa: BLE001 - C1
-        entry.failed(group, error)
-
-
-async def _in_turn(entry: Entry, group: str, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    try:
-        answer = callback(*args)
-        if answer is not None and inspect.isawaitable(answer):
-            await answer
-    except Exception as error:  # noqa: BLE001 - C1
-        entry.failed(group, error)

@@ -4,21 +4,42 @@ Units are in the names: `_s` seconds, bytes for sizes, counts for the rest. `Non
 Mappings are the caller's own objects; a hook reads them and must not change them.
 """
 
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 Side = Literal["client", "actor"]
 """Where an operation was seen: in the calling process, or in the actor that owns the namespace."""
 
 
-def new_operation_id() -> str:
-    """Return 16 random hexadecimal digits.
+_ID_BITS: Final = 64
+_SCATTER: Final = 0x9E3779B97F4A7C15
+"""Odd, so that multiplying by it, modulo 2**64, keeps numbers apart; neighbours end up far from each other."""
 
-    They come from the system, not from `random`: a program that seeds `random` would repeat them in every process.
+
+def new_operation_id() -> str:
+    """Return 16 hexadecimal digits: no two alike in a process, and none like another's but by an unlikely chance.
+
+    They begin at a place that the system has drawn, not `random`: a program that seeds that would repeat them in every
+    process. Asking the system each time would cost twice as much.
     """
-    return os.urandom(8).hex()
+    return f"{next(_numbers) * _SCATTER % (1 << _ID_BITS):016x}"
+
+
+def _drawn_numbers() -> Iterator[int]:
+    return itertools.count(int.from_bytes(os.urandom(_ID_BITS // 8), "big"))
+
+
+def _draw_again() -> None:
+    global _numbers  # noqa: PLW0603 - a forked child must not go on where its parent does
+    _numbers = _drawn_numbers()
+
+
+_numbers = _drawn_numbers()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_draw_again)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +47,17 @@ class QueryContext:
     """A read that is about to run.
 
     Attributes:
-        operation: `get`, `get_many`, `find`, `count`, ...; in the actor `execute`, one per call.
+        operation: `get`, `find`, `count`, ...; in the actor `execute` for a call whose reads are of several kinds.
         namespace: The namespace read.
         filter: The filter as given, if any.
-        options: Limit, sort, projection and the like, as given.
+        options: Limit, sort, projection and the like that differ from their defaults; None for several reads at once.
         ids: The ids asked for, where the read names documents.
         batch_size: Operations this one call carries (count, at least 1).
         side: The process that reports it.
-        attempt: 1 for the first try of the call, 2 for its first retry, ...
+        attempt: In the actor, 1 for the first try of the call, 2 for its first retry, ...; the client announces all
+            tries as one, and counts them in the result.
         actor: Name of the actor, where one is involved and known.
-        traceparent: The caller's span (W3C), where it lives in another process; wins over the active span.
+        traceparent: The caller's span (W3C), if it has one; in the actor that of the first operation.
         traceparents: In the actor, the span of every operation the call carries, first one first.
         operation_id: 16 hexadecimal digits, new for every context.
     """
@@ -61,11 +83,12 @@ class QueryResult:
     Attributes:
         duration_s: Seconds from start to end.
         rows: Documents returned, or counted by `count`.
-        bytes: Bytes read from storage for it.
+        bytes: Bytes of data files read from storage for it.
         cached: Whether it was answered without touching storage.
         row_groups_scanned: Parquet row groups read (count).
-        row_groups_skipped: Parquet row groups ruled out by statistics (count).
+        row_groups_skipped: Parquet row groups that need not be read (count).
         seq: Sequence number of the newest write the answer reflects.
+        attempts: Times the call was sent (count, at least 1), in the client.
     """
 
     duration_s: float = 0.0
@@ -75,6 +98,7 @@ class QueryResult:
     row_groups_scanned: int | None = None
     row_groups_skipped: int | None = None
     seq: int | None = None
+    attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +106,17 @@ class MutationContext:
     """A write that is about to run.
 
     Attributes:
-        operation: `create`, `update`, `delete`, ...; in the actor `execute`, one per call.
+        operation: `create`, `update`, `delete`, ...; in the actor `execute` for a call with writes of several kinds.
         namespace: The namespace written.
         ids: The documents named by the call; empty where the database chooses the id.
         filter: The filter of a write that selects its documents.
-        options: `expected_version`, `upsert` and the like, as given.
+        options: `expected_version`, `upsert` and the like that differ from their defaults; None for several writes.
         batch_size: Operations this one call carries (count, at least 1).
         side: The process that reports it.
-        attempt: 1 for the first try of the call, 2 for its first retry, ...
+        attempt: In the actor, 1 for the first try of the call, 2 for its first retry, ...; the client announces all
+            tries as one, and counts them in the result.
         actor: Name of the actor, where one is involved and known.
-        traceparent: The caller's span (W3C), where it lives in another process; wins over the active span.
+        traceparent: The caller's span (W3C), if it has one; in the actor that of the first operation.
         traceparents: In the actor, the span of every operation the call carries, first one first.
         operation_id: 16 hexadecimal digits, new for every context.
     """
@@ -117,10 +142,11 @@ class MutationResult:
     Attributes:
         duration_s: Seconds from start to end; for a durable write its commit included.
         rows: Documents changed.
-        bytes: Encoded bytes of the change.
+        bytes: Size of what the call brought, estimated as the owner does for its bounds.
         version: New version of the document, where the call changed exactly one.
         seq: Sequence number of the last event it wrote.
         errors: Operations of a batch that were refused (count), while the call itself succeeded.
+        attempts: Times the call was sent (count, at least 1), in the client.
     """
 
     duration_s: float = 0.0
@@ -129,6 +155,7 @@ class MutationResult:
     version: int | None = None
     seq: int | None = None
     errors: int | None = None
+    attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +201,7 @@ class StorageResult:
         duration_s: Seconds from start to end of this attempt.
         bytes: Bytes received by a read or sent by a write.
         rows: Keys returned, for listings.
-        cached: Whether a local cache answered.
+        cached: Whether a local cache answered; of reads of content only.
         etag: The store's tag of the object, where the reply had one.
     """
 
@@ -193,7 +220,7 @@ class CommitContext:
         namespace: The namespace whose log it is.
         epoch: Epoch of the owner that writes it.
         position: The position in the log it contends for.
-        kind: `open`, `write`, `checkpoint`, `close` or `drop`.
+        kind: `write`, `bulk` (a load), `checkpoint` or `close`; of `open` entries `on_cold_start` tells.
         writes: Events in the entry (count).
         bytes: Size of the encoded entry.
         traceparents: The span of every operation that waits for it, first one first.
@@ -239,7 +266,7 @@ class FlushContext:
         rows: Rows written.
         bytes: Bytes written.
         files: Data files written (count).
-        reason: `rows`, `bytes`, `age`, `request` or `close`.
+        reason: `rows`, `bytes`, `age`, `segments` or `request`.
         seq: Newest sequence number the files hold.
         traceparent: The span that asked for it, if one did.
     """
@@ -290,7 +317,7 @@ class ColdStartContext:
         duration_s: Seconds from the first storage call until it could answer.
         epoch: The epoch it was opened with.
         entries: Log entries replayed (count).
-        round_trips: Storage calls that had to wait for one another (count).
+        round_trips: Times that a storage call began while no other was under way (count).
         actor: Name of the actor, where known.
         traceparent: The span of the call that opened it, if one did.
     """
@@ -314,6 +341,7 @@ class CircuitContext:
         after: `closed`, `open` or `half_open`.
         retry_after_s: Seconds until an open circuit lets a call through again.
         reason: What made it change, in words.
+        namespace: The namespace whose owner it belongs to; None in a client.
     """
 
     circuit: str
@@ -321,6 +349,7 @@ class CircuitContext:
     after: str
     retry_after_s: float | None = None
     reason: str = ""
+    namespace: str | None = None
 
 
 def create_query_context(

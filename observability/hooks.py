@@ -9,19 +9,23 @@ A hook is any object with some of these callbacks, synchronous or async:
     on_flush(ctx)   on_compaction(ctx)   on_cold_start(ctx)   on_circuit_change(ctx)
 
 `on_commit` is called like `on_commit_end`, after it. See `parquedb.observability.contexts` for the arguments and
-`parquedb.observability.callbacks` for what becomes of a callback that is async, slow or broken.
+`parquedb.observability.callbacks` for how callbacks are run: on a thread of the hook's own unless it says
+`inline = True`, and so that one which is async, slow, broken or hangs changes nothing.
 """
 
+import asyncio
 import importlib
 import inspect
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from parquedb.errors import ConfigurationError
-from parquedb.observability.callbacks import CallbackRunner, Entry, HookStats
+from parquedb.observability.callbacks import AWAITED_S, QUEUE_MAX, SLOW_S, Entry, HookStats
+from parquedb.observability.hook_thread import wait_for
 from parquedb.observability.logs import get_logger
 
 Group = Literal["query", "mutation", "storage", "commit"]
@@ -45,11 +49,10 @@ _logger = get_logger(__name__)
 class _Listener:
     """The callbacks of one hook for one group, looked up once."""
 
-    __slots__ = ("ends", "entry", "error", "runner", "start")
+    __slots__ = ("call", "ends", "error", "start")
 
-    def __init__(self, entry: Entry, runner: CallbackRunner, group: str) -> None:
-        self.entry = entry
-        self.runner = runner
+    def __init__(self, entry: Entry, group: str) -> None:
+        self.call = entry.call
         self.start = _callback(entry.hook, f"on_{group}_start")
         self.error = _callback(entry.hook, f"on_{group}_error")
         ends = [_callback(entry.hook, f"on_{group}_end")]
@@ -66,14 +69,19 @@ class Operation:
 
     Attributes:
         context: What the hooks were told at the start.
+        deaf: Entries of hooks whose start callback failed.
     """
 
-    __slots__ = ("_group", "_listeners", "_started_s", "context")
+    __slots__ = ("_group", "_listeners", "_started_s", "context", "deaf")
 
-    def __init__(self, group: str, context: Any, listeners: list[_Listener]) -> None:
+    def __init__(self, group: str, context: Any, listeners: Sequence[_Listener]) -> None:
         self.context = context
+        self.deaf: tuple[object, ...] = ()
         self._group = group
-        self._listeners = listeners
+        # A hook whose start failed knows nothing of the operation, so it is spared the ending.
+        self._listeners: Sequence[_Listener] = [
+            one for one in listeners if one.start is None or one.call(group, one.start, (context,), self, opens=True)
+        ]
         self._started_s = time.perf_counter()
 
     def elapsed_s(self) -> float:
@@ -82,17 +90,17 @@ class Operation:
 
     def end(self, result: Any) -> None:
         """Tell the hooks that it went well, last started first; only the first ending counts."""
-        listeners, self._listeners = self._listeners, []
-        for listener in reversed(listeners):
-            for end in listener.ends:
-                listener.runner.call(listener.entry, self._group, end, self.context, result)
+        listeners, self._listeners = self._listeners, ()
+        for one in reversed(listeners):
+            for end in one.ends:
+                one.call(self._group, end, (self.context, result), self)
 
     def error(self, error: BaseException) -> None:
         """Tell the hooks that it failed, last started first; only the first ending counts."""
-        listeners, self._listeners = self._listeners, []
-        for listener in reversed(listeners):
-            if listener.error is not None:
-                listener.runner.call(listener.entry, self._group, listener.error, self.context, error)
+        listeners, self._listeners = self._listeners, ()
+        for one in reversed(listeners):
+            if one.error is not None:
+                one.call(self._group, one.error, (self.context, error), self)
 
 
 class HookRegistry:
@@ -102,32 +110,32 @@ class HookRegistry:
     by itself: an object registered twice is called twice.
 
     Attributes:
-        active: Whether any hook is registered here or in the parent; while False, callers need build no context.
+        active: Whether any hook is registered here or in the parent. Whether one listens to something is `hears`.
     """
 
     def __init__(
         self,
         parent: "HookRegistry | None" = None,
         *,
-        slow_s: float = 0.05,
-        slow_calls_max: int = 3,
-        outstanding_max: int = 1000,
+        slow_s: float = SLOW_S,
+        queue_max: int = QUEUE_MAX,
+        awaited_s: float = AWAITED_S,
     ) -> None:
         """Make an empty registry.
 
         Args:
             parent: A registry whose hooks, present and future, hear everything announced here as well.
-            slow_s: A synchronous callback that takes longer (seconds) counts as slow.
-            slow_calls_max: Slow callbacks after which a hook is moved to a background thread.
-            outstanding_max: Async and background callbacks that may be under way; more are dropped.
+            slow_s: A callback that takes longer (seconds) counts as slow.
+            queue_max: Callbacks of one hook that may wait for its thread; more are dropped.
+            awaited_s: Seconds after which a coroutine of a callback is cancelled.
         """
         self.active = False
         self._parent = parent
         self._children: weakref.WeakSet[HookRegistry] = weakref.WeakSet()
-        self._runner = CallbackRunner(slow_s=slow_s, slow_calls_max=slow_calls_max, outstanding_max=outstanding_max)
+        self._make_entry = partial(Entry, slow_s=slow_s, queue_max=queue_max, awaited_s=awaited_s)
         self._entries: tuple[Entry, ...] = ()
         self._operations: dict[str, tuple[_Listener, ...]] = {}
-        self._events: dict[str, tuple[tuple[Entry, CallbackRunner, Callable[..., Any]], ...]] = {}
+        self._events: dict[str, tuple[tuple[Entry, Callable[..., Any]], ...]] = {}
         if parent is not None:
             with _registration:
                 parent._children.add(self)
@@ -140,7 +148,7 @@ class HookRegistry:
         end for it.
         """
         _warn_of_unknown_callbacks(hook)
-        entry = Entry(hook)
+        entry = self._make_entry(hook)
 
         def unregister() -> None:
             with _registration:
@@ -152,54 +160,62 @@ class HookRegistry:
             self._rebuild()
         return unregister
 
+    def hears(self, group: Group | Event) -> bool:
+        """Whether anybody listens; where not, nothing need be made to be announced."""
+        return group in self._operations or group in self._events
+
+    def counts(self) -> dict[str, int]:
+        """Return how many hooks listen, by group and event; 0 where none does."""
+        return {
+            **{group: len(self._operations.get(group, ())) for group in GROUPS},
+            **{event: len(self._events.get(event, ())) for event in EVENTS},
+        }
+
     def start(self, group: Group, context: Any) -> Operation:
         """Announce an operation; the caller ends it with `end` or `error`. Never raises."""
         listeners = self._operations.get(group)
-        if not listeners:
-            return _SILENT
-        # A hook whose start raised knows nothing of the operation, so it is spared the ending.
-        return Operation(
-            group,
-            context,
-            [
-                listener
-                for listener in listeners
-                if listener.start is None or listener.runner.call(listener.entry, group, listener.start, context)
-            ],
-        )
+        return Operation(group, context, listeners) if listeners else _SILENT
 
     def emit(self, event: Event, context: Any) -> None:
         """Announce something that has happened. Never raises."""
-        for entry, runner, callback in self._events.get(event, ()):
-            runner.call(entry, event, callback, context)
+        for entry, callback in self._events.get(event, ()):
+            entry.call(event, callback, (context,))
 
     def stats(self) -> list[HookStats]:
         """Return the counters of every hook that is called from here, in order of registration."""
-        return [entry.stats() for entry, _ in self._all_entries()]
+        return [entry.stats() for entry in self._all_entries()]
+
+    def settle(self, timeout_s: float = 1.0) -> bool:
+        """Wait until what was announced so far has reached the hooks, the parent's too.
+
+        Returns:
+            False when `timeout_s` seconds were not enough; what is left goes on.
+        """
+        return wait_for([entry.mark() for entry in self._all_entries()], timeout_s)
 
     async def drain(self, timeout_s: float = 1.0) -> bool:
-        """Wait for async callbacks under way, the parent's too; False when `timeout_s` seconds were not enough."""
-        done = await self._runner.drain(timeout_s)
-        return (await self._parent.drain(timeout_s) if self._parent is not None else True) and done
+        """Wait as `settle` does, in a coroutine."""
+        return await asyncio.to_thread(self.settle, timeout_s)
 
-    def _all_entries(self) -> list[tuple[Entry, CallbackRunner]]:
+    def _all_entries(self) -> list[Entry]:
         inherited = self._parent._all_entries() if self._parent is not None else []
-        return inherited + [(entry, self._runner) for entry in self._entries]
+        return [*inherited, *self._entries]
 
     def _rebuild(self) -> None:
         """Look every callback up again; the caller holds the registration lock."""
         entries = self._all_entries()
-        self._operations = {
-            group: tuple(listener for pair in entries if (listener := _Listener(*pair, group))) for group in GROUPS
+        operations = {
+            group: tuple(listener for entry in entries if (listener := _Listener(entry, group))) for group in GROUPS
         }
-        self._events = {
+        events = {
             event: tuple(
-                (entry, runner, callback)
-                for entry, runner in entries
-                if (callback := _callback(entry.hook, f"on_{event}")) is not None
+                (entry, callback) for entry in entries if (callback := _callback(entry.hook, f"on_{event}")) is not None
             )
             for event in EVENTS
         }
+        # Without empty ones, so that `hears` is one look each.
+        self._operations = {group: listeners for group, listeners in operations.items() if listeners}
+        self._events = {event: listeners for event, listeners in events.items() if listeners}
         self.active = bool(entries)
         for child in self._children:
             child._rebuild()
@@ -207,7 +223,7 @@ class HookRegistry:
 
 # One lock for all registries: a parent and its children change together.
 _registration = threading.Lock()
-_SILENT = Operation("", None, [])
+_SILENT = Operation("", None, ())
 
 global_hook_registry = HookRegistry()
 """Hooks for every connection of this process."""

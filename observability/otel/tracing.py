@@ -186,7 +186,8 @@ class OpenTelemetryHook:
             ctx,
             f"{ctx.operation} {ctx.namespace}",
             SpanKind.CLIENT if ctx.side == "client" else SpanKind.SERVER,
-            _parent(ctx.traceparent),
+            # The client's caller is in the same process: its span is the active one.
+            _parent(ctx.traceparent if ctx.side == "actor" else None),
             links=_links(one for one in dict.fromkeys(ctx.traceparents) if one != ctx.traceparent),
         )
         if span.is_recording():

@@ -1,8 +1,8 @@
-"""The layers around a store: observed(retry(breaker(store))).
+"""The layers around a store: retry(observed(breaker(store))).
 
-The breaker sees every single try, so it learns fastest; the retry layer sees the breaker's refusal and stops at once;
-the hooks see each call of the database once, with its waits. Reads and writes have circuits of their own, since one may
-be ill without the other (a full disk, a lost quorum).
+The breaker sees every single try, so it learns fastest; the hooks see every try as well, with its number and whether it
+was let through; the retry layer sees the breaker's refusal and stops at once. Reads and writes have circuits of their
+own, since one may be ill without the other (a full disk, a lost quorum).
 
 `create` and `write(if_match=...)` pass the retry layer untouched: a second try may meet the first one's success and
 report it as a refusal. `parquedb.storage.log.commit` sends those again, because it can tell.
@@ -10,11 +10,12 @@ report it as a refusal. `parquedb.storage.log.commit` sends those again, because
 
 import random
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from parquedb.clock import Clock
 from parquedb.errors import CircuitOpenError, ParqueDBError
-from parquedb.observability.contexts import CircuitContext, StorageContext, StorageResult
+from parquedb.observability.contexts import CircuitContext, Side, StorageContext, StorageResult
 from parquedb.observability.hooks import HookRegistry
 from parquedb.storage.backend import ListPage, ObjectInfo, Range, StorageBackend
 from parquedb.storage.backends.delegating import (
@@ -24,7 +25,7 @@ from parquedb.storage.backends.delegating import (
     DelegatingBackend,
     FunnelBackend,
 )
-from parquedb.storage.backends.retry import Retrier, RetryBudget, RetryOptions
+from parquedb.storage.backends.retry import Retrier, RetryBudget, RetryOptions, attempt_number
 from parquedb.storage.breaker.circuit import CircuitBreaker, CircuitBreakerOptions, CircuitState, StateCallback
 from parquedb.storage.keys import decode_segment
 
@@ -45,6 +46,22 @@ T = TypeVar("T")
 
 _STAT_OPERATIONS = frozenset({"stat", "exists"})
 _CONTENT_OPERATIONS = frozenset({"read", "read_range", "read_ranges"})
+
+
+class Owner(NamedTuple):
+    """The owner of a namespace, as hooks are told of it.
+
+    Attributes:
+        namespace: What it owns; None in a process that is none.
+        actor: Name of its actor, if it has one.
+    """
+
+    namespace: str | None = None
+    actor: str | None = None
+
+
+NOBODY: Final = Owner()
+"""For the storage of a client."""
 
 
 class BreakerBackend(FunnelBackend):
@@ -140,30 +157,41 @@ class RetryingBackend(FunnelBackend):
 
 
 class ObservedBackend(DelegatingBackend):
-    """Announces every call to the hooks; without hooks it costs one attribute check."""
+    """Announces every try of every call to the hooks; where none listens it costs one look.
 
-    def __init__(self, inner: StorageBackend, hooks: HookRegistry) -> None:
+    Args:
+        inner: The next layer.
+        hooks: Whom to tell.
+        side: Whose process this is.
+        actor: Name of the actor, where it is one.
+    """
+
+    def __init__(
+        self, inner: StorageBackend, hooks: HookRegistry, *, side: Side = "actor", actor: str | None = None
+    ) -> None:
         super().__init__(inner)
         self._hooks = hooks
+        self._side: Side = side
+        self._actor = actor
 
     async def read(self, key: str, *, timeout_s: float | None = None) -> bytes:
         """Read, announced."""
         call = self.inner.read(key, timeout_s=timeout_s)
-        if not self._hooks.active:
+        if not self._hooks.hears("storage"):
             return await call
         return await self._announced(self._context("read", key), call)
 
     async def read_range(self, key: str, start: int, length: int, *, timeout_s: float | None = None) -> bytes:
         """Read a part, announced."""
         call = self.inner.read_range(key, start, length, timeout_s=timeout_s)
-        if not self._hooks.active:
+        if not self._hooks.hears("storage"):
             return await call
         return await self._announced(self._context("read_range", key, start=start, length=length), call)
 
     async def read_ranges(self, ranges: Sequence[Range], *, timeout_s: float | None = None) -> Sequence[bytes]:
         """Read parts, announced as one call."""
         call = self.inner.read_ranges(ranges, timeout_s=timeout_s)
-        if not self._hooks.active or not ranges:
+        if not ranges or not self._hooks.hears("storage"):
             return await call
         total = sum(one.length for one in ranges)
         return await self._announced(self._context("read_ranges", ranges[0].key, length=total), call)
@@ -171,7 +199,7 @@ class ObservedBackend(DelegatingBackend):
     async def create(self, key: str, data: bytes, *, timeout_s: float | None = None) -> ObjectInfo:
         """Create, announced."""
         call = self.inner.create(key, data, timeout_s=timeout_s)
-        if not self._hooks.active:
+        if not self._hooks.hears("storage"):
             return await call
         return await self._announced(self._context("create", key, size=len(data)), call)
 
@@ -180,28 +208,28 @@ class ObservedBackend(DelegatingBackend):
     ) -> ObjectInfo:
         """Write, announced."""
         call = self.inner.write(key, data, if_match=if_match, timeout_s=timeout_s)
-        if not self._hooks.active:
+        if not self._hooks.hears("storage"):
             return await call
         return await self._announced(self._context("write", key, size=len(data)), call)
 
     async def delete(self, key: str, *, timeout_s: float | None = None) -> None:
         """Delete, announced."""
         call = self.inner.delete(key, timeout_s=timeout_s)
-        if not self._hooks.active:
+        if not self._hooks.hears("storage"):
             return await call
         return await self._announced(self._context("delete", key), call)
 
     async def abort_uploads(self, prefix: str, older_than_s: float, *, timeout_s: float | None = None) -> int:
         """Give up multipart uploads, announced."""
         call = self.inner.abort_uploads(prefix, older_than_s, timeout_s=timeout_s)
-        if not self._hooks.active:
+        if not self._hooks.hears("storage"):
             return await call
         return await self._announced(self._context("abort_uploads", prefix), call)
 
     async def verifies_uploads(self, key: str, *, timeout_s: float | None = None) -> bool:
         """Forward, announced."""
         call = self.inner.verifies_uploads(key, timeout_s=timeout_s)
-        if not self._hooks.active:
+        if not self._hooks.hears("storage"):
             return await call
         return await self._announced(self._context("verifies_uploads", key), call)
 
@@ -210,28 +238,28 @@ class ObservedBackend(DelegatingBackend):
     ) -> ListPage:
         """List, announced."""
         call = self.inner.list(prefix, after=after, limit=limit, timeout_s=timeout_s)
-        if not self._hooks.active:
+        if not self._hooks.hears("storage"):
             return await call
         return await self._announced(self._context("list", prefix), call)
 
     async def list_folders(self, prefix: str, *, timeout_s: float | None = None) -> tuple[str, ...]:
         """List folders, announced."""
         call = self.inner.list_folders(prefix, timeout_s=timeout_s)
-        if not self._hooks.active:
+        if not self._hooks.hears("storage"):
             return await call
         return await self._announced(self._context("list_folders", prefix), call)
 
     async def stat(self, key: str, *, timeout_s: float | None = None) -> ObjectInfo:
         """Describe, announced."""
         call = self.inner.stat(key, timeout_s=timeout_s)
-        if not self._hooks.active:
+        if not self._hooks.hears("storage"):
             return await call
         return await self._announced(self._context("stat", key), call)
 
     async def exists(self, key: str, *, timeout_s: float | None = None) -> bool:
         """Ask for existence, announced."""
         call = self.inner.exists(key, timeout_s=timeout_s)
-        if not self._hooks.active:
+        if not self._hooks.hears("storage"):
             return await call
         return await self._announced(self._context("exists", key), call)
 
@@ -239,7 +267,16 @@ class ObservedBackend(DelegatingBackend):
         self, operation: str, key: str, *, size: int | None = None, start: int | None = None, length: int | None = None
     ) -> StorageContext:
         return StorageContext(
-            operation, key, self.name, namespace=_namespace_of(key), bytes=size, start=start, length=length
+            operation,
+            key,
+            self.name,
+            namespace=_namespace_of(key.partition("/")[0]) if "/" in key else None,
+            bytes=size,
+            start=start,
+            length=length,
+            side=self._side,
+            attempt=attempt_number(),
+            actor=self._actor,
         )
 
     async def _announced(self, context: StorageContext, call: Awaitable[T]) -> T:
@@ -253,24 +290,24 @@ class ObservedBackend(DelegatingBackend):
         return result
 
 
-def _result_of(context: StorageContext, result: object, duration_s: float) -> StorageResult:
+def _result_of(context: StorageContext, result: Any, duration_s: float) -> StorageResult:
     if isinstance(result, bytes):
-        return StorageResult(duration_s, bytes=len(result))
-    if isinstance(result, list):
-        return StorageResult(duration_s, bytes=sum(map(len, result)))
+        return StorageResult(duration_s, bytes=len(result), cached=False)
     if isinstance(result, ObjectInfo):
         return StorageResult(duration_s, bytes=context.bytes, etag=result.etag)
+    if context.operation == "read_ranges":
+        return StorageResult(duration_s, bytes=sum(map(len, result)), cached=False)
     if isinstance(result, ListPage):
         return StorageResult(duration_s, rows=len(result.objects))
-    if isinstance(result, tuple):
+    if context.operation == "list_folders":
         return StorageResult(duration_s, rows=len(result))
     return StorageResult(duration_s)
 
 
-def _namespace_of(key: str) -> str | None:
-    segment, slash, _ = key.partition("/")
+@lru_cache(maxsize=1024)
+def _namespace_of(segment: str) -> str | None:
     try:
-        return decode_segment(segment) if slash else None
+        return decode_segment(segment)
     except ParqueDBError:
         return None
 
@@ -284,7 +321,8 @@ def wrap_backend(  # noqa: PLR0913 - the one place where a store meets everythin
     rng: random.Random,
     on_circuit_change: StateCallback | None = None,
     read_fallback: StorageBackend | None = None,
-) -> ObservedBackend:
+    owner: Owner = NOBODY,
+) -> RetryingBackend:
     """Put all layers around a store; their circuits are its `circuits`, by `read`, `write` and perhaps `fallback`.
 
     Args:
@@ -295,6 +333,7 @@ def wrap_backend(  # noqa: PLR0913 - the one place where a store meets everythin
         rng: Draws the waits between tries.
         on_circuit_change: Receives circuit, state before, state after and reason.
         read_fallback: Another bare store with the same objects; see `BreakerBackend`.
+        owner: Whose process this is, for the hooks.
     """
     options = CircuitBreakerOptions(
         failures=settings.breaker_failures,
@@ -310,7 +349,8 @@ def wrap_backend(  # noqa: PLR0913 - the one place where a store meets everythin
 
     def announce(circuit: str, before: CircuitState, after: CircuitState, reason: str) -> None:
         retry_after_s = options.open_s if after is CircuitState.OPEN else None
-        hooks.emit("circuit_change", CircuitContext(circuit, before.value, after.value, retry_after_s, reason))
+        told = CircuitContext(circuit, before.value, after.value, retry_after_s, reason, owner.namespace)
+        hooks.emit("circuit_change", told)
 
     def circuit(guards: str) -> CircuitBreaker:
         made = CircuitBreaker(f"{backend.name}.{guards}", options, clock=clock, on_change=announce)
@@ -336,4 +376,5 @@ def wrap_backend(  # noqa: PLR0913 - the one place where a store meets everythin
         attempt_s=settings.timeout_s,
     )
     retrier = Retrier(retry_options, RetryBudget(settings.retry_budget_ratio), clock=clock, rng=rng)
-    return ObservedBackend(RetryingBackend(guarded, retrier), hooks)
+    observed = ObservedBackend(guarded, hooks, side="client" if owner is NOBODY else "actor", actor=owner.actor)
+    return RetryingBackend(observed, retrier)

@@ -8,7 +8,9 @@ Source: "Exponential Backoff and Jitter" (AWS architecture blog), full jitter; t
 
 import random
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,6 +20,22 @@ from parquedb.errors import CircuitOpenError, ConfigurationError, OutcomeUnknown
 T = TypeVar("T")
 
 _DOUBLINGS_MAX = 60
+_attempt: ContextVar[int] = ContextVar("parquedb_attempt", default=1)
+
+
+def attempt_number() -> int:
+    """Return which try of its call is under way, from 1, for those who are told of it."""
+    return _attempt.get()
+
+
+@contextmanager
+def attempt(number: int) -> Iterator[None]:
+    """Say that a call is being tried for this time."""
+    token = _attempt.set(number)
+    try:
+        yield
+    finally:
+        _attempt.reset(token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,11 +148,11 @@ class Retrier:
         self._clock = clock
         self._rng = rng
 
-    async def run(self, attempt: Callable[[float], Awaitable[T]], *, timeout_s: float | None = None) -> T:
-        """Return the result of the first `attempt(limit_s)` that succeeds.
+    async def run(self, send: Callable[[float], Awaitable[T]], *, timeout_s: float | None = None) -> T:
+        """Return the result of the first `send(limit_s)` that succeeds.
 
         Args:
-            attempt: One try; gets the seconds it may take and must keep to them.
+            send: One try; gets the seconds it may take and must keep to them.
             timeout_s: Seconds for everything; None: `options.total_s`.
 
         Raises:
@@ -144,8 +162,10 @@ class Retrier:
         longest_s = float("inf") if self.options.attempt_s is None else self.options.attempt_s
         failures = 0
         while True:
+            left_s = max(0.0, deadline_s - self._clock.boot_s())
             try:
-                result = await attempt(min(longest_s, max(0.0, deadline_s - self._clock.boot_s())))
+                with attempt(failures + 1):
+                    result = await send(min(longest_s, left_s))
             except ParqueDBError as error:
                 failures += 1
                 wait_s = max(backoff_s(failures, self.options, self._rng), error.retry_after or 0.0)

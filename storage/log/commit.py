@@ -23,6 +23,7 @@ from parquedb.errors import (
     StorageWriteError,
 )
 from parquedb.storage.backend import StorageBackend
+from parquedb.storage.backends.retry import attempt
 from parquedb.storage.log.entry import Kind, LogEntry, decode_entry, entry_key, position_of
 
 BACKOFF_FIRST_S: Final = 0.02
@@ -98,7 +99,8 @@ class Committer:
         while True:
             attempts += 1
             try:
-                await self._storage.create(key, data)
+                with attempt(attempts):
+                    await self._storage.create(key, data)
             except AlreadyExistsError:
                 how, found = await self._whose(key, data, is_ours)
                 return Settlement(how, attempts, first_attempt_s, found)

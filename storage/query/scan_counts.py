@@ -11,10 +11,11 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from parquedb.storage.backend import Range, StorageBackend
 from parquedb.storage.backends.delegating import DelegatingBackend
+from parquedb.storage.files.data_file import ROW_GROUP_ROWS, DataFile
 
 GroupName = tuple[str, int]
 """Key of a data file and number of a row group in it."""
@@ -41,6 +42,39 @@ class ScanCounts:
     def look(self, key: str, group: int, columns: Iterable[str]) -> None:
         """Take note of columns of a row group that the query looks at."""
         self.looked_at.setdefault((key, group), set()).update(columns)
+
+
+class ScanCost(NamedTuple):
+    """What one query came to.
+
+    Attributes:
+        storage_reads: Calls to the store that it began.
+        storage_bytes: Bytes that they returned.
+        row_groups_scanned: Row groups of which it looked at columns.
+        row_groups_skipped: Row groups that it did not have to look at; of files that it did not open, as many as their
+            rows make.
+    """
+
+    storage_reads: int
+    storage_bytes: int
+    row_groups_scanned: int
+    row_groups_skipped: int
+
+    @classmethod
+    def of(cls, counts: ScanCounts, files: Iterable[DataFile]) -> ScanCost:
+        """Sum up the counts of a query that saw these files."""
+        # Groups are numbered from 0.
+        known: dict[str, int] = {}
+        for key, number in (*counts.looked_at, *counts.ruled_out):
+            known[key] = max(known.get(key, 0), number + 1)
+        groups = sum(max(-(-file.rows // ROW_GROUP_ROWS), known.get(file.key, 0)) for file in files)
+        scanned = len(counts.looked_at)
+        return cls(counts.storage_reads, counts.storage_bytes, scanned, groups - scanned)
+
+    @classmethod
+    def sum(cls, costs: Iterable[ScanCost]) -> ScanCost:
+        """Add up the costs of several queries."""
+        return cls(*map(sum, zip(*costs, strict=True)))
 
 
 _counting: ContextVar[ScanCounts | None] = ContextVar("parquedb_scan_counts", default=None)

@@ -457,6 +457,8 @@ async def test_hooks_are_told_how_many_of_a_run_were_refused(store: MemoryBacken
     hooks, results = HookRegistry(), []
 
     class Hook:
+        inline = True
+
         def on_mutation_end(self, context: Any, result: Any) -> None:
             results.append((context.batch_size, result.rows, result.errors))
 

@@ -8,6 +8,8 @@ from parquedb.observability.hooks import HookRegistry
 
 
 class Listener:
+    inline = True
+
     def __init__(self) -> None:
         self.heard: list[Any] = []
 

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import TracerProvider
 
 import parquedb
 from tests.support.collector import rotel_binary, running_collector
 
 SERVICE = "traced end to end"
+INTERNAL, SERVER, CLIENT = Span.SPAN_KIND_INTERNAL, Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
 
 
 @pytest.mark.skipif(rotel_binary() is None, reason="the rotel wheel is not installed")
@@ -31,12 +33,12 @@ def test_a_write_is_one_trace_from_the_callers_span_to_the_put(
             spans = {}
             for wanted in range(1, 200):
                 mine = [each for each in collector.wait_for(wanted, SERVICE) if each.trace_id.hex() == trace_id]
-                spans = {each.name: each for each in mine}
+                spans = {(each.name, each.kind): each for each in mine}
                 if len(spans) >= 4:
                     break
-    client, execute = spans["create posts"], spans["execute posts"]
-    commit, put = spans["commit posts"], spans["storage.create"]
+    client, owner = spans["create posts", CLIENT], spans["create posts", SERVER]
+    commit, put = spans["commit posts", INTERNAL], spans["storage.create", INTERNAL]
     assert client.parent_span_id.hex() == trace.format_span_id(caller.get_span_context().span_id)
-    assert execute.parent_span_id == client.span_id
-    assert commit.parent_span_id == execute.span_id
+    assert owner.parent_span_id == client.span_id
+    assert commit.parent_span_id == owner.span_id
     assert put.parent_span_id == commit.span_id

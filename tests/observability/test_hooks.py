@@ -3,8 +3,9 @@
 import asyncio
 import gc
 import logging
+import os
 import pickle
-import threading
+from datetime import UTC, datetime
 
 import pytest
 
@@ -18,9 +19,10 @@ from parquedb.observability.contexts import (
     create_mutation_context,
     create_query_context,
     create_storage_context,
+    new_operation_id,
 )
 from parquedb.observability.hooks import CALLBACKS, HookRegistry, global_hook_registry, load_hooks, register_hook
-from parquedb.observability.testing import RecordingHook
+from parquedb.observability.testing import FileRecordingHook, RecordingHook
 from tests.observability import sample_hooks
 
 HERE = "tests.observability.sample_hooks"
@@ -28,6 +30,8 @@ HERE = "tests.observability.sample_hooks"
 
 class NamedHook:
     """Writes its name into a shared list."""
+
+    inline = True
 
     def __init__(self, name: str, log: list[str]) -> None:
         self.name, self.log = name, log
@@ -40,6 +44,8 @@ class NamedHook:
 
 
 class BrokenHook:
+    inline = True
+
     def on_query_start(self, ctx: object) -> None:
         raise ValueError("broken start")
 
@@ -48,18 +54,6 @@ class BrokenHook:
 
     def on_mutation_end(self, ctx: object, result: object) -> None:
         raise asyncio.CancelledError
-
-
-class GatedHook:
-    """An async hook that waits to be let through."""
-
-    def __init__(self) -> None:
-        self.gate = asyncio.Event()
-        self.seen: list[str] = []
-
-    async def on_query_start(self, ctx) -> None:
-        await self.gate.wait()
-        self.seen.append(ctx.namespace)
 
 
 def query(namespace: str = "posts"):
@@ -198,6 +192,8 @@ def test_a_raising_hook_is_counted_per_group_logged_once_and_hides_nothing_from_
 
 def test_an_interrupt_by_the_user_is_not_swallowed():
     class Interrupted:
+        inline = True
+
         def on_flush(self, ctx):
             raise KeyboardInterrupt
 
@@ -207,101 +203,38 @@ def test_an_interrupt_by_the_user_is_not_swallowed():
         registry.emit("flush", FlushContext("posts"))
 
 
-def test_a_slow_hook_is_counted_and_then_moved_to_the_background_where_it_delays_nothing(caplog):
-    class StuckHook:
-        def __init__(self) -> None:
-            self.gate, self.done, self.threads = threading.Event(), threading.Event(), []
-
-        def on_flush(self, ctx) -> None:
-            self.threads.append(threading.current_thread().name)
-            if ctx.reason == "wait":
-                self.gate.wait(10)
-            if ctx.reason == "last":
-                self.done.set()
-
-    registry, hook = HookRegistry(slow_s=0.0, slow_calls_max=2), StuckHook()
-    registry.register_hook(hook)
-    with caplog.at_level(logging.WARNING, "parquedb"):
-        for reason in ("", "", "wait", "last"):
-            registry.emit("flush", FlushContext("posts", reason=reason))
-    assert not hook.done.is_set()
-    hook.gate.set()
-    assert hook.done.wait(10)
-    assert [name == "parquedb-hooks" for name in hook.threads] == [False, False, True, True]
-    stats = registry.stats()[0]
-    assert (stats.slow, stats.background) == (2, True)
-    assert "it now runs in the background" in caplog.text
+def test_what_hooks_listen_to_is_counted_by_group_with_the_parents_hooks():
+    parent = HookRegistry()
+    parent.register_hook(RecordingHook("on_query_end", "on_commit"))
+    registry = HookRegistry(parent)
+    unregister = registry.register_hook(RecordingHook("on_query_error", "on_flush"))
+    heard = {"query": 2, "mutation": 0, "storage": 0, "commit": 1}
+    assert registry.counts() == heard | {"flush": 1, "compaction": 0, "cold_start": 0, "circuit_change": 0}
+    assert [registry.hears(group) for group in ("query", "mutation", "commit", "flush")] == [True, False, True, True]
+    unregister()
+    assert (registry.counts()["query"], registry.hears("flush")) == (1, False)
 
 
-def test_a_slow_hook_that_asks_to_stay_inline_stays():
-    class InlineHook:
-        inline = True
-
-        def __init__(self) -> None:
-            self.threads: list[str] = []
-
-        def on_flush(self, ctx) -> None:
-            self.threads.append(threading.current_thread().name)
-
-    registry, hook = HookRegistry(slow_s=0.0, slow_calls_max=1), InlineHook()
-    registry.register_hook(hook)
-    for _ in range(3):
-        registry.emit("flush", FlushContext("posts"))
-    assert set(hook.threads) == {threading.current_thread().name}
-    assert registry.stats()[0].slow == 3
-
-
-async def test_an_async_callback_runs_beside_the_operation():
-    registry, hook = HookRegistry(), GatedHook()
-    registry.register_hook(hook)
-    registry.start("query", query()).end(QueryResult())
-    assert hook.seen == []
-    gc.collect()  # The registry holds the task; the loop alone would not.
-    hook.gate.set()
-    assert await registry.drain()
-    assert hook.seen == ["posts"]
-
-
-async def test_an_async_callback_that_raises_is_counted(caplog):
-    class BrokenAsyncHook:
-        async def on_flush(self, ctx) -> None:
-            raise OSError("audit log full")
-
+def test_calls_are_counted_by_hook_and_group():
     registry = HookRegistry()
-    registry.register_hook(BrokenAsyncHook())
-    with caplog.at_level(logging.WARNING, "parquedb"):
-        registry.emit("flush", FlushContext("posts"))
-        registry.emit("flush", FlushContext("posts"))
-        assert await registry.drain()
-    assert registry.stats()[0].errors == {"flush": 2}
-    assert len(caplog.records) == 1
-
-
-async def test_async_callbacks_beyond_the_bound_are_dropped_and_counted():
-    registry, hook = HookRegistry(outstanding_max=2), GatedHook()
-    registry.register_hook(hook)
-    for namespace in ("a", "b", "c", "d"):
-        registry.start("query", query(namespace))
-    assert not await registry.drain(timeout_s=0.01)
-    hook.gate.set()
-    assert await registry.drain()
-    assert hook.seen == ["a", "b"]
-    assert registry.stats()[0].dropped == 2
-
-
-def test_an_async_callback_runs_in_the_background_where_no_loop_runs():
-    class AsyncHook:
-        def __init__(self) -> None:
-            self.done = threading.Event()
-
-        async def on_flush(self, ctx) -> None:
-            await asyncio.sleep(0)
-            self.done.set()
-
-    registry, hook = HookRegistry(), AsyncHook()
-    registry.register_hook(hook)
+    registry.register_hook(RecordingHook())
+    registry.register_hook(RecordingHook("on_flush"))
+    registry.start("query", query()).end(QueryResult())
     registry.emit("flush", FlushContext("posts"))
-    assert hook.done.wait(10)
+    both, flushes = registry.stats()
+    assert {name: group.calls for name, group in both.groups.items()} == {"query": 2, "flush": 1}
+    assert (both.calls, flushes.calls, both.inline) == (3, 1, True)
+
+
+def test_a_slow_inline_hook_is_counted_and_logged_once(caplog):
+    registry = HookRegistry(slow_s=0.0)
+    registry.register_hook(RecordingHook())
+    with caplog.at_level(logging.WARNING, "parquedb"):
+        registry.start("query", query()).end(QueryResult())
+    assert registry.stats()[0].slow == 2
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "hook parquedb.observability.testing.RecordingHook was slow in query"
+    ]
 
 
 def test_hooks_load_from_strings_naming_a_class_a_function_or_an_object():
@@ -366,6 +299,45 @@ def test_the_factories_give_each_operation_an_id_of_its_own():
     assert len({context.operation_id for context in contexts}) == 3
     assert contexts[1].ids == ("a",)
     assert (contexts[0].attempt, contexts[0].side, contexts[0].batch_size) == (1, "client", 1)
+
+
+def test_operation_ids_differ_between_a_process_and_its_fork():
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, new_operation_id().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    ids = {os.read(reading, 16).decode(), *(new_operation_id() for _ in range(10_000))}
+    os.close(reading)
+    os.close(writing)
+    assert len(ids) == 10_001
+    assert {len(each) for each in ids} == {16}
+
+
+def test_a_recording_hook_remembers_the_newest_and_finds_them_by_operation():
+    hook = RecordingHook("on_query_start", records_max=2)
+    for operation in ("get", "find", "count"):
+        hook.on_query_start(create_query_context(operation, "posts"))
+    assert [record.context.operation for record in hook.records] == ["find", "count"]
+    assert [record.context.operation for record in hook.of("on_query_start", "find")] == ["find"]
+    assert hook.wait_for("on_query_start", 2) == hook.records
+    with pytest.raises(AssertionError, match="expected 3 on_query_start within 0 s"):
+        hook.wait_for("on_query_start", 3, timeout_s=0)
+    assert pickle.loads(pickle.dumps(hook)).records == []
+    with pytest.raises(ValueError, match="no such callbacks: on_quary"):
+        RecordingHook("on_quary")
+
+
+def test_a_hook_that_records_to_a_file_does_so_from_every_copy(tmp_path):
+    hook = FileRecordingHook(tmp_path / "heard.jsonl", "on_query_start", "on_query_error")
+    context = create_query_context("find", "posts", {"at": datetime(2026, 1, 2, tzinfo=UTC)})
+    hook.on_query_start(context)
+    pickle.loads(pickle.dumps(hook)).on_query_error(context, ValueError("no"))
+    first, second = hook.wait_until(lambda records: len(records) == 2)
+    assert (first.callback, first.context["operation_id"]) == ("on_query_start", context.operation_id)
+    assert second.result == {"error": "ValueError", "message": "no"}
+    assert not hasattr(hook, "on_flush")
 
 
 def test_contexts_are_frozen_and_travel():
