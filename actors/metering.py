@@ -11,6 +11,7 @@ from parquedb.actors.update_run import Answers
 from parquedb.errors import ParqueDBError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.metrics.collector import UpkeepCollector
+from parquedb.observability.metrics.series import Series
 from parquedb.observability.metrics.snapshot import (
     CacheMetrics,
     CircuitKey,
@@ -44,6 +45,7 @@ class OwnerMeter:
         self._hooks = hooks
         self._tally = tally
         self._reads = ReadCounts()
+        self._series: dict[str, Series] = {}
         hooks.register_hook(UpkeepCollector(tally, namespace))
 
     @staticmethod
@@ -99,19 +101,29 @@ class OwnerMeter:
             began_s: When it came in, monotonic seconds.
         """
         took_s = time.monotonic() - began_s
+        if len(operations) == 1:
+            one = _Sum()
+            one.add(operations[0], outcomes[0])
+            self._count(operations[0].kind, one, took_s)
+            return
         sums: dict[str, _Sum] = {}
         for operation, outcome in zip(operations, outcomes, strict=True):
-            kind = operation.kind
-            found = sums.get(kind)
+            found = sums.get(operation.kind)
             if found is None:
-                found = sums[kind] = _Sum()
+                found = sums[operation.kind] = _Sum()
             found.add(operation, outcome)
         for kind, one in sums.items():
+            self._count(kind, one, took_s)
+
+    def _count(self, kind: str, one: "_Sum", took_s: float) -> None:
+        series = self._series.get(kind)
+        if series is None:
             category = "query" if kind in READS else "mutation"
             series = self._tally.series(category, NAMES.get(kind, kind), self._namespace, "actor")
-            series.add_call(took_s, count=one.count, errors=one.errors, rows=one.rows, size=one.size)
-            if _REFUSED in one.errors:
-                self._tally.refused(self._namespace, one.errors[_REFUSED])
+            self._series[kind] = series
+        series.add_call(took_s, count=one.count, errors=one.errors, rows=one.rows, size=one.size)
+        if _REFUSED in one.errors:
+            self._tally.refused(self._namespace, one.errors[_REFUSED])
 
 
 class _Sum:
@@ -125,31 +137,32 @@ class _Sum:
 
     def add(self, operation: Operation, outcome: Outcome) -> None:
         """Add one, which may stand for several."""
-        count = operation.count
+        kind, value, count = operation.kind, outcome.value, operation.count
         self.count += count
         self.size += operation.size
         if outcome.error is not None:
             self._refuse(outcome.error, count)
-        elif operation.kind in JOINED:
-            self._add_joined(outcome.value, count)
+        elif kind == GETS:
+            self.rows += count - value.count(None)
+        elif kind in JOINED:
+            refused = refusals_of(value)
+            for error in refused:
+                self._refuse(error, 1)
+            self.rows += count - len(refused)
         else:
-            self.rows += rows_of(operation.kind, outcome.value)
-
-    def _add_joined(self, value: Any, count: int) -> None:
-        refused: Sequence[ParqueDBError] = ()
-        if isinstance(value, Answers):
-            refused = list(value.refused.values())
-        elif isinstance(value, list):
-            # Outcomes of creates and updates that were settled one by one, or documents.
-            refused = [each.error for each in value if isinstance(each, Outcome) and each.error is not None]
-            count -= value.count(None)
-        for error in refused:
-            self._refuse(error, 1)
-        self.rows += count - len(refused)
+            self.rows += rows_of(kind, value)
 
     def _refuse(self, error: ParqueDBError, count: int) -> None:
         name = type(error).__name__
         self.errors[name] = self.errors.get(name, 0) + count
+
+
+def refusals_of(value: Any) -> list[ParqueDBError]:
+    """Return why some of the writes of a run were refused, from its value."""
+    if isinstance(value, Answers):
+        return list(value.refused.values())
+    # A run of which a retry was under way is answered one by one.
+    return [each.error for each in value if each.error is not None] if isinstance(value, list) else []
 
 
 def rows_of(kind: str, value: Any) -> int:

@@ -1,7 +1,7 @@
 """Counting one kind of operation, cheaply enough to be always on.
 
-Durations gather in a list and are folded into the histograms by the hundred: a fold of numpy costs as much as a few
-operations counted one by one. Appending to a list needs no lock, so threads that count do not wait for each other.
+Operations and calls gather in lists and are folded into the histograms by the hundred: a fold of numpy costs as much as
+a few operations counted one by one. Appending to a list needs no lock: threads that count do not wait for each other.
 """
 
 import threading
@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from parquedb.observability.metrics.measures import BUCKETS_S, WINDOWS_S, Failures, OperationMetrics, Recent
-from parquedb.observability.metrics.sketch import QuantileSketch
+from parquedb.observability.metrics.sketch import Floats, QuantileSketch
 
 OTHER: Final = "_other"
 """The name under which namespaces, operations and types of error beyond a bound are summed."""
@@ -23,6 +23,7 @@ ERROR_TYPES_MAX: Final = 50
 """Types of error that one series tells apart."""
 
 _FOLD_AT: Final = 512
+_FOLD_CALLS_AT: Final = 128
 _MARK_S: Final = 10.0
 _MARKS_MAX: Final = int(WINDOWS_S[-1] / _MARK_S) + 2
 _BOUNDS: Final = np.array(BUCKETS_S)
@@ -36,7 +37,7 @@ class Series:
         rows_each: Documents that each operation counted by `finish` reads or writes.
 
     Invariants:
-        M1. Each operation is in exactly one of: the pending durations, one bin and one bucket.
+        M1. Each operation is in exactly one of: what is pending, and one bin and one bucket.
         M2. No count ever falls.
     """
 
@@ -44,6 +45,7 @@ class Series:
         "_bins",
         "_buckets",
         "_bytes",
+        "_calls",
         "_failures",
         "_folded",
         "_lock",
@@ -63,6 +65,7 @@ class Series:
         self._now = now
         self.rows_each = rows_each
         self._pending: list[float] = []
+        self._calls: list[tuple[float, int, int, int]] = []
         self._lock = threading.Lock()
         self._folded = self._rows = self._bytes = 0
         self._sum_s, self._min_s, self._max_s = 0.0, float("inf"), float("-inf")
@@ -77,7 +80,9 @@ class Series:
     @property
     def count(self) -> int:
         """Operations counted so far."""
-        return self._folded + len(self._pending)
+        with self._lock:
+            self._fold()
+            return self._folded
 
     def finish(self, began_s: float) -> None:
         """Count one that went well, began then and ends now."""
@@ -117,19 +122,14 @@ class Series:
                 self._successor().add_call(took_s, count=count, errors=errors, rows=rows, size=size)
                 return
             self._mark(now_s)
-        with self._lock:
-            self._folded += count
-            self._sum_s += took_s * count
-            self._min_s = min(self._min_s, took_s)
-            self._max_s = max(self._max_s, took_s)
-            self._bins.add(took_s, count)
-            place = bisect_left(BUCKETS_S, took_s)
-            self._buckets[place] += count
-            # `taken` reckons with `rows_each` for every operation, and this call speaks for itself.
-            self._rows += rows - count * self.rows_each
-            self._bytes += size
-            for kind, times in (errors or {}).items():
-                self._failed(kind).add(took_s, place, times)
+        calls = self._calls
+        # `_numbers` reckons with `rows_each` for every operation, and this call speaks for itself.
+        calls.append((took_s, count, rows - count * self.rows_each, size))
+        if errors or len(calls) >= _FOLD_CALLS_AT:
+            with self._lock:
+                self._fold()
+                for kind, times in (errors or {}).items():
+                    self._failed(kind).add(took_s, bisect_left(BUCKETS_S, took_s), times)
 
     def retire(self, successor: Callable[[], "Series"]) -> OperationMetrics:
         """Return the last numbers; what is added from now on goes to the series that `successor` returns then.
@@ -167,19 +167,27 @@ class Series:
 
     def _fold(self) -> None:
         """Sort what is pending into the histograms. The lock is held; others may append meanwhile."""
-        pending = self._pending
-        size = len(pending)
-        if not size:
-            return
-        values = np.array(pending[:size])
-        self._folded += size
-        del pending[:size]
-        self._sum_s += float(values.sum())
+        size = len(self._pending)
+        if size:
+            values = np.array(self._pending[:size])
+            del self._pending[:size]
+            self._fold_in(values, np.ones(size))
+        size = len(self._calls)
+        if size:
+            values, counts, rows, bytes_ = np.array(self._calls[:size], dtype=np.float64).T
+            del self._calls[:size]
+            self._rows += int(rows.sum())
+            self._bytes += int(bytes_.sum())
+            self._fold_in(values, counts)
+
+    def _fold_in(self, values: Floats, counts: Floats) -> None:
+        self._folded += int(counts.sum())
+        self._sum_s += float(values @ counts)
         self._min_s = min(self._min_s, float(values.min()))
         self._max_s = max(self._max_s, float(values.max()))
-        self._bins.add_all(values)
-        places = np.bincount(np.searchsorted(_BOUNDS, values), minlength=len(self._buckets))
-        self._buckets = [before + more for before, more in zip(self._buckets, places.tolist(), strict=True)]
+        self._bins.add_all(values, counts)
+        places = np.bincount(np.searchsorted(_BOUNDS, values), weights=counts, minlength=len(self._buckets))
+        self._buckets = [before + int(more) for before, more in zip(self._buckets, places.tolist(), strict=True)]
 
     def _failed(self, kind: str) -> "_Failures":
         failures = self._failures
@@ -194,7 +202,8 @@ class Series:
         """Note what had been counted when the mark was due: nothing has been added since, or it would be there."""
         with self._lock:
             if now_s >= self._mark_due_s:
-                self._marks.append((self._mark_due_s, self.count, self._errors()))
+                self._fold()
+                self._marks.append((self._mark_due_s, self._folded, self._errors()))
                 self._mark_due_s = now_s + _MARK_S
 
     def _recent(self, window_s: float, now_s: float) -> Recent:

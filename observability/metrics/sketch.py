@@ -28,6 +28,8 @@ MIN_S: Final = 2.0**-20
 MAX_S: Final = 2.0**17
 """Smaller and larger values (seconds: a microsecond, a day and a half) count as these: at most 1 185 bins."""
 
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
 
 @dataclass(slots=True)
 class QuantileSketch:
@@ -49,12 +51,13 @@ class QuantileSketch:
         index = bin_of(value)
         self.bins[index] = self.bins.get(index, 0) + weight
 
-    def add_all(self, values: "np.ndarray[Any, np.dtype[np.float64]]") -> None:
-        """Count many values, each once."""
+    def add_all(self, values: Floats, weights: Floats) -> None:
+        """Count many values, each as often as its weight says."""
         indexes = np.ceil(np.log2(values.clip(MIN_S, MAX_S)) * _BINS_PER_OCTAVE).astype(np.int64) - 1
+        found, places = np.unique(indexes, return_inverse=True)
         bins = self.bins
-        for index, count in zip(*(each.tolist() for each in np.unique(indexes, return_counts=True)), strict=True):
-            bins[index] = bins.get(index, 0) + count
+        for index, count in zip(found.tolist(), np.bincount(places, weights=weights).tolist(), strict=True):
+            bins[index] = bins.get(index, 0) + int(count)
 
     def quantile(self, fraction: float) -> float | None:
         """Return the value that `fraction` (0 to 1) of the values do not exceed; None when there are none."""

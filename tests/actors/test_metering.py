@@ -1,4 +1,5 @@
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -11,7 +12,9 @@ from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.metrics.measures import CacheMetrics, OwnerGauges
 from parquedb.observability.metrics.snapshot import OperationKey
 from parquedb.observability.metrics.tally import Tally
+from parquedb.storage.log.events import Created
 
+CREATED = Created("posts/", ["a", "b", "c"], datetime.now(UTC), [1, 1, 1], b"123", [b"", 1, 1, 1])
 LAG = {"queued_ops": 5, "queued_bytes": 500, "queue_age_s": 0.25, "commit_pending_s": 0.5}
 
 
@@ -39,7 +42,7 @@ async def test_what_travels_joined_counts_for_each_under_its_callers_name(meter:
     exists = AlreadyExistsError(id="a")
     found = await told(
         meter,
-        (Operation(CREATES, body=[[1, 1, 1], b""]), Outcome(["a", "b", "c"])),
+        (Operation(CREATES, body=[[1, 1, 1], b""]), Outcome(CREATED)),
         (Operation(CREATES, body=[[1, 1], b""]), Outcome([Outcome({"$id": "d"}), Outcome(error=exists)])),
         (Operation(UPDATES, body=[[1, 1, 1, 1]]), Outcome(Answers(None, {0: conflict, 3: conflict}))),
         (Operation(GETS, body=["a", "b", "c"]), Outcome([b"", None, b""])),
