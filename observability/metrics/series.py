@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from parquedb.observability.metrics.measures import BUCKETS_S, WINDOWS_S, Failures, OperationMetrics, Recent
-from parquedb.observability.metrics.sketch import Floats, QuantileSketch
+from parquedb.observability.metrics.sketch import DenseSketch, Floats, QuantileSketch
 
 OTHER: Final = "_other"
 """The name under which namespaces, operations and types of error beyond a bound are summed."""
@@ -69,7 +69,7 @@ class Series:
         self._lock = threading.Lock()
         self._folded = self._rows = self._bytes = 0
         self._sum_s, self._min_s, self._max_s = 0.0, float("inf"), float("-inf")
-        self._bins = QuantileSketch()
+        self._bins: DenseSketch | None = None
         self._buckets = [0] * (len(BUCKETS_S) + 1)
         self._failures: dict[str, _Failures] = {}
         # How much had been counted at some past moments; the latest mark before a window began tells what is in it.
@@ -156,7 +156,7 @@ class Series:
             sum_s=self._sum_s,
             min_s=self._min_s if self._folded else None,
             max_s=self._max_s if self._folded else None,
-            sketch=self._bins.copy(),
+            sketch=QuantileSketch() if self._bins is None else self._bins.taken(),
             buckets=tuple(accumulate(self._buckets)),
             errors={kind: each.count for kind, each in self._failures.items()},
             failures={kind: each.taken() for kind, each in self._failures.items()},
@@ -169,24 +169,28 @@ class Series:
         """Sort what is pending into the histograms. The lock is held; others may append meanwhile."""
         size = len(self._pending)
         if size:
-            values = np.array(self._pending[:size])
+            values = np.fromiter(self._pending, np.float64, size)
             del self._pending[:size]
-            self._fold_in(values, np.ones(size))
+            self._folded += size
+            self._fold_in(values, None)
         size = len(self._calls)
         if size:
             values, counts, rows, bytes_ = np.array(self._calls[:size], dtype=np.float64).T
             del self._calls[:size]
+            self._folded += int(counts.sum())
             self._rows += int(rows.sum())
             self._bytes += int(bytes_.sum())
             self._fold_in(values, counts)
 
-    def _fold_in(self, values: Floats, counts: Floats) -> None:
-        self._folded += int(counts.sum())
-        self._sum_s += float(values @ counts)
+    def _fold_in(self, values: Floats, counts: Floats | None) -> None:
+        """Sort durations in, each once or as often as its count says."""
+        self._sum_s += float(values.sum() if counts is None else values @ counts)
         self._min_s = min(self._min_s, float(values.min()))
         self._max_s = max(self._max_s, float(values.max()))
-        self._bins.add_all(values, counts)
-        places = np.bincount(np.searchsorted(_BOUNDS, values), weights=counts, minlength=len(self._buckets))
+        if self._bins is None:
+            self._bins = DenseSketch()
+        self._bins.add(values, counts)
+        places = np.bincount(np.searchsorted(_BOUNDS, values), counts, minlength=len(self._buckets))
         self._buckets = [before + int(more) for before, more in zip(self._buckets, places.tolist(), strict=True)]
 
     def _failed(self, kind: str) -> "_Failures":

@@ -51,14 +51,6 @@ class QuantileSketch:
         index = bin_of(value)
         self.bins[index] = self.bins.get(index, 0) + weight
 
-    def add_all(self, values: Floats, weights: Floats) -> None:
-        """Count many values, each as often as its weight says."""
-        indexes = np.ceil(np.log2(values.clip(MIN_S, MAX_S)) * _BINS_PER_OCTAVE).astype(np.int64) - 1
-        found, places = np.unique(indexes, return_inverse=True)
-        bins = self.bins
-        for index, count in zip(found.tolist(), np.bincount(places, weights=weights).tolist(), strict=True):
-            bins[index] = bins.get(index, 0) + int(count)
-
     def quantile(self, fraction: float) -> float | None:
         """Return the value that `fraction` (0 to 1) of the values do not exceed; None when there are none."""
         total = self.count
@@ -72,15 +64,32 @@ class QuantileSketch:
                 return _middle(index)
         return _middle(max(self.bins))
 
-    def copy(self) -> "QuantileSketch":
-        """Return one that later values do not change."""
-        return QuantileSketch(dict(self.bins))
-
     def __add__(self, other: "QuantileSketch") -> "QuantileSketch":
         bins = dict(self.bins)
         for index, count in other.bins.items():
             bins[index] = bins.get(index, 0) + count
         return QuantileSketch(bins)
+
+
+class DenseSketch:
+    """A sketch that is being filled, many values at a time: an array of all bins, about 10 KB."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(_BINS, dtype=np.int64)
+
+    def add(self, values: Floats, weights: Floats | None = None) -> None:
+        """Count values, each once or as often as its weight says."""
+        # `clip` takes twice as long.
+        within = np.minimum(np.maximum(values, MIN_S), MAX_S)
+        places = np.ceil(np.log2(within) * _BINS_PER_OCTAVE).astype(np.int64) - (_FIRST_BIN + 1)
+        self._counts += np.bincount(places, weights, minlength=_BINS).astype(np.int64)
+
+    def taken(self) -> QuantileSketch:
+        """Return what has been counted so far."""
+        filled = np.flatnonzero(self._counts)
+        return QuantileSketch(dict(zip((filled + _FIRST_BIN).tolist(), self._counts[filled].tolist(), strict=True)))
 
 
 def bin_of(value: float) -> int:
@@ -91,6 +100,10 @@ def bin_of(value: float) -> int:
     elif value > MAX_S:
         value = MAX_S
     return ceil(log2(value) * _BINS_PER_OCTAVE) - 1
+
+
+_FIRST_BIN: Final = bin_of(MIN_S)
+_BINS: Final = bin_of(MAX_S) - _FIRST_BIN + 1
 
 
 def _middle(index: int) -> float:

@@ -3,7 +3,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parquedb.observability.metrics.sketch import BASE, MAX_S, MIN_S, RELATIVE_ERROR, QuantileSketch, bin_of
+from parquedb.observability.metrics.sketch import (
+    BASE,
+    MAX_S,
+    MIN_S,
+    RELATIVE_ERROR,
+    DenseSketch,
+    QuantileSketch,
+    bin_of,
+)
 
 durations = st.floats(min_value=MIN_S * 1.01, max_value=MAX_S)
 many = st.lists(durations, min_size=1, max_size=200)
@@ -69,6 +77,27 @@ def test_a_value_lies_in_its_bin(value: float) -> None:
 def test_whatever_is_added_there_are_at_most_so_many_bins() -> None:
     values = [0.0, -1.0, 5e-324, float("inf"), *np.geomspace(1e-12, 1e12, 100_000).tolist()]
     assert len(sketch_of(values).bins) <= 1185
+
+
+# Away from the edges of bins, where two logarithms may differ in their last digit.
+inside_bins = st.integers(-600, 500).map(lambda index: BASE ** (index + 0.5))
+
+
+@given(st.lists(st.tuples(inside_bins, st.integers(1, 9)), min_size=1))
+def test_filling_by_the_array_comes_to_the_same_as_one_by_one(weighted: list[tuple[float, int]]) -> None:
+    values, weights = (np.array(each, dtype=np.float64) for each in zip(*weighted, strict=True))
+    dense, one_by_one = DenseSketch(), QuantileSketch()
+    dense.add(values, weights)
+    dense.add(values)
+    for value, weight in weighted:
+        one_by_one.add(value, weight + 1)
+    assert dense.taken() == one_by_one
+
+
+def test_the_array_takes_whatever_it_is_given() -> None:
+    dense = DenseSketch()
+    dense.add(np.array([0.0, -1.0, 5e-324, MIN_S, MAX_S, np.inf]))
+    assert sorted(dense.taken().bins.values()) == [2, 4]
 
 
 def test_nothing_has_no_quantile() -> None:
