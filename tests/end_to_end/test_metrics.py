@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from parquedb.cluster.placement import find
 from parquedb.errors import InvalidInputError, VersionConflictError
 from parquedb.observability.metrics.snapshot import CircuitKey, MetricsSnapshot, OperationKey
 from tests.end_to_end.test_health import end_actors
+from tests.support.collector import rotel_binary, running_collector
+from tests.support.metric_conventions import metric_violations
 
 
 def of(metrics: MetricsSnapshot, namespace: str, side: str) -> dict[str, int]:
@@ -141,3 +145,36 @@ def test_nothing_is_counted_where_the_settings_want_no_metrics(ray_cluster: str,
         metrics = db.metrics()
         assert (metrics.operations, metrics.cold_starts, metrics.unreachable) == ({}, {}, {})
         end_actors(db.settings)
+
+
+PROGRAM = """
+import sys
+import parquedb
+with parquedb.connect(sys.argv[1]) as db:
+    for n in range(5):
+        db.create("posts", {"n": n})
+    sys.stdin.readline()
+"""
+
+
+def test_a_collector_hears_of_clients_and_owners_where_the_environment_says_so(tmp_path: Path) -> None:
+    if rotel_binary() is None:
+        pytest.skip("the `rotel` wheel (a real OpenTelemetry collector) is not installed")
+    with running_collector(tmp_path) as collector:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")} | {
+            "OTEL_SERVICE_NAME": "shop",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.http_endpoint,
+            "OTEL_TRACES_EXPORTER": "none",
+            "OTEL_METRIC_EXPORT_INTERVAL": "200",
+            "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), os.getcwd()])),
+        }
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path / "db")]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, env=environ) as program:
+            wanted = {"db.client.operation.duration", "parquedb.cold_start.duration", "parquedb.queue.depth"}
+            got = collector.metrics("shop", lambda got: {one.name for one in got} >= wanted, 60)
+            program.communicate(b"\n", timeout=60)
+        assert program.returncode == 0
+    [*_, calls] = [one for one in got if one.name == "db.client.operation.duration"]
+    [point] = calls.histogram.data_points
+    assert 1 <= point.count <= 5
+    assert [each for one in got for each in metric_violations(one)] == []
