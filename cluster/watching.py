@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from parquedb.actors.announcements import UNANNOUNCED, context_of, mutation_result, query_result
+from parquedb.actors.announcements import UNANNOUNCED
+from parquedb.actors.descriptions import context_of, mutation_result, query_result
 from parquedb.actors.operations import Operation, Outcome
 from parquedb.observability.contexts import MutationResult, QueryResult
 from parquedb.observability.hooks import Group, HookRegistry

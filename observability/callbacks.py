@@ -8,8 +8,10 @@ returns to be awaited is awaited on the hook's thread, inline or not (`parquedb.
 """
 
 import inspect
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -120,7 +122,7 @@ class Entry:
         C3. The callbacks of a background hook run one after the other, in the order of the calls.
     """
 
-    __slots__ = ("_counts", "_lock", "_slow_s", "_thread", "hook", "inline", "name")
+    __slots__ = ("__weakref__", "_counts", "_lock", "_slow_s", "_thread", "hook", "inline", "name")
 
     def __init__(
         self, hook: object, *, slow_s: float = SLOW_S, queue_max: int = QUEUE_MAX, awaited_s: float = AWAITED_S
@@ -141,6 +143,7 @@ class Entry:
         self._counts: dict[str, _Counts] = {}
         self._lock = threading.Lock()
         self._thread = HookThread(self.name, self._carry_out, queue_max=queue_max, awaited_s=awaited_s)
+        _entries.add(self)
 
     def call(
         self,
@@ -259,3 +262,14 @@ class Entry:
             first = sum(each.dropped for each in self._counts.values()) == 1
         if first:
             _logger.warning("hook %s cannot keep up; callbacks are dropped and counted", self.name)
+
+
+def _after_fork() -> None:
+    # Some other thread of the parent may have held them.
+    for entry in list(_entries):
+        entry._lock = threading.Lock()
+
+
+_entries: "weakref.WeakSet[Entry]" = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

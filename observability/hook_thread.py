@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 GATHER_S: Final = 0.01
@@ -82,7 +82,7 @@ class HookThread:
 
     def mark(self) -> threading.Event | None:
         """Return what is set once everything handed over so far has run; None when nothing is under way."""
-        if not self._awake:
+        if not self._awake and not self._queue:
             return None
         done = threading.Event()
         self._queue.append((done, contextvars.Context()))
@@ -153,15 +153,14 @@ class HookThread:
             return error
 
 
-def wait_for(marks: Iterable[threading.Event | None], timeout_s: float) -> bool:
+def wait_for(marks: Sequence[threading.Event], timeout_s: float) -> bool:
     """Wait until marks are set, all together at most `timeout_s` seconds; say whether they are."""
     end_s = time.monotonic() + timeout_s
-    # All of them are set before any is waited for.
-    return all(mark is None or mark.wait(max(0.0, end_s - time.monotonic())) for mark in list(marks))
+    return all(mark.wait(max(0.0, end_s - time.monotonic())) for mark in marks)
 
 
 def _before_exit() -> None:
-    wait_for([thread.mark() for thread in list(_threads)], EXIT_S)
+    wait_for([mark for thread in list(_threads) if (mark := thread.mark()) is not None], EXIT_S)
 
 
 def _after_fork() -> None:

@@ -191,11 +191,15 @@ class HookRegistry:
         Returns:
             False when `timeout_s` seconds were not enough; what is left goes on.
         """
-        return wait_for([entry.mark() for entry in self._all_entries()], timeout_s)
+        return wait_for(self._marks(), timeout_s)
 
     async def drain(self, timeout_s: float = 1.0) -> bool:
         """Wait as `settle` does, in a coroutine."""
-        return await asyncio.to_thread(self.settle, timeout_s)
+        marks = self._marks()
+        return not marks or await asyncio.to_thread(wait_for, marks, timeout_s)
+
+    def _marks(self) -> list[threading.Event]:
+        return [mark for entry in self._all_entries() if (mark := entry.mark()) is not None]
 
     def _all_entries(self) -> list[Entry]:
         inherited = self._parent._all_entries() if self._parent is not None else []

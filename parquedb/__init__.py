@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from parquedb.cluster.pages import Page as Page
     from parquedb.cluster.snapshot import Snapshot as Snapshot
     from parquedb.errors import ParqueDBError as ParqueDBError
+    from parquedb.observability.callbacks import HookStats as HookStats
+    from parquedb.observability.contexts import create_mutation_context as create_mutation_context
+    from parquedb.observability.contexts import create_query_context as create_query_context
+    from parquedb.observability.contexts import create_storage_context as create_storage_context
     from parquedb.observability.hooks import HookRegistry as HookRegistry
     from parquedb.observability.hooks import global_hook_registry as global_hook_registry
     from parquedb.observability.hooks import register_hook as register_hook
@@ -56,6 +60,7 @@ _HOMES = {
     "Explanation": "parquedb.cluster.explanation",
     "ExportResult": "parquedb.cluster.exchange_results",
     "HookRegistry": "parquedb.observability.hooks",
+    "HookStats": "parquedb.observability.callbacks",
     "ImportResult": "parquedb.cluster.exchange_results",
     "MetricsCollector": "parquedb.observability.metrics.collector",
     "MetricsSnapshot": "parquedb.observability.metrics.snapshot",
@@ -68,6 +73,9 @@ _HOMES = {
     "VerificationReport": "parquedb.storage.verification.report",
     "connect": "parquedb.cluster.connect",
     "connect_async": "parquedb.cluster.connect",
+    "create_mutation_context": "parquedb.observability.contexts",
+    "create_query_context": "parquedb.observability.contexts",
+    "create_storage_context": "parquedb.observability.contexts",
     "global_circuit_breaker_monitor": "parquedb.storage.breaker.monitor",
     "global_hook_registry": "parquedb.observability.hooks",
     "load_settings": "parquedb.settings",
@@ -87,6 +95,7 @@ __all__ = [
     "Explanation",
     "ExportResult",
     "HookRegistry",
+    "HookStats",
     "ImportResult",
     "MetricsCollector",
     "MetricsSnapshot",
@@ -99,6 +108,9 @@ __all__ = [
     "__version__",
     "connect",
     "connect_async",
+    "create_mutation_context",
+    "create_query_context",
+    "create_storage_context",
     "errors",
     "global_circuit_breaker_monitor",
     "global_hook_registry",

@@ -3,10 +3,11 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from parquedb.actors import arguments, read_arguments
-from parquedb.actors.operations import CREATES, GETS, Operation, SessionRequest
+from parquedb.actors.operations import CREATES, GETS, UPDATES, Operation, SessionRequest
 from parquedb.actors.packing import decode_operations, decode_outcomes, encode_operations, encode_outcomes
 from parquedb.errors import AlreadyExistsError, FencedError, QueryError, RpcUnavailableError
 from parquedb.observability.contexts import MutationContext, QueryContext
@@ -115,6 +116,34 @@ async def test_a_repeat_is_told_with_its_number() -> None:
     assert [record.context.attempt for record in heard.ends("mutation")] == [3, 1]
 
 
+MALFORMED = [
+    Operation(GETS),
+    Operation(CREATES, body=[1]),
+    Operation(UPDATES, body=[["a"], [1], 3]),
+    Operation("create_many", body=7),
+    Operation("create_many", body=[msgspec.Raw(b"\xc1"), 5]),
+    Operation("batch", body=[3]),
+    Operation("insert_arrow", body={"files": [1]}),
+    Operation("find", options={"filter": 3}),
+    Operation("update", "a", body=5),
+]
+
+
+@pytest.mark.parametrize("operation", MALFORMED, ids=lambda operation: operation.kind)
+async def test_a_malformed_call_comes_to_the_same_with_hooks_as_without(operation: Operation) -> None:
+    async def came_to(owner: Any) -> Any:
+        try:
+            [result] = await owner.execute([operation])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it has to be the same
+            return type(error)
+        return type(result.error)
+
+    heard = Heard()
+    async with opened(MemoryBackend(), hooks=heard.hooks) as watched, opened(MemoryBackend()) as unwatched:
+        assert await came_to(watched) == await came_to(unwatched)
+    assert len(heard.ends("mutation") + heard.ends("query")) == 1
+
+
 async def test_a_cancelled_call_ends_in_error() -> None:
     heard, gate = Heard(), asyncio.Event()
 
@@ -208,7 +237,7 @@ async def test_nothing_is_made_for_groups_that_nobody_listens_to(monkeypatch: py
         raise AssertionError("a context that nobody wants")
 
     for name in ("MutationContext", "QueryContext"):
-        monkeypatch.setattr(f"parquedb.actors.announcements.{name}", unwanted)
+        monkeypatch.setattr(f"parquedb.actors.descriptions.{name}", unwanted)
     monkeypatch.setattr("parquedb.actors.commit_watch.CommitContext", unwanted)
     owner = engine(MemoryBackend(), hooks=heard.hooks)
     await owner.open()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from parquedb.actors.operations import Operation, SessionRequest
+from parquedb.actors.operations import Operation, Outcome, SessionRequest
 from parquedb.actors.packing import NewDocument, Part, decode_operations
 from parquedb.cluster.backlog import QueueFull
 from parquedb.cluster.calls import pack
@@ -66,6 +66,17 @@ def test_a_repeat_carries_the_same_request_id_and_its_age() -> None:
     assert operation.request == REQUEST
     assert operation.age_s == 2.5
     assert operation.timeout_s == 7.5
+    assert operation.attempt == 2
+    assert Operation.from_wire(operation.to_wire()) == operation
+
+
+def test_an_outcome_says_how_often_its_operation_was_sent() -> None:
+    delivery = write()
+    assert delivery.whole(Outcome({"$id": "posts/a", "version": 1})).attempts == 1
+    for _ in range(2):
+        delivery.after(ReplyLost(), 1.0)
+    again = delivery.whole(Outcome({"$id": "posts/a", "version": 1}))
+    assert (again.attempts, again.value["n"]) == (3, 1)
 
 
 def test_a_lost_reply_and_a_fenced_owner_ask_for_activation_and_the_first_repeat_leaves_at_once() -> None:

@@ -463,9 +463,24 @@ def test_hooks_that_hang_on_both_sides_change_no_result_and_delay_closing_by_a_b
         assert posts.update("d1", {"$inc": {"n": 1}})["n"] == 2
         assert posts.count({"n": {"$gte": 10}}) == 10
         owner = ray.get(posts.actor.hook_stats.remote())
-        assert len(db.hook_stats()) == len(owner) == len(HANGING)
+        # And the one behind `db.metrics()`.
+        assert len(db.hook_stats()) == len(owner) == len(HANGING) + 1
         # Else the spinning one would take the interpreter from the tests to come.
         ray.kill(posts.actor)
         started_s = time.monotonic()
     assert time.monotonic() - started_s < CLOSING_S
     sample_hooks.over.set()
+
+
+def test_creates_at_once_still_travel_as_one_run_while_hooks_listen(
+    ray_cluster: str, tmp_path: Path, namespace: str
+) -> None:
+    async def create_all() -> None:
+        async with await parquedb.connect_async(str(tmp_path / "db"), hooks=[OWNERS_HOOK]) as db:
+            await db[namespace].create({"n": -1})
+            await asyncio.gather(*(db[namespace].create({"n": number}) for number in range(64)))
+
+    asyncio.run(create_all())
+    starts = [record.context for record in log_of(namespace).records() if record.callback == "on_mutation_start"]
+    # A call of several operations has no options of its own; a run is one operation.
+    assert max(context["batch_size"] for context in starts if context["options"] == {}) > 1
