@@ -85,7 +85,7 @@ class MetricsSnapshot:
         cache: Of owners, by namespace.
         hooks: By name of the hook.
         logs_dropped: Log records that were not kept (count).
-        merged_namespaces: How many namespaces are summed as `OTHER`; 0 when each has its own numbers.
+        merged_namespaces: How many namespaces are summed as `OTHER`, at least; 0 when each has its own numbers.
         unreachable: Namespaces whose owner's numbers are missing here, and why.
         started_s: When counting began (Unix time); the earliest of several.
         taken_s: When this was taken (Unix time); the latest of several.
@@ -144,7 +144,8 @@ class MetricsSnapshot:
         if len(use) <= namespaces_max:
             return self
         stay = set(sorted(use, key=lambda name: (name not in keep, -use[name], name))[:namespaces_max])
-        merged = self.merged_namespaces + len(use) - len(stay)
+        # Whom a client has merged already, its owner may still name: the greater number, not the sum.
+        merged = max(self.merged_namespaces, len(use) - len(stay))
         return replace(self.grouped(lambda name: name if name in stay else OTHER), merged_namespaces=merged)
 
     def _use(self) -> Counter[str]:
