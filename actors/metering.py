@@ -10,6 +10,7 @@ from parquedb.actors.read_counts import ReadCounts, count_reads_in
 from parquedb.actors.update_run import Answers
 from parquedb.errors import ParqueDBError
 from parquedb.observability.hooks import HookRegistry
+from parquedb.observability.logs import get_logger
 from parquedb.observability.metrics.collector import UpkeepCollector
 from parquedb.observability.metrics.series import Series
 from parquedb.observability.metrics.snapshot import (
@@ -29,6 +30,8 @@ NAMES: Final[Mapping[str, str]] = {CREATES: "create", UPDATES: "update", GETS: "
 
 _LISTED: Final[Mapping[str, str]] = {"find": "items", "history": "changes", "changes": "changes"}
 _REFUSED: Final = "BackpressureError"
+
+_logger = get_logger(__name__)
 
 
 class OwnerMeter:
@@ -58,7 +61,10 @@ class OwnerMeter:
         began_s = time.monotonic()
         count_reads_in(self._reads)
         outcomes = await executing
-        self._answered(operations, outcomes, began_s)
+        try:
+            self._answered(operations, outcomes, began_s)
+        except Exception:  # What has been done must be answered, whether it can be counted or not.
+            _logger.exception("namespace %s: a call could not be counted", self._namespace)
         return outcomes
 
     def refused(self) -> None:
@@ -79,18 +85,18 @@ class OwnerMeter:
             waiting = OwnerGauges(
                 lag["queued_ops"], lag["queued_bytes"], max(lag["queue_age_s"], lag["commit_pending_s"])
             )
-        now = {CircuitKey(namespace, one.name): CircuitMetrics(one.state.value) for one in circuits}
-        # What was counted last is how a circuit was; what it is now takes its place.
-        changed = {
-            key: replace(one, state=now[key].state) if key in now else one for key, one in counted.circuits.items()
-        }
         here = MetricsSnapshot(
             owners={namespace: waiting},
             cache={namespace: CacheMetrics(self._reads.hits, self._reads.misses)},
-            circuits={key: one for key, one in now.items() if key not in changed},
             hooks=hooks_of(self._hooks.stats()),
         )
-        return MetricsSnapshot.merge(replace(counted, circuits=changed), here)
+        # A circuit may become half open without a change that hooks are told of.
+        states = {CircuitKey(namespace, one.name): one.state.value for one in circuits}
+        now = {
+            key: CircuitMetrics(state, counted.circuits.get(key, CircuitMetrics()).transitions)
+            for key, state in states.items()
+        }
+        return replace(MetricsSnapshot.merge(counted, here), circuits={**counted.circuits, **now})
 
     def _answered(self, operations: Sequence[Operation], outcomes: Sequence[Outcome], began_s: float) -> None:
         """Count a call that is over.

@@ -28,6 +28,7 @@ OPERATIONS_MAX: Final = 100
 """Kinds of operation that are told apart in one namespace."""
 
 CIRCUITS_MAX: Final = 100
+"""Circuits whose changes are counted; a process has two or three."""
 
 _MERGED_MAX: Final = 10_000
 """Merged namespaces whose names are remembered, to know how many they are."""

@@ -7,11 +7,14 @@ from parquedb.actors.metering import OwnerMeter, rows_of
 from parquedb.actors.operations import CREATES, GETS, UPDATES, Operation, Outcome
 from parquedb.actors.read_counts import count_reads
 from parquedb.actors.update_run import Answers
+from parquedb.clock import ManualClock
 from parquedb.errors import AlreadyExistsError, BackpressureError, VersionConflictError
+from parquedb.observability.contexts import CircuitContext
 from parquedb.observability.hooks import HookRegistry
-from parquedb.observability.metrics.measures import CacheMetrics, OwnerGauges
-from parquedb.observability.metrics.snapshot import OperationKey
+from parquedb.observability.metrics.measures import CacheMetrics, CircuitMetrics, OwnerGauges
+from parquedb.observability.metrics.snapshot import CircuitKey, OperationKey
 from parquedb.observability.metrics.tally import Tally
+from parquedb.storage.breaker.circuit import CircuitBreaker, CircuitBreakerOptions
 from parquedb.storage.log.events import Created
 
 CREATED = Created("posts/", ["a", "b", "c"], datetime.now(UTC), [1, 1, 1], b"123", [b"", 1, 1, 1])
@@ -67,6 +70,26 @@ async def test_single_operations_of_a_call_are_summed_by_kind_and_take_as_long_a
     assert (creates.count, creates.rows, creates.bytes) == (64, 64, 6400)
     assert creates.min_s == creates.max_s
     assert creates.max_s <= time.monotonic() - began_s
+
+
+async def test_an_answer_that_cannot_be_counted_is_an_answer_all_the_same(meter: OwnerMeter) -> None:
+    async def executing() -> list[Outcome]:
+        return [Outcome(7)]
+
+    assert await meter.metered([Operation(GETS, body=["a"])], executing()) == [Outcome(7)]
+
+
+def test_a_circuit_is_told_as_it_is_with_the_changes_counted() -> None:
+    hooks = HookRegistry()
+    meter = OwnerMeter("posts", hooks, Tally())
+    circuit = CircuitBreaker("s3.read", CircuitBreakerOptions(), clock=ManualClock())
+    hooks.emit("circuit_change", CircuitContext("s3.read", "closed", "open"))
+    hooks.emit("circuit_change", CircuitContext("s3.fallback", "closed", "open"))
+    told = meter.taken({}, [circuit]).circuits
+    assert told == {
+        CircuitKey("posts", "s3.read"): CircuitMetrics("closed", {"open": 1}),
+        CircuitKey("posts", "s3.fallback"): CircuitMetrics("open", {"open": 1}),
+    }
 
 
 def test_a_call_without_room_counts_as_backpressure(meter: OwnerMeter) -> None:
