@@ -8,9 +8,11 @@ import ray
 
 from parquedb.actors.condition import condition
 from parquedb.actors.engine import NamespaceEngine
+from parquedb.actors.metering import OwnerMeter
 from parquedb.clock import Clock
 from parquedb.observability.callbacks import HookStats
 from parquedb.observability.hooks import HookRegistry
+from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.settings import Settings
 from parquedb.storage.backends.layers import RetryingBackend
 from parquedb.storage.breaker.monitor import CircuitHealthStatus, global_circuit_breaker_monitor
@@ -24,6 +26,7 @@ class HealthMethods:
     _clock: Clock
     _storage: RetryingBackend
     _hooks: HookRegistry
+    _meter: OwnerMeter | None
     _engine: NamespaceEngine | None
     _change: "asyncio.Task[None] | None"
     _changing_since_s: float
@@ -66,6 +69,11 @@ class HealthMethods:
         }
 
     @ray.method(concurrency_group="health")
+    async def metrics(self) -> MetricsSnapshot:
+        """Return what this owner has counted since its process began, and what waits in it now; no I/O."""
+        return self._counted()
+
+    @ray.method(concurrency_group="health")
     async def hook_stats(self) -> list[HookStats]:
         """Return what the hooks of this process have done so far, and what was dropped; no I/O."""
         return self._hooks.stats()
@@ -74,6 +82,11 @@ class HealthMethods:
     async def circuit_health(self) -> CircuitHealthStatus:
         """Return how the circuits of this process are and what changed lately; no I/O."""
         return global_circuit_breaker_monitor.get_health_status()
+
+    def _counted(self) -> MetricsSnapshot:
+        engine = self._engine
+        lag = {} if engine is None else engine.lag()
+        return MetricsSnapshot() if self._meter is None else self._meter.taken(lag, self._circuits())
 
     def _circuits(self) -> list[Any]:
         return [self._storage.read_circuit, self._storage.write_circuit]

@@ -25,6 +25,7 @@ from parquedb.actors.announcements import announced_upkeep
 from parquedb.actors.document_methods import DocumentMethods
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.health_methods import HealthMethods
+from parquedb.actors.metering import OwnerMeter
 from parquedb.actors.operations import MANY, Operation, Outcome
 from parquedb.actors.packing import decode_operations, encode_outcomes
 from parquedb.actors.process import prepare_process
@@ -34,6 +35,7 @@ from parquedb.errors import (
     ParqueDBError,
     TimeoutError,  # noqa: A004 - the public name of the error
 )
+from parquedb.observability.otel.metric_export import export_metrics
 from parquedb.settings import Settings
 from parquedb.storage.backends.layers import Owner, RetryingBackend, wrap_backend
 from parquedb.storage.breaker.monitor import global_circuit_breaker_monitor
@@ -85,6 +87,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         self._clock = SystemClock()
         self._random = random.Random()  # noqa: S311 - jitter and file names, nothing secret
         self._hooks = prepare_process(settings, hooks, variables or {})
+        self._meter = OwnerMeter.wanted(settings, namespace, self._hooks)
         # Asked without Ray, `get_runtime_context` would start one.
         self._actor_name = ray.get_runtime_context().get_actor_name() if ray.is_initialized() else None
         self._storage = self._open_storage()
@@ -95,6 +98,8 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         self._changing_since_s = 0.0
         self._calls = self._calls_bytes = 0
         self._used_s = self._started_s = self._clock.boot_s()
+        if self._meter is not None:
+            export_metrics(self._counted)
 
     async def execute_packed(self, payload: bytes) -> bytes:
         """Execute the encoded operations of a client and return their encoded outcomes, in the same order.
@@ -212,6 +217,8 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         """Refuse a call of so many bytes beyond the bound: while the engine opens, nothing else bounds what waits."""
         if self._calls_bytes and self._calls_bytes + size > self._settings.engine.calls_bytes_max:
             waiting = f"{self._calls} calls ({self._calls_bytes} bytes) are already being executed"
+            if self._meter is not None:
+                self._meter.refused()
             raise BackpressureError(waiting, retry_after=self._random.uniform(*CALLS_RETRY_S))
 
     async def _one(self, operation: Operation) -> Any:
@@ -221,6 +228,10 @@ class NamespaceActor(DocumentMethods, HealthMethods):
 
     async def _execute(self, operations: Sequence[Operation], size: int = 0) -> list[Outcome]:
         """Execute operations that take so many bytes while they last."""
+        executing = self._executed(operations, size)
+        return await (executing if self._meter is None else self._meter.metered(operations, executing))
+
+    async def _executed(self, operations: Sequence[Operation], size: int) -> list[Outcome]:
         self._calls += 1
         self._calls_bytes += size
         try:

@@ -19,6 +19,7 @@ from parquedb.actors.operations import ANSWERED_APART, GETS, PAST, Operation, Ou
 from parquedb.actors.past_reads import PastReader
 from parquedb.actors.queries import prepare
 from parquedb.actors.query_gate import QueryGate
+from parquedb.actors.read_counts import count_reads
 from parquedb.actors.state import NamespaceState
 from parquedb.documents.budget import Budget
 from parquedb.documents.codec import encode
@@ -95,6 +96,7 @@ class Reader:
                 left.append((place, operation))
             else:
                 call.settle(place, Outcome(list(map(msgspec.Raw, found)), seq=seq))
+                count_reads(hits=len(found))
         return left
 
     async def _many(self, call: Call, place: int, operation: Operation, timeout_s: float) -> None:
@@ -118,6 +120,7 @@ class Reader:
         """Return visible documents as they travel, and keep them for the next who asks."""
         cache = self._state.cache
         found = {id_: encoded for id_ in ids if (encoded := cache.get(id_)) is not None}
+        count_reads(hits=len(found))
         # Asked even for none: the lease has to be confirmed.
         documents = await self.documents({id_ for id_ in ids if id_ not in found})
         if any(cache.get(id_) is not encoded for id_, encoded in found.items()):
@@ -165,6 +168,7 @@ class Reader:
             QueryMemoryError: those of several that lie in files take more than one read may hold.
         """
         loaded: dict[str, Any] = {}
+        stored = 0
         while True:
             if not self._lease.holds():
                 await self._lease.confirm()
@@ -185,9 +189,12 @@ class Reader:
                             continue
                 found[id_] = document
             if not missing:
+                count_reads(hits=len(ids) - stored, misses=stored)
                 return found
             budget = Budget(self._memory_max) if len(missing) > 1 else None
-            loaded.update(await self._state.files.fetch(missing, budget))
+            with counting_reads(ScanCounts()) as counts:
+                loaded.update(await self._state.files.fetch(missing, budget))
+            stored = max(stored, len(missing) if counts.storage_reads else 0)
 
     async def completed(self, outcome: Outcome) -> Outcome:
         """Return the answer to a repeated request with its documents whole again, where only their names were kept."""
@@ -241,6 +248,8 @@ class Reader:
         with counting_reads(counts):
             snapshot, seq = await (self.snapshot() if as_of is None else self._past.view(as_of, self._snapshot))
             value = await ask(replace(snapshot, counts=counts))
+        if operation.kind != "explain":
+            count_reads(hits=int(not counts.storage_reads), misses=int(counts.storage_reads > 0))
         cost = explained_cost(value) if operation.kind == "explain" else ScanCost.of(counts, snapshot.files)
         return Outcome(value, seq=seq, cost=cost)
 

@@ -11,7 +11,10 @@ from pathlib import Path
 from benchmarks.bench import Bench
 from benchmarks.table import Row, load, machine, markdown, plain, today
 
-GROUPS = ("throughput", "latency", "commits", "opening", "reads", "queries", "bulk", "failover", "overload", "hooks")
+GROUPS = (
+    *("throughput", "latency", "commits", "opening", "reads", "queries", "bulk", "failover", "overload"),
+    *("hooks", "metrics"),
+)
 RESULTS = Path(__file__).with_name("results.md")
 
 

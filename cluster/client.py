@@ -16,6 +16,8 @@ from parquedb.cluster.link import SyncLink
 from parquedb.cluster.verifying import OnProgress, verify_database
 from parquedb.cluster.watching import Watch, watched_ask, watches
 from parquedb.observability.callbacks import HookStats
+from parquedb.observability.metrics.snapshot import MetricsSnapshot
+from parquedb.observability.metrics.tally import NAMESPACES_MAX
 from parquedb.settings import Settings
 from parquedb.storage.verification.report import DatabaseReport
 
@@ -109,6 +111,18 @@ class Database:
         """Ask every owner in this cluster how it is, within `timeout_s` seconds (5); starts none of them."""
         return self._connection.health(timeout_s)
 
+    def metrics(self, *, timeout_s: float | None = None, namespaces_max: int = NAMESPACES_MAX) -> MetricsSnapshot:
+        """Return what every owner in this cluster has counted, and this process as their client.
+
+        Args:
+            timeout_s: For all of them (5); owners that have not answered by then are named as `unreachable`.
+            namespaces_max: Namespaces that keep numbers of their own; the less busy ones are summed as `_other`.
+
+        Raises:
+            InvalidInputError: `namespaces_max` is not at least 1.
+        """
+        return self._connection.metrics(timeout_s, namespaces_max)
+
     def hook_stats(self) -> list[HookStats]:
         """Return what the hooks of this connection, in this process, have done so far, and what was dropped."""
         return self._connection.hooks.stats()
@@ -141,7 +155,9 @@ class Database:
             self._connection.join()
             with self._lock:
                 connection = self._connection
-                link = self._links.get(namespace) or SyncLink(connection.settings, namespace, connection.hooks_pickle)
+                link = self._links.get(namespace) or SyncLink(
+                    connection.settings, namespace, connection.hooks_pickle, connection.tally
+                )
                 self._links[namespace] = link
         return link
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import pickle
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, TypeVar
 
 import ray
@@ -13,11 +13,17 @@ from ray import cloudpickle
 from parquedb.actors import arguments
 from parquedb.cluster import ray_runtime, secrets
 from parquedb.cluster.direct_storage import DirectStorage, open_storage, stored_namespaces
-from parquedb.cluster.health import HEALTH_TIMEOUT_S, DatabaseHealth, database_health
+from parquedb.cluster.health import DatabaseHealth, database_health
+from parquedb.cluster.metrics import database_metrics
 from parquedb.cluster.placement import served_namespaces
+from parquedb.cluster.roll_call import ASK_TIMEOUT_S
 from parquedb.errors import ConfigurationError, InvalidInputError
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
+from parquedb.observability.metrics.collector import UpkeepCollector
+from parquedb.observability.metrics.snapshot import MetricsSnapshot, hooks_of
+from parquedb.observability.metrics.tally import Tally
 from parquedb.observability.otel.export import process_telemetry
+from parquedb.observability.otel.metric_export import export_metrics
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.probe import probe
@@ -41,6 +47,7 @@ class Connection:
         hooks: The process's hooks and this connection's.
         hooks_pickle: The hook objects, for actors and for other processes.
         direct: The storage, for loads that this process makes by itself.
+        tally: Where this process counts what it asks; None where the settings want no metrics.
     """
 
     def __init__(self, settings: Settings, hook_objects: Iterable[object] = ()) -> None:
@@ -58,6 +65,12 @@ class Connection:
         if telemetry is not None:
             self.hooks.register_hook(telemetry.hook)
         self.hooks_pickle = _pickle_hooks(objects) if objects else b""
+        self.tally = Tally() if settings.metrics else None
+        self._end_export: Callable[[], None] = lambda: None
+        if self.tally is not None:
+            self.hooks.register_hook(UpkeepCollector(self.tally))
+            self._end_export = export_metrics(self.tally.taken)
+        self._namespaces_shown: frozenset[str] = frozenset()
         self.closed = False
         self._monitor = CircuitBreakerMonitor()
         self.direct = DirectStorage(
@@ -89,6 +102,7 @@ class Connection:
     def leave(self) -> None:
         """Let go of Ray; the last user of a Ray that we started ends it."""
         self.closed = True
+        self._end_export()
         self.direct.close()
         self.hooks.settle(HOOKS_S)
         with self._lock:
@@ -142,9 +156,28 @@ class Connection:
 
     def health(self, timeout_s: float | None = None) -> DatabaseHealth:
         """Ask every owner in this cluster how it is; see `database_health`."""
-        limit_s = arguments.check_timeout(timeout_s, HEALTH_TIMEOUT_S)
+        limit_s = arguments.check_timeout(timeout_s, ASK_TIMEOUT_S)
         self.join()
         return database_health(self.settings, self._monitor.get_health_status(), limit_s)
+
+    def metrics(self, timeout_s: float | None, namespaces_max: int) -> MetricsSnapshot:
+        """Ask every owner in this cluster what it has counted, and add what this process has; see `database_metrics`.
+
+        Raises:
+            InvalidInputError: `namespaces_max` is not at least 1.
+        """
+        limit_s = arguments.check_timeout(timeout_s, ASK_TIMEOUT_S)
+        if namespaces_max < 1:
+            raise InvalidInputError(f"namespaces_max must be at least 1, not {namespaces_max!r}")
+        self.join()
+        own = MetricsSnapshot(hooks=hooks_of(self.hooks.stats()))
+        if self.tally is not None:
+            own = MetricsSnapshot.merge(own, self.tally.taken())
+        found = database_metrics(
+            self.settings, own, limit_s, namespaces_max=namespaces_max, keep=self._namespaces_shown
+        )
+        self._namespaces_shown = frozenset(found.namespaces)
+        return found
 
 
 def run_blocking(work: Coroutine[Any, Any, T]) -> T:

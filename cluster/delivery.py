@@ -75,18 +75,19 @@ class Delivery:
 
     Attributes:
         request: The request id of a write, once it has one.
+        began_s: When the caller began to wait (monotonic seconds).
         deadline_s: When the caller stops waiting (monotonic seconds).
     """
 
     __slots__ = (
         "_budget",
         "_failures",
-        "_first_s",
         "_in_doubt",
         "_operation",
         "_random",
         "_refusals",
         "_traceparent",
+        "began_s",
         "deadline_s",
         "request",
     )
@@ -115,7 +116,7 @@ class Delivery:
         self.request: Request | None = parse_request_id(request) if isinstance(request, str) else request
         self.deadline_s = now_s + timeout_s
         self._operation = operation
-        self._first_s = now_s
+        self.began_s = now_s
         self._traceparent = traceparent
         # The text of such an id has come out of an unknown outcome: the first attempt was an earlier call's.
         self._in_doubt = isinstance(request, str) and isinstance(self.request, SessionRequest)
@@ -150,7 +151,7 @@ class Delivery:
             request if request is None or type(request) is str else list(request),
             self._traceparent,
             left_s,
-            now_s - self._first_s if self._failures else 0.0,
+            now_s - self.began_s if self._failures else 0.0,
             operation.size,
         ]
         if self._failures:
@@ -226,7 +227,7 @@ class Delivery:
             return self._unknown(error)
         if isinstance(error, ParqueDBError) and not isinstance(error, OutcomeUnknownError):
             return error
-        timeout_s = self.deadline_s - self._first_s
+        timeout_s = self.deadline_s - self.began_s
         return TimeoutError(
             f"{self._operation.kind} had no answer within {timeout_s:.3g} s",
             timeout_s=timeout_s,

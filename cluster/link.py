@@ -15,9 +15,11 @@ from parquedb.admission import QueueBounds
 from parquedb.cluster.calls import NamespaceCalls, reply_to, wait_for
 from parquedb.cluster.coalescer import DeadlinePassed, LoopCoalescer, NoReplyYet, ThreadCoalescer
 from parquedb.cluster.delivery import BACKPRESSURE_RETRIES_SAVED, BACKPRESSURE_RETRY_SHARE, Delivery
+from parquedb.cluster.metering import ClientMeter
 from parquedb.cluster.naming import actor_name
 from parquedb.cluster.sessions import SessionPool
 from parquedb.errors import OutcomeUnknownError
+from parquedb.observability.metrics.tally import Tally
 from parquedb.observability.otel.propagation import current_traceparent
 from parquedb.settings import ClientSettings, Settings
 from parquedb.storage.backends.retry import RetryBudget
@@ -65,7 +67,8 @@ class _Link:
         actor: Its name.
     """
 
-    def __init__(self, settings: Settings, namespace: str, hooks: bytes) -> None:
+    def __init__(self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None) -> None:
+        self._meter = None if tally is None else ClientMeter(tally, namespace)
         self._pool = SessionPool(window=settings.engine.session_window)
         self.calls = NamespaceCalls(settings, namespace, hooks, on_activated=self._pool.learn)
         self._namespace = namespace
@@ -98,9 +101,9 @@ def _any_time(_deadline_s: float) -> None:
 class SyncLink(_Link):
     """For threads; the calling thread does all the work."""
 
-    def __init__(self, settings: Settings, namespace: str, hooks: bytes) -> None:
+    def __init__(self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None = None) -> None:
         """Prepare; nothing is sent yet."""
-        super().__init__(settings, namespace, hooks)
+        super().__init__(settings, namespace, hooks, tally)
 
         self._write, self._read, self._alone = (
             self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
@@ -125,7 +128,7 @@ class SyncLink(_Link):
         """
         kind = operation.kind
         lane = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
-        return self._insist(self._begin(operation, timeout_s), lane)
+        return self._insist(self._begin(operation, timeout_s), lane, operation)
 
     def ask(self, method: str, timeout_s: float) -> Any:
         """Call a method of the actor that takes no arguments and may run twice.
@@ -143,9 +146,10 @@ class SyncLink(_Link):
 
         return self._insist(delivery, _Lane(_any_time, send)).value
 
-    def _insist(self, delivery: Delivery, lane: _Lane[Outcome]) -> Outcome:
-        """Try until there is an answer; whatever it is, the request id is settled or parked."""
-        seen, activate = self.calls.generation, False
+    def _insist(self, delivery: Delivery, lane: _Lane[Outcome], counted: Operation | None = None) -> Outcome:
+        """Try until there is an answer; whatever it is, the request id is settled or parked, and `counted` counted."""
+        seen, activate, meter = self.calls.generation, False, self._meter
+        answer: Outcome | None = None
         final: BaseException | None = None
         try:
             while True:
@@ -162,7 +166,8 @@ class SyncLink(_Link):
                     failure: BaseException | None = outcome.error
                     if failure is None:
                         self._budget.earn()
-                        return delivery.whole(outcome)
+                        answer = delivery.whole(outcome)
+                        return answer
                 except Exception as error:  # noqa: BLE001 - `after` sorts them
                     failure = error
                 sent = not (activating or delivery.needs_request)
@@ -175,6 +180,12 @@ class SyncLink(_Link):
         finally:
             if delivery.request is not None:
                 self._finish(delivery.request, final)
+            if meter is not None and counted is not None:
+                series = meter.single.get(counted.kind)
+                if series is not None and answer is not None and answer.value:
+                    series.finish(delivery.began_s)
+                else:
+                    meter.settled(counted, answer, final, delivery.began_s)
 
     def _first_request(self, delivery: Delivery) -> Request | None:
         self.calls.activate(self.calls.generation, self._left_s(delivery))
@@ -184,9 +195,9 @@ class SyncLink(_Link):
 class AsyncLink(_Link):
     """For the coroutines of one event loop."""
 
-    def __init__(self, settings: Settings, namespace: str, hooks: bytes) -> None:
+    def __init__(self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None = None) -> None:
         """Prepare on the running loop; nothing is sent yet."""
-        super().__init__(settings, namespace, hooks)
+        super().__init__(settings, namespace, hooks, tally)
 
         self._write, self._read, self._alone = (
             self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
@@ -215,7 +226,7 @@ class AsyncLink(_Link):
         """
         kind = operation.kind
         lane = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
-        return self._insist(self._begin(operation, timeout_s), lane)
+        return self._insist(self._begin(operation, timeout_s), lane, operation)
 
     async def ask(self, method: str, timeout_s: float) -> Any:
         """Call a method of the actor that takes no arguments and may run twice.
@@ -235,9 +246,12 @@ class AsyncLink(_Link):
 
         return (await self._insist(delivery, _Lane(_any_time, send))).value
 
-    async def _insist(self, delivery: Delivery, lane: _Lane[Awaitable[Outcome]]) -> Outcome:
-        """Try until there is an answer; whatever it is, the request id is settled or parked."""
-        seen, activate = self.calls.generation, False
+    async def _insist(
+        self, delivery: Delivery, lane: _Lane[Awaitable[Outcome]], counted: Operation | None = None
+    ) -> Outcome:
+        """Try until there is an answer; whatever it is, the request id is settled or parked, and `counted` counted."""
+        seen, activate, meter = self.calls.generation, False, self._meter
+        answer: Outcome | None = None
         final: BaseException | None = None
         try:
             while True:
@@ -254,7 +268,8 @@ class AsyncLink(_Link):
                     failure: BaseException | None = outcome.error
                     if failure is None:
                         self._budget.earn()
-                        return delivery.whole(outcome)
+                        answer = delivery.whole(outcome)
+                        return answer
                 except Exception as error:  # noqa: BLE001 - `after` sorts them
                     failure = error
                 sent = not (activating or delivery.needs_request)
@@ -267,6 +282,12 @@ class AsyncLink(_Link):
         finally:
             if delivery.request is not None:
                 self._finish(delivery.request, final)
+            if meter is not None and counted is not None:
+                series = meter.single.get(counted.kind)
+                if series is not None and answer is not None and answer.value:
+                    series.finish(delivery.began_s)
+                else:
+                    meter.settled(counted, answer, final, delivery.began_s)
 
     async def _first_request(self, delivery: Delivery) -> Request | None:
         await self.calls.activate_async(self.calls.generation, self._left_s(delivery))

@@ -263,7 +263,7 @@ def take_snapshot(connection: Connection, namespace: str, timeout_s: float) -> S
     if connection.settings.url.startswith("memory:"):
         raise ConfigurationError("url: a snapshot is read by the caller, which a memory:// database does not allow")
     connection.join()
-    link = SyncLink(connection.settings, namespace, connection.hooks_pickle)
+    link = SyncLink(connection.settings, namespace, connection.hooks_pickle, connection.tally)
     with watched_method(connection.hooks, "query", namespace, "snapshot", actor=link.actor) as facts:
         answer = link.deliver(Operation("snapshot"), timeout_s).value
         facts["seq"] = answer["seq"]

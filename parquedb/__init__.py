@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from parquedb.observability.hooks import HookRegistry as HookRegistry
     from parquedb.observability.hooks import global_hook_registry as global_hook_registry
     from parquedb.observability.hooks import register_hook as register_hook
+    from parquedb.observability.metrics.collector import MetricsCollector as MetricsCollector
+    from parquedb.observability.metrics.snapshot import MetricsSnapshot as MetricsSnapshot
     from parquedb.settings import Settings as Settings
     from parquedb.settings import load_settings as load_settings
     from parquedb.storage.breaker.circuit import CircuitBreaker as CircuitBreaker
@@ -60,6 +62,8 @@ _HOMES = {
     "HookRegistry": "parquedb.observability.hooks",
     "HookStats": "parquedb.observability.callbacks",
     "ImportResult": "parquedb.cluster.exchange_results",
+    "MetricsCollector": "parquedb.observability.metrics.collector",
+    "MetricsSnapshot": "parquedb.observability.metrics.snapshot",
     "Page": "parquedb.cluster.pages",
     "ParqueDBError": "parquedb.errors",
     "RowError": "parquedb.cluster.exchange_results",
@@ -93,6 +97,8 @@ __all__ = [
     "HookRegistry",
     "HookStats",
     "ImportResult",
+    "MetricsCollector",
+    "MetricsSnapshot",
     "Page",
     "ParqueDBError",
     "RowError",

@@ -212,6 +212,7 @@ class Settings(BaseModel):
         default=(), max_length=100, description='Hooks as "module:attribute"; in the environment separated by commas.'
     )
     log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")
+    metrics: bool = Field(default=True, description="Whether operations are counted, for `db.metrics()`.")
     engine: EngineSettings = Field(default_factory=EngineSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     client: ClientSettings = Field(default_factory=ClientSettings)

@@ -81,11 +81,11 @@ _counting: ContextVar[ScanCounts | None] = ContextVar("parquedb_scan_counts", de
 
 
 @contextlib.contextmanager
-def counting_reads(counts: ScanCounts) -> Iterator[None]:
+def counting_reads(counts: ScanCounts) -> Iterator[ScanCounts]:
     """Count reads of the store that this task, or one that it starts, begins."""
     token = _counting.set(counts)
     try:
-        yield
+        yield counts
     finally:
         _counting.reset(token)
 
