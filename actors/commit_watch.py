@@ -8,6 +8,7 @@ from parquedb.clock import Clock
 from parquedb.errors import ParqueDBError
 from parquedb.observability.contexts import CommitContext, CommitResult
 from parquedb.observability.hooks import HookRegistry
+from parquedb.observability.otel.propagation import PACKED_BYTES, Traceparents, is_sampled
 from parquedb.storage.log.entry import LogEntry
 
 _TRACES_MAX: Final = 128
@@ -21,9 +22,12 @@ class CommitWatch:
         self._entry = entry
         if hooks.active:
             header = entry.header
-            parents = tuple(w.traceparent for w in writes if w.traceparent is not None)[:_TRACES_MAX]
+            callers = Traceparents(b"".join(write.origin.callers for write in writes)[: _TRACES_MAX * PACKED_BYTES])
             context = CommitContext(
-                namespace, header.epoch, header.position, header.kind, len(writes), size, traceparents=parents
+                namespace,
+                *(header.epoch, header.position, header.kind, sum(write.count for write in writes), size),
+                traceparents=callers,
+                traceparent=_leading(writes),
             )
             self._operation = hooks.start("commit", context)
             self._started_s = perf_counter()
@@ -47,6 +51,12 @@ class CommitWatch:
         if self._operation is not None:
             self._operation.error(error)
             self._operation = None
+
+
+def _leading(writes: list[Write]) -> str | None:
+    """Return the span of the first call in a trace that is sampled, or else of the first call that has one."""
+    calls = [write.origin.call for write in writes if write.origin.call is not None]
+    return next(filter(is_sampled, calls), calls[0] if calls else None)
 
 
 class CommitTiming:

@@ -43,7 +43,7 @@ from parquedb.ids import UlidSource
 from parquedb.observability.contexts import ColdStartContext, MutationContext, MutationResult
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
-from parquedb.observability.otel.propagation import current_traceparent
+from parquedb.observability.otel.propagation import Traceparents, current_traceparent
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.files.data_files import DataFiles
@@ -293,15 +293,15 @@ class NamespaceEngine:
             return [Outcome(error=error)] * len(operations)
         if not self._hooks.active:
             return await self._execute(operations)
-        parents = tuple(op.traceparent for op in operations if op.traceparent is not None)
+        callers = Traceparents(b"".join(op.spans for op in operations if op.spans is not None))
         count = sum(op.count for op in operations)
         context = MutationContext(
             operation="execute",
             namespace=self.namespace,
             batch_size=count,
             side="actor",
-            traceparent=parents[0] if parents else None,
-            traceparents=parents,
+            traceparent=callers.leading(),
+            traceparents=callers,
         )
         watched = self._hooks.start("mutation", context)
         outcomes = await self._execute(operations, current_traceparent())

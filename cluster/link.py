@@ -17,7 +17,7 @@ from parquedb.cluster.coalescer import DeadlinePassed, LoopCoalescer, NoReplyYet
 from parquedb.cluster.delivery import BACKPRESSURE_RETRIES_SAVED, BACKPRESSURE_RETRY_SHARE, Delivery
 from parquedb.cluster.sessions import SessionPool
 from parquedb.errors import OutcomeUnknownError
-from parquedb.observability.otel.propagation import current_traceparent
+from parquedb.observability.otel.propagation import current_packed
 from parquedb.settings import ClientSettings, Settings
 from parquedb.storage.backends.retry import RetryBudget
 
@@ -70,7 +70,7 @@ class _Link:
             operation,
             now_s=time.monotonic(),
             timeout_s=timeout_s,
-            traceparent=current_traceparent(),
+            span=current_packed(),
             budget=self._budget,
         )
 

@@ -5,7 +5,7 @@ Mappings are the caller's own objects; a hook reads them and must not change the
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -50,7 +50,7 @@ class QueryContext:
     attempt: int = 1
     actor: str | None = None
     traceparent: str | None = None
-    traceparents: tuple[str, ...] = ()
+    traceparents: Sequence[str] = ()
     operation_id: str = field(default_factory=new_operation_id)
 
 
@@ -106,7 +106,7 @@ class MutationContext:
     attempt: int = 1
     actor: str | None = None
     traceparent: str | None = None
-    traceparents: tuple[str, ...] = ()
+    traceparents: Sequence[str] = ()
     operation_id: str = field(default_factory=new_operation_id)
 
 
@@ -196,8 +196,9 @@ class CommitContext:
         kind: `open`, `write`, `checkpoint`, `close` or `drop`.
         writes: Events in the entry (count).
         bytes: Size of the encoded entry.
-        traceparents: The span of every operation that waits for it, first one first.
+        traceparents: The spans of the operations that wait for it, first ones first; at most 128.
         actor: Name of the actor, where known.
+        traceparent: The span of the call that brought the first of them.
         operation_id: 16 hexadecimal digits, new for every context.
     """
 
@@ -207,8 +208,9 @@ class CommitContext:
     kind: str = "write"
     writes: int = 0
     bytes: int = 0
-    traceparents: tuple[str, ...] = ()
+    traceparents: Sequence[str] = ()
     actor: str | None = None
+    traceparent: str | None = None
     operation_id: str = field(default_factory=new_operation_id)
 
 
