@@ -83,7 +83,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         self._namespace = namespace
         self._clock = SystemClock()
         self._random = random.Random()  # noqa: S311 - jitter and file names, nothing secret
-        self._hooks = prepare_process(settings, hooks, variables or {})
+        self._hooks = prepare_process(settings, hooks, variables or {}, namespace)
         self._storage = self._open_storage()
         self._engine: NamespaceEngine | None = None
         self._change: asyncio.Task[None] | None = None

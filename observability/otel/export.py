@@ -64,6 +64,7 @@ def configure_tracing(
     *,
     service_name: str = "parquedb",
     environ: Mapping[str, str] | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> Telemetry | None:
     """Set tracing up as the environment says; None when nothing asks for it.
 
@@ -71,6 +72,7 @@ def configure_tracing(
         tracer_provider: Use this one, whatever the environment says; the caller closes it.
         service_name: `service.name` of the spans, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES has one.
         environ: The variables that select exporters; the process's own by default.
+        facts: What the resource shall say of this process besides the usual.
 
     Raises:
         ConfigurationError: A variable asks for an exporter or a protocol that does not exist.
@@ -85,8 +87,10 @@ def configure_tracing(
     wanted = _wanted(environ)
     if not wanted:
         return None
-    from parquedb.observability.otel.span_provider import LeanProvider  # noqa: PLC0415 - few processes need the SDK
+    from parquedb.observability.otel.resource import describe_process  # noqa: PLC0415 - few processes need the SDK
+    from parquedb.observability.otel.span_provider import LeanProvider  # noqa: PLC0415 - as above
 
+    describe_process(facts or {})
     provider = LeanProvider(wanted, environ, service_name)
     telemetry = Telemetry(OpenTelemetryHook(spans=provider.spans), provider)
     atexit.register(telemetry.shutdown)
@@ -98,8 +102,11 @@ def otel_variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
 
 
-def process_telemetry() -> Telemetry | None:
+def process_telemetry(facts: Mapping[str, str] | None = None) -> Telemetry | None:
     """Return the telemetry that this process's environment asks for, the same one each time; None if it asks for none.
+
+    Args:
+        facts: What the resource shall say of this process besides the usual; the first caller's count.
 
     Raises:
         ConfigurationError: see `configure_tracing`.
@@ -108,7 +115,7 @@ def process_telemetry() -> Telemetry | None:
         return None
     with _process_lock:
         if not _process:
-            made = configure_tracing()
+            made = configure_tracing(facts=facts)
             if made is not None:
                 _process.append(made)
         return _process[0] if _process else None
