@@ -11,7 +11,18 @@ from pathlib import Path
 from benchmarks.bench import Bench
 from benchmarks.table import Row, load, machine, markdown, plain, today
 
-GROUPS = ("throughput", "latency", "commits", "opening", "reads", "queries", "bulk", "failover", "overload")
+GROUPS = (
+    "throughput",
+    "latency",
+    "commits",
+    "opening",
+    "reads",
+    "queries",
+    "bulk",
+    "failover",
+    "overload",
+    "telemetry",
+)
 RESULTS = Path(__file__).with_name("results.md")
 
 

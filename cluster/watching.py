@@ -60,4 +60,4 @@ class Watch:
             return len(value["changes"])
         if isinstance(value, list):
             return len(value)
-        return value if isinstance(value, int) else int(value is not None)
+        return int(value) if isinstance(value, int) else int(value is not None)

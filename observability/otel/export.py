@@ -121,6 +121,12 @@ def process_telemetry(facts: Mapping[str, str] | None = None) -> Telemetry | Non
         return _process[0] if _process else None
 
 
+def take_process_telemetry() -> Telemetry | None:
+    """Hand over what `process_telemetry` returns: the caller closes it, and the next connection reads the variables."""
+    with _process_lock:
+        return _process.pop() if _process else None
+
+
 _process: list[Telemetry] = []
 _process_lock = threading.Lock()
 

@@ -44,6 +44,9 @@ _MORE: Final = 0x80
 _UINT64: Final = (1 << 64) - 1
 _keys: dict[str, bytes] = {}
 _KEYS_MAX: Final = 1000
+_often: dict[tuple[str, int], bytes] = {}
+_OFTEN_BELOW: Final = 100
+_OFTEN_MAX: Final = 5000
 
 
 def envelope(resource: Mapping[str, Any], scope: str, version: str, schema_url: str) -> tuple[bytes, bytes]:
@@ -87,7 +90,7 @@ def encode_span(span: LeanSpan) -> bytes:
     ]
     if parent is not None:
         parts.append(_PARENT(b"\x22\x08", parent.span_id))
-    parts += [_attribute(0x4A, key, value) for key, value in span.attributes.items()]
+    parts += _span_attributes(span.attributes)
     parts += [b"\x6a\x21\x0a\x10%b\x12\x08%b%b" % (one[:16], one[16:24], _LINK_FLAGS) for one in span.links]
     parts += [_event(*event) for event in span.events]
     code, words = span.status
@@ -111,6 +114,23 @@ def _encode_template(template: SpanTemplate) -> bytes:
 def _event(at_ns: int, name: str, attributes: Mapping[str, Any]) -> bytes:
     facts = b"".join(_attribute(0x1A, key, value) for key, value in attributes.items())
     return _sized(0x5A, _EVENT_TIME(0x09, at_ns) + _sized(0x12, name.encode("utf-8", "replace")) + facts)
+
+
+def _span_attributes(attributes: Mapping[str, Any]) -> list[bytes]:
+    parts = []
+    for key, value in attributes.items():
+        if type(value) is int and 0 <= value < _OFTEN_BELOW:
+            # Counts are mostly the same few numbers.
+            often = (key, value)
+            encoded = _often.get(often)
+            if encoded is None:
+                encoded = _attribute(0x4A, key, value)
+                if len(_often) < _OFTEN_MAX:
+                    _often[often] = encoded
+            parts.append(encoded)
+        else:
+            parts.append(_attribute(0x4A, key, value))
+    return parts
 
 
 def _attribute(tag: int, key: str, value: Any) -> bytes:

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 import parquedb
 from parquedb.cluster.collection import Collection
 from parquedb.errors import EntityNotFoundError, ParqueDBError
-from parquedb.observability.otel import export
+from parquedb.observability.otel.export import take_process_telemetry
 from tests.support.collector import Collector, Received, attributes_of, rotel_binary, running_collector
 from tests.support.conventions import kind_of, span_violations
 
@@ -50,12 +50,15 @@ def traced(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("tracing")
     with running_collector(folder) as collector, pytest.MonkeyPatch.context() as patch:
         # A process makes its telemetry once, and an earlier test may have made it for another collector.
-        patch.setattr(export, "_process", [])
+        take_process_telemetry()
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http_endpoint)
         patch.setenv("OTEL_SERVICE_NAME", SERVICE)
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
         with parquedb.connect(str(folder / "db")) as db:
             yield Traced(db, collector)
+        telemetry = take_process_telemetry()
+        assert telemetry is not None
+        telemetry.shutdown()
 
 
 def trace_id_of(span: trace.Span) -> int:
@@ -159,9 +162,9 @@ def use_everything(posts: Collection, folder: Path) -> None:
     posts.history("a")
     assert next(iter(posts.changes(follow=False)))
     with posts.snapshot() as snapshot:
-        snapshot.arrow()
+        snapshot.to_arrow()
     posts.export_file(folder / "out.jsonl")
-    posts.import_file(folder / "out.jsonl", on_error="collect")
+    posts.import_file(folder / "out.jsonl", on_error="skip")
     posts.schema()
     posts.stats()
     assert posts.verify().ok
