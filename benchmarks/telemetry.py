@@ -120,14 +120,14 @@ def _cpu(bench: Bench, plain: Variant, traced: Variant) -> list[Row]:
     ):
         for variant in (plain, traced):
             variant.cpu_us.clear()
-        seconds = bench.choose(1.5, 0.5)
+        seconds = bench.choose(1.0, 0.5)
         variants = {
             name: _round(bench, variant, work, seconds) for name, variant in (("plain", plain), ("traced", traced))
         }
         take_turns(1, variants)
         for variant in (plain, traced):
             variant.cpu_us.clear()
-        take_turns(bench.choose(9, 3), variants)
+        take_turns(bench.choose(7, 3), variants)
         rows.append(_cpu_row(what, traced.cpu_us, plain.cpu_us, note, bar))
     return rows
 
@@ -152,7 +152,7 @@ def _cpu_row(what: str, traced: list[float], plain: list[float], note: str, bar:
 
 
 def _p99(bench: Bench, plain: Variant, lost: Variant) -> Row:
-    rounds, calls = bench.choose(7, 2), bench.choose(400, 100)
+    rounds, calls = bench.choose(5, 2), bench.choose(400, 100)
     ratios: list[float] = []
     took: dict[str, list[float]] = {"plain": [], "lost": []}
 

@@ -8,6 +8,7 @@ Source:
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final, overload
 
 from opentelemetry import trace
@@ -90,11 +91,10 @@ class Traceparents(Sequence[str]):
     def sampled(self, besides: str | None = None) -> Iterator[bytes]:
         """Yield the sampled spans but one, each once, packed, first ones first."""
         left_out = span_context_of(besides)
-        seen = set() if left_out is None else {packed(left_out)[:24]}
-        for one in _each(self.packed):
-            if one[24] & TraceFlags.SAMPLED and one[:24] not in seen:
-                seen.add(one[:24])
-                yield one
+        each = dict.fromkeys(_each(self.packed))
+        if left_out is not None:
+            each.pop(packed(left_out), None)
+        return (one for one in each if one[24] & TraceFlags.SAMPLED)
 
     def __len__(self) -> int:
         return len(self.packed) // PACKED_BYTES
@@ -162,6 +162,7 @@ def is_sampled(traceparent: str | None) -> bool:
     return span_context is not None and span_context.trace_flags.sampled
 
 
+@lru_cache(maxsize=256)  # The span of a call is asked for several times in a row.
 def span_context_of(traceparent: str | None) -> SpanContext | None:
     """Parse a `traceparent`; None for anything that is not a valid one, for telemetry must not fail a call."""
     match = _FORM.fullmatch(traceparent) if traceparent else None
