@@ -14,7 +14,7 @@ from parquedb.actors.operations import BULK_TERMS, Operation, Outcome
 from parquedb.observability.contexts import MutationContext, MutationResult
 from parquedb.observability.hooks import Group, HookRegistry
 from parquedb.observability.hooks import Operation as Announced
-from parquedb.observability.otel.propagation import current_traceparent
+from parquedb.observability.otel.propagation import Traceparents, current_traceparent
 from parquedb.storage.query.scan_counts import ScanCounts, counting_reads
 
 UNANNOUNCED: Final = frozenset({BULK_TERMS, "pin", "unpin"})
@@ -80,8 +80,8 @@ class Announcer:
         if not places:
             return None
         mine = operations if len(places) == len(operations) else [operations[at] for at in places]
-        parents = tuple(one.traceparent for one in mine if one.traceparent is not None)
-        context = context_of(group, mine, self._namespace, side="actor", actor=self._actor, traceparents=parents)
+        callers = Traceparents(b"".join(one.spans for one in mine if one.spans is not None))
+        context = context_of(group, mine, self._namespace, side="actor", actor=self._actor, callers=callers)
         return self._hooks.start(group, context), places
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 
 import pyarrow as pa
 
-from parquedb.actors.calls import Call, PendingKey, Write, key_of
+from parquedb.actors.calls import UNTRACED, Call, PendingKey, Write, key_of
 from parquedb.actors.checkpoint import Checkpointer
 from parquedb.actors.commit_group import BulkRequest
 from parquedb.actors.draft import Draft
@@ -291,7 +291,7 @@ def _stale(why: str) -> ConflictError:
 
 
 def _write(request: Request | None, age_s: float) -> Write:
-    return Write(Prepared(INSERT_ARROW, (), 0, _committed_alone), request, int(age_s * 1_000_000), None, [])
+    return Write(Prepared(INSERT_ARROW, (), 0, _committed_alone), request, int(age_s * 1_000_000), UNTRACED, [])
 
 
 def _committed_alone(_draft: Draft) -> NoReturn:

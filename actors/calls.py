@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from parquedb.actors.evaluate import Prepared
 from parquedb.actors.operations import Outcome, Request, SessionRequest
@@ -31,6 +31,21 @@ class Stage(Enum):
     DONE = auto()
 
 
+class Origin(NamedTuple):
+    """Whose traces a write belongs to.
+
+    Attributes:
+        call: Span of the call that brought it, as a `traceparent`.
+        callers: The spans of those who asked for it, packed (`otel.propagation`).
+    """
+
+    call: str | None = None
+    callers: bytes = b""
+
+
+UNTRACED: Final = Origin()
+
+
 class Waiter(Protocol):
     """What waits for outcomes: a call, or a run of writes of which some have left it."""
 
@@ -46,7 +61,7 @@ class Write:
         prepared: What it does.
         request: Its id, if it has one.
         age_us: Microseconds since its id was first sent; 0 the first time.
-        traceparent: Span of its caller.
+        origin: Whose traces it belongs to.
         waiters: Those that wait for it, with the place of its outcome in their answer.
         stage: See `Stage`.
         loaded: Documents fetched for it: bare id to (location, document).
@@ -56,7 +71,7 @@ class Write:
     prepared: Prepared
     request: Request | None
     age_us: int
-    traceparent: str | None
+    origin: Origin
     waiters: list[tuple[Waiter, int]]
     stage: Stage = Stage.QUEUED
     loaded: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from parquedb.actors.calls import Write
 from parquedb.clock import Clock
 from parquedb.observability.contexts import CommitContext, CommitResult
 from parquedb.observability.hooks import HookRegistry
+from parquedb.observability.otel.propagation import PACKED_BYTES, Traceparents, is_sampled
 from parquedb.storage.log.entry import LogEntry
 
 _TRACES_MAX: Final = 128
@@ -36,9 +37,13 @@ class CommitWatch:
         self._entry = entry
         if hooks.hears("commit"):
             header = entry.header
-            parents = tuple(w.traceparent for w in writes if w.traceparent is not None)[:_TRACES_MAX]
+            callers = Traceparents(b"".join(write.origin.callers for write in writes)[: _TRACES_MAX * PACKED_BYTES])
             context = CommitContext(
-                namespace, header.epoch, header.position, header.kind, header.count, size, parents, actor
+                namespace,
+                *(header.epoch, header.position, header.kind, header.count, size),
+                traceparents=callers,
+                actor=actor,
+                traceparent=_leading(writes),
             )
             self._operation = hooks.start("commit", context)
 
@@ -54,6 +59,12 @@ class CommitWatch:
         operation, self._operation = self._operation, None
         if operation is not None:
             operation.error(error)
+
+
+def _leading(writes: list[Write]) -> str | None:
+    """Return the span of the first call in a trace that is sampled, or else of the first call that has one."""
+    calls = [write.origin.call for write in writes if write.origin.call is not None]
+    return next(filter(is_sampled, calls), calls[0] if calls else None)
 
 
 class CommitTiming:

@@ -7,7 +7,7 @@ most of what an owner can do. Their documents stay as the caller encoded them un
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from parquedb.actors.calls import Call
+from parquedb.actors.calls import Call, Origin
 from parquedb.actors.draft import Draft
 from parquedb.actors.evaluate import BASE_BYTES, Prepared, Rules
 from parquedb.actors.operations import Operation, Outcome, SessionRequest
@@ -47,7 +47,7 @@ class CreateRun(Run):
         return super(CreateRun, self).own(outcome, at)
 
 
-def create_run(operation: Operation, rules: Rules, waiter: tuple[Call, int], traceparent: str | None) -> CreateRun:
+def create_run(operation: Operation, rules: Rules, waiter: tuple[Call, int], origin: Origin) -> CreateRun:
     """Make a run of an operation `creates`.
 
     Raises:
@@ -66,7 +66,7 @@ def create_run(operation: Operation, rules: Rules, waiter: tuple[Call, int], tra
         expected = f"a document of at most {rules.document_bytes_max:,} bytes"
         raise ValidationError(field="document", expected=expected, actual=f"{max(sizes)} bytes")
     prepared = Prepared("create", (), operation.size + BASE_BYTES * len(sizes), _decided_whole)
-    return CreateRun(prepared, None, 0, traceparent, [waiter], first=first, sizes=sizes, encoded=encoded)
+    return CreateRun(prepared, None, 0, origin, [waiter], first=first, sizes=sizes, encoded=encoded)
 
 
 def _decided_whole(_draft: Draft) -> NoReturn:

@@ -15,6 +15,7 @@ from parquedb.documents.budget import size_of
 from parquedb.errors import ParqueDBError
 from parquedb.observability.contexts import MutationContext, MutationResult, QueryContext, QueryResult, Side
 from parquedb.observability.hooks import Group
+from parquedb.observability.otel.propagation import Traceparents
 from parquedb.storage.log.events import Created
 from parquedb.storage.query.scan_counts import ScanCost, ScanCounts
 
@@ -34,7 +35,7 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
     *,
     side: Side,
     actor: str | None,
-    traceparents: tuple[str, ...] = (),
+    callers: Traceparents | None = None,
 ) -> QueryContext | MutationContext:
     """Describe operations that are about to run, all of them reads or all of them writes.
 
@@ -44,7 +45,7 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         namespace: Whose.
         side: Where they are announced.
         actor: Name of the actor.
-        traceparents: Spans of their callers, where those are in another process.
+        callers: Spans of their callers, where those are in another process.
     """
     [first, *others] = operations
     name = _JOINED_NAMES.get(first.kind, first.kind)
@@ -73,8 +74,8 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         side=side,
         attempt=max(operation.attempt for operation in operations),
         actor=actor,
-        traceparent=traceparents[0] if traceparents else None,
-        traceparents=traceparents,
+        traceparent=callers.leading() if callers else None,
+        traceparents=callers or (),
     )
 
 

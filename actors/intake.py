@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from parquedb.actors.calls import Call, Write
+from parquedb.actors.calls import Call, Origin, Write
 from parquedb.actors.create_run import create_run
 from parquedb.actors.evaluate import Rules, prepare
 from parquedb.actors.operations import CREATES, PREPARED_APART, UPDATES, Operation, Outcome
@@ -15,7 +15,7 @@ from parquedb.actors.writer import Writer
 from parquedb.errors import BackpressureError, ParqueDBError
 
 _US: Final = 1_000_000
-_RUNS: Final[Mapping[str, Callable[[Operation, Rules, tuple[Call, int], str | None], Run]]] = {
+_RUNS: Final[Mapping[str, Callable[[Operation, Rules, tuple[Call, int], Origin], Run]]] = {
     CREATES: create_run,
     UPDATES: update_run,
 }
@@ -62,7 +62,7 @@ class Intake:
             call.settle(place, Outcome(error=error))
             return
         age_us = int(operation.age_s * _US)
-        write = Write(prepared, operation.request, age_us, traceparent or operation.traceparent, [(call, place)])
+        write = Write(prepared, operation.request, age_us, _origin(operation, traceparent), [(call, place)])
         # A write that was applied stays applied: its retry needs no room in the queue and no storage.
         left_s = operation.timeout_s or self._timeout_s
         admitted = self._writer.recall(write) or self._queue.admit(write, left_s)
@@ -74,7 +74,7 @@ class Intake:
     def _take_run(self, call: Call, place: int, operation: Operation, traceparent: str | None) -> None:
         """Queue writes as one, or refuse them all; their callers then send each for itself."""
         try:
-            run = _RUNS[operation.kind](operation, self._rules, (call, place), traceparent or operation.traceparent)
+            run = _RUNS[operation.kind](operation, self._rules, (call, place), _origin(operation, traceparent))
         except ParqueDBError as error:
             call.settle(place, Outcome(error=error))
             return
@@ -85,3 +85,7 @@ class Intake:
             call.settle(place, Outcome(error=refusal))
         else:
             call.expect(run, place, left_s)
+
+
+def _origin(operation: Operation, traceparent: str | None) -> Origin:
+    return Origin(traceparent, operation.spans or b"")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from parquedb.actors.calls import Awaited, Call, Write
+from parquedb.actors.calls import Awaited, Call, Origin, Write
 from parquedb.actors.commit_group import NotLoaded
 from parquedb.actors.draft import Draft
 from parquedb.actors.evaluate import BASE_BYTES, Prepared, Rules, delete, prepare, step
@@ -135,7 +135,7 @@ class Many:
                     self._prepared(work, found),
                     operation.request,
                     int(operation.age_s * _US),
-                    traceparent or operation.traceparent,
+                    Origin(traceparent, operation.spans or b""),
                     [],
                 )
                 outcome = await self._decided(write, end_s - loop.time(), on_deadline)

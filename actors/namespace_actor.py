@@ -86,7 +86,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         self._namespace = namespace
         self._clock = SystemClock()
         self._random = random.Random()  # noqa: S311 - jitter and file names, nothing secret
-        self._hooks = prepare_process(settings, hooks, variables or {})
+        self._hooks = prepare_process(settings, hooks, variables or {}, namespace)
         self._meter = OwnerMeter.wanted(settings, namespace, self._hooks)
         # Asked without Ray, `get_runtime_context` would start one.
         self._actor_name = ray.get_runtime_context().get_actor_name() if ray.is_initialized() else None

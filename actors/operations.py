@@ -83,7 +83,7 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
             `hard`, `actor`, `return_document`, `array_filters`, `ordered`, `filter`, `limit`, `cursor`, `fields`,
             `include_deleted`, `sort`, `skip`, `total`, `field`, `pipeline`.
         request: Makes a write idempotent; None for reads and for raw calls that gave none.
-        traceparent: W3C trace context of the caller, if it has one.
+        spans: The span of each operation it stands for, packed (`otel.propagation`); None when no caller has one.
         timeout_s: Seconds the caller still waits when it sends this; None leaves it to the owner's default.
         age_s: Seconds since the caller first sent this request id; retries only.
         size: Estimated bytes of a document body that `documents.values` has checked and normalized; 0 says that nobody
@@ -97,7 +97,7 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
     body: Any = None
     options: Mapping[str, Any] = msgspec.field(default_factory=dict)
     request: Request | None = None
-    traceparent: str | None = None
+    spans: bytes | None = None
     timeout_s: float | None = None
     age_s: float = 0.0
     size: int = 0
@@ -125,7 +125,7 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
             self.body,
             self.options or None,
             request,
-            self.traceparent,
+            self.spans,
             self.timeout_s,
             self.age_s,
             self.size,
@@ -140,14 +140,14 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
             InvalidInputError: this is not the wire form of an operation.
         """
         try:
-            kind, id_, body, options, request, traceparent, timeout_s, age_s, size, *attempt = wire
+            kind, id_, body, options, request, spans, timeout_s, age_s, size, *attempt = wire
         except (TypeError, ValueError):
             raise InvalidInputError(f"not an operation: {type(wire).__name__} of another shape") from None
         if kind not in KINDS:
             raise InvalidInputError(f"unknown operation {kind!r}; expected one of {', '.join(sorted(KINDS))}")
         if isinstance(request, list):
             request = SessionRequest(*request)
-        return cls(kind, id_, body, options or {}, request, traceparent, timeout_s, age_s, size, None, *attempt[:1])
+        return cls(kind, id_, body, options or {}, request, spans, timeout_s, age_s, size, None, *attempt[:1])
 
 
 class Outcome(msgspec.Struct, frozen=True):

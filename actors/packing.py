@@ -26,6 +26,7 @@ from parquedb.documents.codec import decode, encode, encode_plain, is_plain
 from parquedb.documents.update_shapes import Shape
 from parquedb.documents.values import MANAGED_FIELDS
 from parquedb.errors import InvalidInputError, ParqueDBError
+from parquedb.observability.otel.propagation import NO_SPAN
 from parquedb.storage.query.scan_counts import ScanCost
 
 
@@ -37,12 +38,14 @@ class NewDocument(msgspec.Struct, frozen=True):
         encoded: The document, normalized, with no field that only the database writes.
         size: As `Operation.size`.
         timeout_s: Seconds the caller still waits.
+        span: Its span, packed, if it has one.
     """
 
     request: SessionRequest
     encoded: bytes
     size: int
     timeout_s: float
+    span: bytes | None = None
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -54,10 +57,12 @@ class WantedDocument(msgspec.Struct, frozen=True):
     Attributes:
         id: The bare id.
         timeout_s: Seconds the caller still waits.
+        span: Its span, packed, if it has one.
     """
 
     id: str
     timeout_s: float
+    span: bytes | None = None
 
     def __len__(self) -> int:
         return len(self.id)
@@ -73,6 +78,7 @@ class ChangedDocument(msgspec.Struct, frozen=True):
         shape: What is done.
         encoded: With these operands.
         timeout_s: Seconds the caller still waits.
+        span: Its span, packed, if it has one.
     """
 
     request: SessionRequest
@@ -81,6 +87,7 @@ class ChangedDocument(msgspec.Struct, frozen=True):
     shape: Shape
     encoded: bytes
     timeout_s: float
+    span: bytes | None = None
 
     def __len__(self) -> int:
         return len(self.id) + len(self.encoded)
@@ -92,20 +99,23 @@ Part = bytes | NewDocument | ChangedDocument | WantedDocument
 _Numbered = TypeVar("_Numbered", NewDocument, ChangedDocument)
 
 
-def wanted_document(operation: Operation, timeout_s: float) -> WantedDocument | None:
+def wanted_document(operation: Operation, timeout_s: float, span: bytes | None = None) -> WantedDocument | None:
     """Return a get as what can leave together with others; None for other operations."""
     if operation.kind != "get" or operation.options or operation.id is None:
         return None
-    return WantedDocument(operation.id, timeout_s)
+    return WantedDocument(operation.id, timeout_s, span)
 
 
-def new_document(operation: Operation, request: Request | None, timeout_s: float) -> NewDocument | None:
+def new_document(
+    operation: Operation, request: Request | None, timeout_s: float, span: bytes | None = None
+) -> NewDocument | None:
     """Return a create as what can leave together with others; None for other operations.
 
     Args:
         operation: Never sent before.
         request: Its request id.
         timeout_s: Seconds the caller still waits.
+        span: Its span, packed, if it has one.
     """
     if (
         operation.kind != "create"
@@ -117,10 +127,12 @@ def new_document(operation: Operation, request: Request | None, timeout_s: float
         or not MANAGED.isdisjoint(operation.body)
     ):
         return None
-    return NewDocument(request, encode(operation.body), operation.size, timeout_s)
+    return NewDocument(request, encode(operation.body), operation.size, timeout_s, span)
 
 
-def changed_document(operation: Operation, request: Request | None, timeout_s: float) -> ChangedDocument | None:
+def changed_document(
+    operation: Operation, request: Request | None, timeout_s: float, span: bytes | None = None
+) -> ChangedDocument | None:
     """Return an update as what can leave together with others; None for other operations."""
     shaped, options = operation.shaped, operation.options
     if shaped is None or operation.id is None or type(request) is not SessionRequest:
@@ -128,7 +140,7 @@ def changed_document(operation: Operation, request: Request | None, timeout_s: f
     expected = options.get("expected_version")
     if len(options) > (expected is not None):
         return None
-    return ChangedDocument(request, operation.id, expected, shaped.shape, encode(shaped.operands), timeout_s)
+    return ChangedDocument(request, operation.id, expected, shaped.shape, encode(shaped.operands), timeout_s, span)
 
 
 def pack(parts: Sequence[Part]) -> bytes:
@@ -152,7 +164,7 @@ def pack(parts: Sequence[Part]) -> bytes:
         elif isinstance(part, WantedDocument):
             wanted = _wanted_from(parts, at)
             timeout_s = max(each.timeout_s for each in wanted)
-            wires.append([GETS, None, [each.id for each in wanted], None, None, None, timeout_s, 0.0, 0])
+            wires.append([GETS, None, [each.id for each in wanted], None, None, _spans(wanted), timeout_s, 0.0, 0])
             at += len(wanted)
         else:
             wires.append(msgspec.Raw(part))
@@ -209,11 +221,17 @@ def _run_wire(kind: str, run: Sequence[_Numbered], body: list[Any], size: int) -
     request = [session, seq, run[-1].request.low, born]
     # Who waits for less time notices it himself.
     timeout_s = max(each.timeout_s for each in run)
-    return [kind, None, body, None, request, None, timeout_s, 0.0, size]
+    return [kind, None, body, None, request, _spans(run), timeout_s, 0.0, size]
+
+
+def _spans(parts: Sequence[NewDocument | ChangedDocument | WantedDocument]) -> bytes | None:
+    """Return the packed span of each; None when none has one."""
+    spans = [each.span for each in parts]
+    return b"".join(span or NO_SPAN for span in spans) if any(spans) else None
 
 
 def part_of(
-    operation: Operation, request: Request | None, timeout_s: float
+    operation: Operation, request: Request | None, timeout_s: float, span: bytes | None = None
 ) -> NewDocument | ChangedDocument | WantedDocument | None:
     """Return an operation as what can leave together with others; None when it travels as it is.
 
@@ -221,21 +239,23 @@ def part_of(
         operation: What the caller wants.
         request: Its request id, if it has one.
         timeout_s: Seconds the caller still waits.
+        span: Its span, packed, if it has one.
     """
-    if operation.age_s or operation.traceparent is not None:
+    if operation.age_s:
         return None
     if operation.kind == "get":
-        return wanted_document(operation, timeout_s)
+        return wanted_document(operation, timeout_s, span)
     if operation.kind == "update":
-        return changed_document(operation, request, timeout_s)
-    return new_document(operation, request, timeout_s)
+        return changed_document(operation, request, timeout_s, span)
+    return new_document(operation, request, timeout_s, span)
 
 
 def encode_operations(operations: Sequence[Operation]) -> bytes:
     """Encode the operations of one call, as a client does."""
     return pack(
         [
-            part_of(operation, operation.request, operation.timeout_s or 0.0) or encode(operation.to_wire())
+            part_of(operation, operation.request, operation.timeout_s or 0.0, operation.spans)
+            or encode(operation.to_wire())
             for operation in operations
         ]
     )

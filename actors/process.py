@@ -5,6 +5,8 @@ import os
 import pickle
 from collections.abc import Mapping
 
+import ray
+
 from parquedb.observability.hooks import HookRegistry, load_hooks
 from parquedb.observability.otel.export import process_telemetry
 from parquedb.settings import Settings
@@ -13,13 +15,14 @@ GC_THRESHOLDS = (100_000, 20, 100)
 """Allocations before the youngest generation is looked through, and how often the older ones are."""
 
 
-def prepare_process(settings: Settings, hooks: bytes, variables: Mapping[str, str]) -> HookRegistry:
+def prepare_process(settings: Settings, hooks: bytes, variables: Mapping[str, str], namespace: str) -> HookRegistry:
     """Set this process up and return its hooks.
 
     Args:
         settings: What the client resolved; names hooks to load.
         hooks: Pickled hook objects besides those; may be empty.
         variables: Environment variables of the client; those that this process has already stay.
+        namespace: What it is to own; telemetry says so.
 
     Raises:
         ConfigurationError: a hook cannot be loaded, or a variable asks for telemetry that does not exist.
@@ -32,7 +35,17 @@ def prepare_process(settings: Settings, hooks: bytes, variables: Mapping[str, st
     registry = HookRegistry()
     for hook in load_hooks([*settings.hooks, *(pickle.loads(hooks) if hooks else ())]):  # noqa: S301
         registry.register_hook(hook)
-    telemetry = process_telemetry()
+    telemetry = process_telemetry(_identity(namespace))
     if telemetry is not None:
         registry.register_hook(telemetry.hook)
     return registry
+
+
+def _identity(namespace: str) -> dict[str, str]:
+    """Return what telemetry says of this process as a whole."""
+    facts = {"parquedb.process.role": "owner", "parquedb.namespace": namespace}
+    # Asked without Ray, `get_runtime_context` would start one.
+    if ray.is_initialized():
+        context = ray.get_runtime_context()
+        facts |= {"parquedb.node.id": context.get_node_id(), "parquedb.actor.id": context.get_actor_id() or ""}
+    return facts

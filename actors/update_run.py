@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from parquedb.actors.calls import Call, PendingKey, Stage, Write
+from parquedb.actors.calls import Call, Origin, PendingKey, Stage, Write
 from parquedb.actors.commit_group import NotLoaded
 from parquedb.actors.draft import Document, Draft
 from parquedb.actors.evaluate import BASE_BYTES, Prepared, Rules, next_version, prepare, present, visible
@@ -21,6 +21,7 @@ from parquedb.actors.runs import Run
 from parquedb.documents.codec import encode
 from parquedb.documents.update_shapes import Shape, ops_of, shape_of
 from parquedb.errors import InternalError, InvalidInputError, ParqueDBError
+from parquedb.observability.otel.propagation import PACKED_BYTES
 from parquedb.storage.keys import check_id
 from parquedb.storage.log.events import Action, Updated
 
@@ -163,7 +164,8 @@ class UpdateRun(Run):
         for at in left:
             request = SessionRequest(session, seq + at, low, born)
             prepared = self.changes[at].prepared(self.rules)
-            self.apart[at] = Write(prepared, request, 0, self.traceparent, [(self, at)])
+            caller = self.origin.callers[at * PACKED_BYTES : (at + 1) * PACKED_BYTES]
+            self.apart[at] = Write(prepared, request, 0, Origin(self.origin.call, caller), [(self, at)])
             self.prepared.size -= each
         return list(self.apart.values())
 
@@ -220,7 +222,7 @@ class UpdateRun(Run):
         return Outcome(updated.documents[place], None, outcome.seq + place, False, updated.encoded[place])
 
 
-def update_run(operation: Operation, rules: Rules, waiter: tuple[Call, int], traceparent: str | None) -> UpdateRun:
+def update_run(operation: Operation, rules: Rules, waiter: tuple[Call, int], origin: Origin) -> UpdateRun:
     """Make a run of an operation `updates`.
 
     Raises:
@@ -234,7 +236,7 @@ def update_run(operation: Operation, rules: Rules, waiter: tuple[Call, int], tra
     if not changes or not isinstance(first, SessionRequest):
         raise InvalidInputError("not a run of updates: ids, shapes, operands and requests do not fit together")
     prepared = Prepared("update", (), operation.size + BASE_BYTES * len(changes), _decided_apart)
-    return UpdateRun(prepared, None, 0, traceparent, [waiter], first=first, changes=changes, rules=rules)
+    return UpdateRun(prepared, None, 0, origin, [waiter], first=first, changes=changes, rules=rules)
 
 
 def _changes(body: Any, rules: Rules) -> list[Change]:

@@ -33,6 +33,7 @@ from parquedb.errors import (
     RpcError,
     TimeoutError,  # noqa: A004 - the public name of the error
 )
+from parquedb.observability.otel.propagation import note_retry
 from parquedb.storage.backends.retry import RetryBudget
 
 BACKPRESSURE_RETRIES_MAX = 3
@@ -86,7 +87,7 @@ class Delivery:
         "_operation",
         "_random",
         "_refusals",
-        "_traceparent",
+        "_span",
         "began_s",
         "deadline_s",
         "request",
@@ -98,7 +99,7 @@ class Delivery:
         *,
         now_s: float,
         timeout_s: float,
-        traceparent: str | None = None,
+        span: bytes | None = None,
         uniform: "random.Random | None" = None,
         budget: RetryBudget | None = None,
     ) -> None:
@@ -108,7 +109,7 @@ class Delivery:
             operation: What the caller wants.
             now_s: Monotonic seconds.
             timeout_s: Seconds that the caller waits.
-            traceparent: Its trace context, if it has one.
+            span: The span that it belongs to, packed (`otel.propagation`), if there is one.
             uniform: Spreads the repeats.
             budget: Pays for repeats after backpressure, shared by all operations to one owner; None pays for all.
         """
@@ -117,7 +118,7 @@ class Delivery:
         self.deadline_s = now_s + timeout_s
         self._operation = operation
         self.began_s = now_s
-        self._traceparent = traceparent
+        self._span = span
         # The text of such an id has come out of an unknown outcome: the first attempt was an earlier call's.
         self._in_doubt = isinstance(request, str) and isinstance(self.request, SessionRequest)
         self._failures = 0
@@ -139,8 +140,8 @@ class Delivery:
         operation, request = self._operation, self.request
         left_s = max(0.0, self.deadline_s - now_s)
         # What was refused for want of room is as new as ever, and leaves with others again.
-        if self._failures == self._refusals and self._traceparent is None:
-            joinable = part_of(operation, request, left_s)
+        if self._failures == self._refusals:
+            joinable = part_of(operation, request, left_s, self._span)
             if joinable is not None:
                 return joinable
         wire = [
@@ -149,7 +150,7 @@ class Delivery:
             operation.body,
             operation.options or None,
             request if request is None or type(request) is str else list(request),
-            self._traceparent,
+            self._span,
             left_s,
             now_s - self.began_s if self._failures else 0.0,
             operation.size,
@@ -209,6 +210,7 @@ class Delivery:
             raise self._final(error)
         if now_s + step.delay_s >= self.deadline_s:
             raise self._expired(error)
+        note_retry(self._failures, error, step.delay_s)
         return step
 
     def _may_repeat(self) -> bool:

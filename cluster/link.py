@@ -20,7 +20,7 @@ from parquedb.cluster.naming import actor_name
 from parquedb.cluster.sessions import SessionPool
 from parquedb.errors import OutcomeUnknownError
 from parquedb.observability.metrics.tally import Tally
-from parquedb.observability.otel.propagation import current_traceparent
+from parquedb.observability.otel.propagation import current_packed
 from parquedb.settings import ClientSettings, Settings
 from parquedb.storage.backends.retry import RetryBudget
 
@@ -80,7 +80,7 @@ class _Link:
             operation,
             now_s=time.monotonic(),
             timeout_s=timeout_s,
-            traceparent=current_traceparent(),
+            span=current_packed(),
             budget=self._budget,
         )
 

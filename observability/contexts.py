@@ -6,7 +6,7 @@ Mappings are the caller's own objects; a hook reads them and must not change the
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -72,7 +72,7 @@ class QueryContext:
     attempt: int = 1
     actor: str | None = None
     traceparent: str | None = None
-    traceparents: tuple[str, ...] = ()
+    traceparents: Sequence[str] = ()
     operation_id: str = field(default_factory=new_operation_id)
 
 
@@ -131,7 +131,7 @@ class MutationContext:
     attempt: int = 1
     actor: str | None = None
     traceparent: str | None = None
-    traceparents: tuple[str, ...] = ()
+    traceparents: Sequence[str] = ()
     operation_id: str = field(default_factory=new_operation_id)
 
 
@@ -223,8 +223,9 @@ class CommitContext:
         kind: `write`, `bulk` (a load), `checkpoint` or `close`; of `open` entries `on_cold_start` tells.
         writes: Events in the entry (count).
         bytes: Size of the encoded entry.
-        traceparents: The span of every operation that waits for it, first one first.
+        traceparents: The spans of the operations that wait for it, first ones first; at most 128.
         actor: Name of the actor, where known.
+        traceparent: The span of the call that brought the first of them.
         operation_id: 16 hexadecimal digits, new for every context.
     """
 
@@ -234,8 +235,9 @@ class CommitContext:
     kind: str = "write"
     writes: int = 0
     bytes: int = 0
-    traceparents: tuple[str, ...] = ()
+    traceparents: Sequence[str] = ()
     actor: str | None = None
+    traceparent: str | None = None
     operation_id: str = field(default_factory=new_operation_id)
 
 

@@ -19,9 +19,8 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
@@ -30,8 +29,7 @@ from parquedb.errors import ConfigurationError
 from parquedb.observability.otel.tracing import OpenTelemetryHook
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SpanExporter
+    from parquedb.observability.otel.span_provider import LeanProvider
 
 SHUTDOWN_S = 2.0
 """Seconds that closing may take when the collector does not answer."""
@@ -45,37 +43,20 @@ class Telemetry:
 
     Attributes:
         hook: Makes the spans.
-        provider: The provider they go through; None for a global one that the application owns.
+        provider: Where they go; None for a provider that the application owns.
     """
 
     hook: OpenTelemetryHook
-    provider: TracerProvider | None = None
-    _exporters: list[SpanExporter] = field(default_factory=list)
-    _closed: bool = False
+    provider: LeanProvider | None = None
 
     def shutdown(self, timeout_s: float = SHUTDOWN_S) -> None:
         """Send what is waiting and close, in at most `timeout_s` seconds; what was not sent by then is lost.
 
         May be called again, and runs at exit if nobody called it. Leaves alone a provider that the caller brought.
         """
-        if self._closed or not self._exporters or self.provider is None:
-            return
-        self._closed = True
-        atexit.unregister(self.shutdown)
-        deadline_s = time.monotonic() + timeout_s
-        # The SDK waits up to 30 s here and offers no shorter wait, so it waits on a thread that we need not join.
-        closing = threading.Thread(target=self.provider.shutdown, name="parquedb-otel-shutdown", daemon=True)
-        try:
-            closing.start()
-            closing.join(timeout_s * 0.75)
-        except RuntimeError:  # The interpreter is past starting threads.
-            closing = threading.current_thread()
-        if closing.is_alive():
-            # Interrupts the exporter's pause between two attempts; the rest of the time is for it to notice.
-            for exporter in self._exporters:
-                exporter.shutdown()
-            if closing is not threading.current_thread():
-                closing.join(max(0.0, deadline_s - time.monotonic()))
+        if self.provider is not None:
+            atexit.unregister(self.shutdown)
+            self.provider.close(timeout_s)
 
 
 def configure_tracing(
@@ -83,6 +64,7 @@ def configure_tracing(
     *,
     service_name: str = "parquedb",
     environ: Mapping[str, str] | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> Telemetry | None:
     """Set tracing up as the environment says; None when nothing asks for it.
 
@@ -90,6 +72,7 @@ def configure_tracing(
         tracer_provider: Use this one, whatever the environment says; the caller closes it.
         service_name: `service.name` of the spans, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES has one.
         environ: The variables that select exporters; the process's own by default.
+        facts: What the resource shall say of this process besides the usual.
 
     Raises:
         ConfigurationError: A variable asks for an exporter or a protocol that does not exist.
@@ -104,10 +87,12 @@ def configure_tracing(
     wanted = _wanted(environ)
     if not wanted:
         return None
-    from parquedb.observability.otel.span_provider import make_provider  # noqa: PLC0415 - few processes need the SDK
+    from parquedb.observability.otel.resource import describe_process  # noqa: PLC0415 - few processes need the SDK
+    from parquedb.observability.otel.span_provider import LeanProvider  # noqa: PLC0415 - as above
 
-    provider, exporters = make_provider(wanted, environ, service_name)
-    telemetry = Telemetry(OpenTelemetryHook(provider), provider, exporters)
+    describe_process(facts or {})
+    provider = LeanProvider(wanted, environ, service_name)
+    telemetry = Telemetry(OpenTelemetryHook(spans=provider.spans), provider)
     atexit.register(telemetry.shutdown)
     return telemetry
 
@@ -117,8 +102,11 @@ def otel_variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
 
 
-def process_telemetry() -> Telemetry | None:
+def process_telemetry(facts: Mapping[str, str] | None = None) -> Telemetry | None:
     """Return the telemetry that this process's environment asks for, the same one each time; None if it asks for none.
+
+    Args:
+        facts: What the resource shall say of this process besides the usual; the first caller's count.
 
     Raises:
         ConfigurationError: see `configure_tracing`.
@@ -127,10 +115,16 @@ def process_telemetry() -> Telemetry | None:
         return None
     with _process_lock:
         if not _process:
-            made = configure_tracing()
+            made = configure_tracing(facts=facts)
             if made is not None:
                 _process.append(made)
         return _process[0] if _process else None
+
+
+def take_process_telemetry() -> Telemetry | None:
+    """Hand over what `process_telemetry` returns: the caller closes it, and the next connection reads the variables."""
+    with _process_lock:
+        return _process.pop() if _process else None
 
 
 _process: list[Telemetry] = []

@@ -1,14 +1,26 @@
-"""Carrying a trace from one process to the next as one short string.
+"""Carrying a trace from one process to the next: as one short string, or packed where many travel together.
+
+Packed, a span is 25 bytes: trace id (16), span id (8), flags (1). All zero stands for "no span".
 
 Source:
     W3C Trace Context, section 3.2 (`traceparent`). Vendor state (`tracestate`) does not travel.
 """
 
 import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Final, overload
 
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.util.types import AnyValue
+
+PACKED_BYTES: Final = 25
+"""Bytes of a packed span."""
+
+NO_SPAN: Final = bytes(PACKED_BYTES)
+"""Keeps the place of an operation without a span among others that have one."""
 
 _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
@@ -21,11 +33,136 @@ def current_traceparent() -> str | None:
     return traceparent_of(span_context) if span_context.is_valid else None
 
 
+def current_packed() -> bytes | None:
+    """Return the active span in packed form, or None when there is none. Cheap enough to call per operation."""
+    if not get_current():
+        return None
+    span_context = trace.get_current_span().get_span_context()
+    return packed(span_context) if span_context.is_valid else None
+
+
+def packed(span_context: SpanContext) -> bytes:
+    """Return a span in packed form, its sampling decision included."""
+    ids = (span_context.trace_id << 64 | span_context.span_id).to_bytes(24, "big")
+    return ids + bytes((span_context.trace_flags,))
+
+
+def unpacked(span: bytes) -> SpanContext:
+    """Return the remote span that 25 bytes stand for."""
+    return SpanContext(int.from_bytes(span[:16], "big"), int.from_bytes(span[16:24], "big"), True, TraceFlags(span[24]))
+
+
+class Traceparents(Sequence[str]):
+    """The spans of many operations: to whoever looks a sequence of `traceparent` strings, inside packed.
+
+    A call of a thousand traced writes carries a thousand spans, and most hooks look at none of them.
+
+    Attributes:
+        packed: The spans one behind the other, without the places of those that have none.
+    """
+
+    __slots__ = ("packed",)
+
+    def __init__(self, packed_spans: bytes = b"") -> None:
+        """Take packed spans; what is no whole number of them counts as none, for telemetry must not fail a call."""
+        if len(packed_spans) % PACKED_BYTES:
+            packed_spans = b""
+        if NO_SPAN in packed_spans:
+            packed_spans = b"".join(one for one in _each(packed_spans) if one != NO_SPAN)
+        self.packed = packed_spans
+
+    @classmethod
+    def of(cls, traceparents: Sequence[str]) -> "Traceparents":
+        """Pack strings; those that are not valid are left out."""
+        if isinstance(traceparents, cls):
+            return traceparents
+        return cls(b"".join(packed(each) for one in traceparents if (each := span_context_of(one)) is not None))
+
+    def leading(self) -> str | None:
+        """Return the first sampled span, or else the first; None when there are none.
+
+        Work that several share belongs to one trace. Under an unsampled span it would vanish from all of them.
+        """
+        if not self.packed:
+            return None
+        sampled = (one for one in _each(self.packed) if one[24] & TraceFlags.SAMPLED)
+        return _text(next(sampled, self.packed[:PACKED_BYTES]))
+
+    def sampled(self, besides: str | None = None) -> Iterator[bytes]:
+        """Yield the sampled spans but one, each once, packed, first ones first."""
+        left_out = span_context_of(besides)
+        each = dict.fromkeys(_each(self.packed))
+        if left_out is not None:
+            each.pop(packed(left_out), None)
+        return (one for one in each if one[24] & TraceFlags.SAMPLED)
+
+    def __len__(self) -> int:
+        return len(self.packed) // PACKED_BYTES
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        at = range(len(self))[index] * PACKED_BYTES
+        return _text(self.packed[at : at + PACKED_BYTES])
+
+    def __iter__(self) -> Iterator[str]:
+        return map(_text, _each(self.packed))
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, Traceparents | tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+def _each(spans: bytes) -> Iterator[bytes]:
+    return (spans[at : at + PACKED_BYTES] for at in range(0, len(spans), PACKED_BYTES))
+
+
+def _text(span: bytes) -> str:
+    digits = span.hex()
+    return f"00-{digits[:32]}-{digits[32:48]}-{digits[48:]}"
+
+
 def traceparent_of(span_context: SpanContext) -> str:
     """Return a span as a `traceparent`, its sampling decision included."""
     return f"00-{span_context.trace_id:032x}-{span_context.span_id:016x}-{span_context.trace_flags:02x}"
 
 
+def note_retry(attempt: int, error: BaseException, delay_s: float) -> None:
+    """Say on the active span that an attempt has failed and that the next one follows in `delay_s` seconds.
+
+    Args:
+        attempt: Its number, the first one being 1.
+        error: What it came to.
+        delay_s: Seconds.
+    """
+    span = trace.get_current_span()
+    if span.is_recording():
+        facts: dict[str, AnyValue] = {
+            "parquedb.attempt": attempt,
+            "error.type": type(error).__name__,
+            "parquedb.retry.delay": delay_s,
+        }
+        span.add_event("parquedb.retry", facts)
+
+
+def is_sampled(traceparent: str | None) -> bool:
+    """Whether this is a valid span, and a sampled one."""
+    span_context = span_context_of(traceparent)
+    return span_context is not None and span_context.trace_flags.sampled
+
+
+@lru_cache(maxsize=256)  # The span of a call is asked for several times in a row.
 def span_context_of(traceparent: str | None) -> SpanContext | None:
     """Parse a `traceparent`; None for anything that is not a valid one, for telemetry must not fail a call."""
     match = _FORM.fullmatch(traceparent) if traceparent else None

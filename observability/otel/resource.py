@@ -1,6 +1,6 @@
 """Who sends telemetry: the attributes of this process, the same for spans, metrics and log records.
 
-    service.name, service.instance.id, host.name, process.pid
+    service.name, service.version, service.instance.id, host.name, process.pid
     parquedb.process.role    `client` or `owner`
     parquedb.namespace, parquedb.actor.id, parquedb.node.id    of an owner
 
@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+
+from parquedb import __version__
 
 DEFAULT_SERVICE: Final = "parquedb"
 
@@ -41,7 +43,8 @@ def process_resource(service_name: str = DEFAULT_SERVICE) -> Resource:
         **_facts,
     }
     if not named:
-        given = given.merge(Resource({SERVICE_NAME: service_name}))
+        # The version is of the service, which where it has a name of its own is the application.
+        given = given.merge(Resource({SERVICE_NAME: service_name, "service.version": __version__}))
     wanted = {name: value for name, value in ours.items() if name not in given.attributes or name in _OF_PROCESS}
     return given.merge(Resource(wanted))
 

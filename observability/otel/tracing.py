@@ -2,12 +2,13 @@
 
     span                   kind              parent
     {operation} {ns}       CLIENT            the caller's active span
-    {operation} {ns}       SERVER (actor)    the context's `traceparent`: the first operation the call carries
-    commit {ns}            INTERNAL          the first sampled write in the group; links to the others
+    {operation} {ns}       SERVER (actor)    the first sampled operation the call carries; links to the others
+    commit {ns}            INTERNAL          the call that brought the first write; links to the writes it carries
     storage.{operation}    CLIENT            the active span: the commit, or the read that needs the object
     flush {ns}, ...        INTERNAL          the context's `traceparent`, if any
 
-A storage span of a local directory or of memory is INTERNAL, since nothing remote is called.
+A storage span of a local directory or of memory is INTERNAL, since nothing remote is called. All names and attributes
+are in `docs/tracing.md`.
 
 Source:
     OpenTelemetry semantic conventions, "Database client spans" (stable); `parquedb.*` attributes are ours.
@@ -15,16 +16,17 @@ Source:
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.semconv.attributes import db_attributes as db
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
 
 from parquedb.errors import AlreadyExistsError, ETagMismatchError, ObjectNotFoundError, ParqueDBError
 from parquedb.observability.contexts import (
@@ -42,16 +44,24 @@ from parquedb.observability.contexts import (
     StorageResult,
 )
 from parquedb.observability.otel.active_span import ActiveSpan
-from parquedb.observability.otel.propagation import context_from, span_context_of
+from parquedb.observability.otel.lean_span import SpanTemplate
+from parquedb.observability.otel.lean_tracer import SpanSource, TracerSpans
+from parquedb.observability.otel.propagation import Traceparents, context_from, is_sampled
 
 DB_SYSTEM = "parquedb"
 LINKS_MAX = 128
 """Links on one span; the SDK's own default limit, beyond which it would drop the first ones."""
 
+_RETURNED_ROWS: Final = "db.response.returned_rows"  # Not stable, so not among the stable names.
 _OPEN_MAX = 10_000
+_TEMPLATES_MAX = 10_000
 _LOCAL_BACKENDS = frozenset({"local", "memory"})
 # Answers that a caller asks for on purpose: the span says so, and is no failed one.
-_ANSWERS = (ObjectNotFoundError, AlreadyExistsError, ETagMismatchError)
+_ANSWERS: Final[Mapping[type[BaseException], str]] = {
+    ObjectNotFoundError: "not_found",
+    AlreadyExistsError: "exists",
+    ETagMismatchError: "changed",
+}
 
 
 class OpenTelemetryHook:
@@ -64,14 +74,22 @@ class OpenTelemetryHook:
     inline = True
     """Stay in the operation's own context, however slow: spans nest by it."""
 
-    def __init__(self, tracer_provider: TracerProvider | None = None, *, record_exceptions: bool = False) -> None:
+    def __init__(
+        self,
+        tracer_provider: TracerProvider | None = None,
+        *,
+        record_exceptions: bool = False,
+        spans: SpanSource | None = None,
+    ) -> None:
         """Make spans with a provider.
 
         Args:
             tracer_provider: The global one by default, looked up for each span until one is set.
             record_exceptions: Whether spans carry messages and stacks of errors. They may quote documents.
+            spans: Where spans come from instead of a provider.
         """
-        self._tracer = trace.get_tracer("parquedb", tracer_provider=tracer_provider)
+        self._spans = spans or TracerSpans(tracer_provider)
+        self._templates: dict[tuple[str, ...], SpanTemplate] = {}
         self._record_exceptions = record_exceptions
         self._open: dict[int, ActiveSpan] = {}
         self._lock = threading.Lock()
@@ -104,19 +122,16 @@ class OpenTelemetryHook:
         self._fail(ctx, error)
 
     def on_storage_start(self, ctx: StorageContext) -> None:
-        """Start a span for one attempt of a storage call."""
-        kind = SpanKind.INTERNAL if ctx.backend in _LOCAL_BACKENDS else SpanKind.CLIENT
-        span = self._start(ctx, f"storage.{ctx.operation}", kind, _parent(ctx.traceparent))
+        """Start a span for a storage call."""
+        template = self._template("storage", ctx.operation, ctx.backend, ctx.namespace or "", make=_storage_template)
+        span = self._start(ctx, template, _parent(ctx.traceparent))
         if span.is_recording():
             attributes: dict[str, Any] = {
-                "parquedb.storage.operation": ctx.operation,
                 "parquedb.storage.key": ctx.key,
-                "parquedb.storage.backend": ctx.backend or None,
                 "parquedb.storage.request.bytes": ctx.bytes,
                 "parquedb.storage.range.start": ctx.start,
                 "parquedb.storage.range.length": ctx.length,
                 "parquedb.attempt": ctx.attempt if ctx.attempt > 1 else None,
-                db.DB_NAMESPACE: ctx.namespace,
             }
             span.set_attributes(_known(attributes))
 
@@ -130,20 +145,14 @@ class OpenTelemetryHook:
 
     def on_commit_start(self, ctx: CommitContext) -> None:
         """Start the span of a commit group, linked to the writes it carries."""
-        parents = tuple(dict.fromkeys(ctx.traceparents))
-        # The first sampled one: under an unsampled parent the group would vanish from its neighbours' traces too.
-        parent = next((one for one in parents if _sampled(one)), parents[0] if parents else None)
+        writes = Traceparents.of(ctx.traceparents)
+        # Under an unsampled parent the group would vanish from the traces of all it carries.
+        parent = ctx.traceparent if is_sampled(ctx.traceparent) else writes.leading() or ctx.traceparent
         # No fallback to the active span: the task that commits was started by some earlier, unrelated call.
-        span = self._start(
-            ctx,
-            f"commit {ctx.namespace}",
-            SpanKind.INTERNAL,
-            context_from(parent),
-            links=_links(one for one in parents if one != parent),
-        )
+        template = self._template("commit", ctx.namespace, make=_commit_template)
+        span = self._start(ctx, template, context_from(parent), _links(writes, parent))
         if span.is_recording():
             attributes: dict[str, Any] = {
-                db.DB_OPERATION_NAME: "commit",
                 db.DB_OPERATION_BATCH_SIZE: ctx.writes if ctx.writes > 1 else None,
                 "parquedb.commit.kind": ctx.kind,
                 "parquedb.commit.epoch": ctx.epoch,
@@ -152,7 +161,7 @@ class OpenTelemetryHook:
                 "parquedb.commit.bytes": ctx.bytes,
                 "parquedb.actor": ctx.actor,
             }
-            span.set_attributes(_database(ctx.namespace) | _known(attributes))
+            span.set_attributes(_known(attributes))
 
     def on_commit_end(self, ctx: CommitContext, result: CommitResult) -> None:
         """End the span of a commit group that landed."""
@@ -182,40 +191,41 @@ class OpenTelemetryHook:
         )
 
     def _start_call(self, ctx: QueryContext | MutationContext) -> None:
-        span = self._start(
-            ctx,
-            f"{ctx.operation} {ctx.namespace}",
-            SpanKind.CLIENT if ctx.side == "client" else SpanKind.SERVER,
-            # The client's caller is in the same process: its span is the active one.
-            _parent(ctx.traceparent if ctx.side == "actor" else None),
-            links=_links(one for one in dict.fromkeys(ctx.traceparents) if one != ctx.traceparent),
-        )
-        if span.is_recording():
-            attributes: dict[str, Any] = {
-                db.DB_OPERATION_NAME: ctx.operation,
-                db.DB_OPERATION_BATCH_SIZE: ctx.batch_size if ctx.batch_size > 1 else None,
-                "parquedb.operation.id": ctx.operation_id,
-                "parquedb.attempt": ctx.attempt if ctx.attempt > 1 else None,
-                "parquedb.actor": ctx.actor,
-            }
-            span.set_attributes(_database(ctx.namespace) | _known(attributes))
+        template = self._template("call", ctx.operation, ctx.namespace, ctx.side, ctx.actor or "", make=_call_template)
+        links = _links(Traceparents.of(ctx.traceparents), ctx.traceparent) if ctx.traceparents else ()
+        # The client's caller is in the same process: its span is the active one.
+        span = self._start(ctx, template, _parent(ctx.traceparent if ctx.side == "actor" else None), links)
+        if (ctx.batch_size > 1 or ctx.attempt > 1) and span.is_recording():
+            if ctx.batch_size > 1:
+                span.set_attribute(db.DB_OPERATION_BATCH_SIZE, ctx.batch_size)
+            if ctx.attempt > 1:
+                span.set_attribute("parquedb.attempt", ctx.attempt)
 
-    def _start(
-        self, subject: object, name: str, kind: SpanKind, parent: Context, links: list[Link] | None = None
-    ) -> Span:
-        span = self._tracer.start_span(name, parent, kind, links=links)
-        opened = ActiveSpan(span, subject)
-        with self._lock:
-            # An operation that is never ended must not hold memory for ever.
-            lost = self._open.pop(next(iter(self._open))) if len(self._open) >= _OPEN_MAX else None
-            self._open[id(subject)] = opened
-        if lost is not None:
-            lost.span.end()
+    def _template(self, *key: str, make: Callable[..., SpanTemplate]) -> SpanTemplate:
+        template = self._templates.get(key)
+        if template is None:
+            template = make(*key[1:])
+            # Namespaces may be many; those beyond the bound cost a little more.
+            if len(self._templates) < _TEMPLATES_MAX:
+                self._templates[key] = template
+        return template
+
+    def _start(self, subject: object, template: SpanTemplate, parent: Context, links: Sequence[bytes] = ()) -> Span:
+        span = self._spans.begin(template, parent, links)
+        self._open[id(subject)] = ActiveSpan(span, subject)
+        if len(self._open) > _OPEN_MAX:
+            self._forget_oldest()
         return span
 
-    def _take(self, subject: object) -> Span | None:
+    def _forget_oldest(self) -> None:
+        """End an operation that nobody has ended: it must not hold memory for ever."""
         with self._lock:
-            opened = self._open.pop(id(subject), None)
+            lost = self._open.pop(next(iter(self._open)), None)
+        if lost is not None:
+            lost.span.end()
+
+    def _take(self, subject: object) -> Span | None:
+        opened = self._open.pop(id(subject), None)
         if opened is None:
             return None
         opened.detach()
@@ -226,7 +236,7 @@ class OpenTelemetryHook:
         if span is None:
             return
         if span.is_recording():
-            span.set_attributes(_result_attributes(subject, result))
+            span.set_attributes(_result_attributes(result))
         span.end()
 
     def _fail(self, subject: object, error: BaseException) -> None:
@@ -234,10 +244,13 @@ class OpenTelemetryHook:
         if span is None:
             return
         if span.is_recording():
-            span.set_attribute(ERROR_TYPE, type(error).__name__)
-            if isinstance(error, ParqueDBError):
-                span.set_attribute(db.DB_RESPONSE_STATUS_CODE, str(error.code.value))
-            if not (isinstance(subject, StorageContext) and isinstance(error, _ANSWERS)):
+            answer = _ANSWERS.get(type(error)) if isinstance(subject, StorageContext) else None
+            if answer is not None:
+                span.set_attribute("parquedb.storage.answer", answer)
+            else:
+                span.set_attribute(ERROR_TYPE, type(error).__name__)
+                if isinstance(error, ParqueDBError) and not isinstance(subject, StorageContext):
+                    span.set_attribute(db.DB_RESPONSE_STATUS_CODE, str(error.code.value))
                 span.set_status(Status(StatusCode.ERROR, type(error).__name__))
                 if self._record_exceptions:
                     span.record_exception(error)
@@ -245,19 +258,16 @@ class OpenTelemetryHook:
 
     def _past(self, what: str, ctx: FlushContext | CompactionContext | ColdStartContext) -> None:
         end_ns = time.time_ns()
-        span = self._tracer.start_span(
-            f"{what} {ctx.namespace}",
-            context_from(ctx.traceparent),
-            SpanKind.INTERNAL,
-            start_time=end_ns - int(ctx.duration_s * 1e9),
-        )
+        template = self._template(what, ctx.namespace, make=lambda namespace: _own_template(what, namespace))
+        start_ns = end_ns - int(ctx.duration_s * 1e9)
+        span = self._spans.begin(template, context_from(ctx.traceparent), (), start_ns)
         if span.is_recording():
             facts = {
                 f"parquedb.{what}.{field.name}": getattr(ctx, field.name)
                 for field in fields(ctx)
                 if field.name not in {"namespace", "duration_s", "traceparent"}
             }
-            span.set_attributes(_database(ctx.namespace) | {db.DB_OPERATION_NAME: what} | _known(facts))
+            span.set_attributes(_known(facts))
         span.end(end_ns)
 
 
@@ -270,20 +280,35 @@ def _parent(traceparent: str | None) -> Context:
     return context_from(traceparent, otel_context.get_current())
 
 
-def _sampled(traceparent: str) -> bool:
-    span_context = span_context_of(traceparent)
-    return span_context is not None and span_context.trace_flags.sampled
+def _links(spans: Traceparents, parent: str | None) -> Sequence[bytes]:
+    return tuple(islice(spans.sampled(besides=parent), LINKS_MAX))
 
 
-def _links(traceparents: Iterable[str]) -> list[Link] | None:
-    links: list[Link] = []
-    for one in traceparents:
-        if len(links) == LINKS_MAX:
-            break
-        span_context = span_context_of(one)
-        if span_context is not None and span_context.trace_flags.sampled:
-            links.append(Link(span_context))
-    return links or None
+def _call_template(operation: str, namespace: str, side: str, actor: str) -> SpanTemplate:
+    attributes = _database(namespace) | {db.DB_OPERATION_NAME: operation}
+    if actor:
+        attributes["parquedb.actor"] = actor
+    kind = SpanKind.CLIENT if side == "client" else SpanKind.SERVER
+    return SpanTemplate(f"{operation} {namespace}", kind, attributes)
+
+
+def _commit_template(namespace: str) -> SpanTemplate:
+    return _own_template("commit", namespace)
+
+
+def _own_template(what: str, namespace: str) -> SpanTemplate:
+    attributes = _database(namespace) | {db.DB_OPERATION_NAME: what}
+    return SpanTemplate(f"{what} {namespace}", SpanKind.INTERNAL, attributes)
+
+
+def _storage_template(operation: str, backend: str, namespace: str) -> SpanTemplate:
+    kind = SpanKind.INTERNAL if backend in _LOCAL_BACKENDS else SpanKind.CLIENT
+    attributes = {
+        "parquedb.storage.operation": operation,
+        "parquedb.storage.backend": backend or None,
+        "parquedb.namespace": namespace or None,
+    }
+    return SpanTemplate(f"storage.{operation}", kind, _known(attributes))
 
 
 def _database(namespace: str) -> dict[str, Any]:
@@ -296,19 +321,24 @@ def _known(attributes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-_RESULT_NAMES = {
-    QueryContext: "parquedb.result",
-    MutationContext: "parquedb.result",
-    CommitContext: "parquedb.commit",
-    StorageContext: "parquedb.storage.response",
+# The span has its own duration; a second one would only disagree.
+_RESULTS: Final[Mapping[type, tuple[tuple[str, str], ...]]] = {
+    kind: tuple((field.name, f"{prefix}.{field.name}") for field in fields(kind) if field.name not in left_out)
+    for kind, prefix, left_out in (
+        (QueryResult, "parquedb.result", ("duration_s", "rows")),
+        (MutationResult, "parquedb.result", ("duration_s",)),
+        (CommitResult, "parquedb.commit", ("duration_s",)),
+        (StorageResult, "parquedb.storage.response", ("duration_s",)),
+    )
 }
 
 
-def _result_attributes(subject: object, result: object) -> dict[str, Any]:
-    prefix = _RESULT_NAMES[type(subject)]
-    # The span has its own duration; a second one would only disagree.
-    names = [field.name for field in fields(result) if field.name != "duration_s"]  # type: ignore[arg-type]
-    attributes = _known({f"{prefix}.{name}": getattr(result, name) for name in names})
-    if isinstance(result, QueryResult) and result.rows is not None:
-        attributes["db.response.returned_rows"] = result.rows
+def _result_attributes(result: object) -> dict[str, Any]:
+    attributes: dict[str, Any] = {}
+    for field, name in _RESULTS[type(result)]:
+        value = getattr(result, field)
+        if value is not None:
+            attributes[name] = value
+    if type(result) is QueryResult and result.rows is not None:
+        attributes[_RETURNED_ROWS] = result.rows
     return attributes

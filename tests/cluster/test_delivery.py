@@ -46,17 +46,17 @@ def read(timeout_s: float = 10.0) -> Delivery:
 
 
 def test_an_operation_arrives_as_it_was_sent_and_says_how_long_its_caller_waits() -> None:
-    trace = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
+    span = bytes(range(1, 26))
     delivery = Delivery(
         Operation("update", "a", {"$set": {"n": 1}}, {"expected_version": 3}),
         now_s=100.0,
         timeout_s=10.0,
-        traceparent=trace,
+        span=span,
     )
     assert delivery.needs_request
     delivery.request = REQUEST
     [operation] = decode_operations(pack([delivery.part(104.0)]))
-    assert operation == Operation("update", "a", {"$set": {"n": 1}}, {"expected_version": 3}, REQUEST, trace, 6.0, 0.0)
+    assert operation == Operation("update", "a", {"$set": {"n": 1}}, {"expected_version": 3}, REQUEST, span, 6.0, 0.0)
 
 
 def test_a_repeat_carries_the_same_request_id_and_its_age() -> None:

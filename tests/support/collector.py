@@ -176,18 +176,21 @@ _ITEMS: dict[str, Callable[[bytes], Iterable[Received]]] = {
 
 
 @contextlib.contextmanager
-def running_collector(folder: Path) -> Iterator[Collector]:
+def running_collector(folder: Path, *, forward: bool = True) -> Iterator[Collector]:
     """Run a collector until the block ends.
 
     Args:
         folder: An existing folder for its pid file and its output.
+        forward: Whether this process is to read what comes in, which costs it time; else it is thrown away.
     """
     binary = rotel_binary()
     if binary is None:
         raise FileNotFoundError("the `rotel` wheel is not installed")
     http_port, grpc_port = free_port(), free_port()
     collector = Collector(http_port, grpc_port)
+    onwards = ["--exporter=otlp", "--otlp-exporter-protocol=http", "--batch-timeout=50ms"]
     with _receiver(collector) as receiver_port, (folder / "rotel.out").open("wb") as output:
+        onwards.append(f"--otlp-exporter-endpoint=http://127.0.0.1:{receiver_port}")
         process = subprocess.Popen(
             [
                 binary,
@@ -195,10 +198,7 @@ def running_collector(folder: Path) -> Iterator[Collector]:
                 f"--pid-file={folder / 'rotel.pid'}",
                 f"--otlp-http-endpoint=127.0.0.1:{http_port}",
                 f"--otlp-grpc-endpoint=127.0.0.1:{grpc_port}",
-                "--exporter=otlp",
-                f"--otlp-exporter-endpoint=http://127.0.0.1:{receiver_port}",
-                "--otlp-exporter-protocol=http",
-                "--batch-timeout=50ms",
+                *(onwards if forward else ["--exporter=blackhole"]),
             ],
             env={},
             stdout=output,

@@ -1,0 +1,176 @@
+"""What full tracing costs, beside the same database without any: processor time and the slowest writes."""
+
+import asyncio
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import parquedb
+from benchmarks.bench import Bench, end_actors, take_turns
+from benchmarks.table import Row, percentile, quantity
+from benchmarks.throughput import cpu_s, document
+from parquedb.observability.otel.export import Telemetry, take_process_telemetry
+from tests.support.collector import running_collector
+from tests.support.lost_collectors import silent
+
+NAME = "telemetry"
+BATCH = 64
+CPU_BAR = ("<=", 1.05)
+P99_BAR = ("<=", 1.05)
+NOTE_CPU = (
+    "CPU time of the caller's process and of the owner's, all threads, export included; every trace sampled "
+    "(`always_on`) and sent over OTLP to a running collector (rotel), whose own time is not counted. Both variants are "
+    "databases in a local directory, each with its own owner, and take turns."
+)
+NOTE_SINGLES = (
+    f"{BATCH} coroutines that each create one document at a time, so that about {BATCH} leave in one call: each has a "
+    "span of its own, besides the three of the call, its commit and its PUT."
+)
+NOTE_P99 = (
+    "Lone creates whose spans go, from both processes, to a collector that accepts connections and never answers, "
+    "beside the same without telemetry; they take turns call by call."
+)
+_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_BSP_SCHEDULE_DELAY")
+
+
+@dataclass
+class Variant:
+    """A database with one owner, traced or not.
+
+    Attributes:
+        database: Asynchronous.
+        pid: The owner's process.
+        telemetry: Of this process, for this database; None without.
+        cpu_us: Microseconds per operation of each round, both processes.
+    """
+
+    database: parquedb.AsyncDatabase
+    pid: int
+    telemetry: Telemetry | None
+    cpu_us: list[float] = field(default_factory=list)
+
+    @property
+    def events(self) -> Any:
+        """The collection that is written."""
+        return self.database.collection("events")
+
+
+def run(bench: Bench) -> list[Row]:
+    """Measure."""
+    bench.ray()
+    folder = bench.scratch / "collector"
+    folder.mkdir()
+    with running_collector(folder, forward=False) as collector, silent() as hole:
+        plain = bench.run(_variant(bench, None))
+        traced = bench.run(_variant(bench, collector.http_endpoint))
+        lost = bench.run(_variant(bench, hole))
+        rows = _cpu(bench, plain, traced)
+        rows.append(_p99(bench, plain, lost))
+        for variant in (plain, traced, lost):
+            end_actors(variant.database.settings)
+            bench.run(variant.database.close())
+            if variant.telemetry is not None:
+                variant.telemetry.shutdown(0.2)
+    return rows
+
+
+async def _variant(bench: Bench, endpoint: str | None) -> Variant:
+    """Start a database whose client and owner send to `endpoint`, or nothing at all."""
+    before = {name: os.environ.pop(name, None) for name in _VARIABLES}
+    if endpoint is not None:
+        # Half a second, so that each round pays for the export of its own spans.
+        os.environ |= dict(zip(_VARIABLES, (endpoint, "always_on", "500"), strict=True))
+    try:
+        take_process_telemetry()
+        database = await parquedb.connect_async(**bench.place("local"))
+        events = database.collection("events")
+        await events.create(document())
+        return Variant(database, (await events.stats())["pid"], take_process_telemetry())
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _cpu(bench: Bench, plain: Variant, traced: Variant) -> list[Row]:
+    documents = [document() for _ in range(BATCH)]
+    operations = [{"op": "create", "data": each} for each in documents]
+
+    async def create_many(events: Any) -> int:
+        await events.create_many(documents)
+        return BATCH
+
+    async def batch(events: Any) -> int:
+        await events.batch(operations)
+        return BATCH
+
+    async def singles(events: Any) -> int:
+        await asyncio.gather(*(events.create(each) for each in documents))
+        return BATCH
+
+    rows = []
+    for what, work, note, bar in (
+        (f"CPU per create, one `create_many` of {BATCH}, traced", create_many, NOTE_CPU, CPU_BAR),
+        (f"CPU per create, one `batch` of {BATCH}, traced", batch, NOTE_CPU, CPU_BAR),
+        (f"CPU per create, {BATCH} concurrent, traced", singles, NOTE_SINGLES, None),
+    ):
+        for variant in (plain, traced):
+            variant.cpu_us.clear()
+        seconds = bench.choose(1.0, 0.5)
+        variants = {
+            name: _round(bench, variant, work, seconds) for name, variant in (("plain", plain), ("traced", traced))
+        }
+        take_turns(1, variants)
+        for variant in (plain, traced):
+            variant.cpu_us.clear()
+        take_turns(bench.choose(7, 3), variants)
+        rows.append(_cpu_row(what, traced.cpu_us, plain.cpu_us, note, bar))
+    return rows
+
+
+def _round(bench: Bench, variant: Variant, work: Callable[[Any], Any], seconds: float) -> Callable[[], float]:
+    async def rounds() -> float:
+        before = time.process_time() + cpu_s(variant.pid)
+        end_s, done = time.perf_counter() + seconds, 0
+        while time.perf_counter() < end_s:
+            done += await work(variant.events)
+        variant.cpu_us.append((time.process_time() + cpu_s(variant.pid) - before) / done * 1e6)
+        return variant.cpu_us[-1]
+
+    return lambda: bench.run(rounds())
+
+
+def _cpu_row(what: str, traced: list[float], plain: list[float], note: str, bar: tuple[str, float] | None) -> Row:
+    ratios = [with_ / without for with_, without in zip(traced, plain, strict=True)]
+    ours, peer = statistics.median(traced), statistics.median(plain)
+    figure, beside = f"{quantity(ours)} µs", f"{quantity(peer)} µs (untraced)"
+    return Row(what, figure, beside, statistics.median(ratios), bar, (min(ratios), max(ratios)), note)
+
+
+def _p99(bench: Bench, plain: Variant, lost: Variant) -> Row:
+    rounds, calls = bench.choose(5, 2), bench.choose(400, 100)
+    ratios: list[float] = []
+    took: dict[str, list[float]] = {"plain": [], "lost": []}
+
+    async def alternate() -> None:
+        for _ in range(rounds):
+            part: dict[str, list[float]] = {"plain": [], "lost": []}
+            for turn in range(calls):
+                pairs = [("plain", plain), ("lost", lost)]
+                for name, variant in pairs if turn % 2 else reversed(pairs):
+                    started_s = time.perf_counter()
+                    await variant.events.create(document())
+                    part[name].append(time.perf_counter() - started_s)
+            ratios.append(percentile(part["lost"], 0.99) / percentile(part["plain"], 0.99))
+            for name, values in part.items():
+                took[name] += values
+
+    bench.run(alternate())
+    ours, peer = (percentile(took[name], 0.99) for name in ("lost", "plain"))
+    figure, beside = f"{quantity(ours * 1e3)} ms", f"{quantity(peer * 1e3)} ms (no telemetry)"
+    what = "p99 of a lone create, collector a black hole"
+    return Row(what, figure, beside, ours / peer, P99_BAR, (min(ratios), max(ratios)), NOTE_P99)
