@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from opentelemetry import trace
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import TracerProvider
 
 import parquedb
@@ -23,6 +24,8 @@ from tests.support.conventions import kind_of, span_violations
 pytestmark = pytest.mark.skipif(rotel_binary() is None, reason="the rotel wheel is not installed")
 
 SERVICE = "traced end to end"
+RECEIVED = " (received)"
+INTERNAL, SERVER, CLIENT = Span.SPAN_KIND_INTERNAL, Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
 TRACER = TracerProvider(shutdown_on_exit=False).get_tracer("caller")
 
 
@@ -34,12 +37,13 @@ class Traced:
         self._collector = collector
 
     def received(self, *names: str, trace_id: int | None = None) -> list[Received]:
-        """Return the spans of one trace, or all, once there is one of each name."""
+        """Return the spans of one trace, or all, once there is one of each name; `RECEIVED` asks for an owner's."""
         wanted = None if trace_id is None else trace_id.to_bytes(16, "big")
 
         def complete(spans: list[Any]) -> bool:
-            found = {span.name for span in spans if wanted in {None, span.trace_id}}
-            return found.issuperset(names)
+            # What an owner received is told by a span of the same name as what its client asked for.
+            found = {(span.name, span.kind == SERVER) for span in spans if wanted in {None, span.trace_id}}
+            return all((name.removesuffix(RECEIVED), name.endswith(RECEIVED)) in found for name in names)
 
         self._collector.spans(SERVICE, complete, 30.0)
         return [one for one in self._collector.all("traces", SERVICE) if wanted in {None, one.body.trace_id}]
@@ -70,9 +74,12 @@ def test_a_write_is_one_trace_from_the_callers_span_to_the_put(traced: Traced) -
     posts.create({"first": True})
     with TRACER.start_as_current_span("caller") as caller:
         posts.create({"n": 1}, id="a")
-    names = ("create posts", "execute posts", "commit posts", "storage.create")
-    received = traced.received(*names, trace_id=trace_id_of(caller))
-    client, execute, commit, put = (one for name in names for one in received if one.body.name == name)
+    received = traced.received(
+        "create posts", "create posts" + RECEIVED, "commit posts", "storage.create", trace_id=trace_id_of(caller)
+    )
+    kinds = {"create posts": (CLIENT, SERVER), "commit posts": (INTERNAL,), "storage.create": (INTERNAL,)}
+    wanted = [(name, kind) for name, each in kinds.items() for kind in each]
+    client, execute, commit, put = (one for key in wanted for one in received if (one.body.name, one.body.kind) == key)
     assert client.body.parent_span_id.hex() == trace.format_span_id(caller.get_span_context().span_id)
     assert execute.body.parent_span_id == client.body.span_id
     assert commit.body.parent_span_id == execute.body.span_id
@@ -124,9 +131,11 @@ def test_an_owner_that_is_killed_leaves_one_trace_with_both_attempts(traced: Tra
     with TRACER.start_as_current_span("caller") as caller:
         killer.start()
         assert posts.update("a", {"$inc": {"n": 1}})["n"] == 1
-    received = traced.received("update killed", "execute killed", "storage.create", trace_id=trace_id_of(caller))
-    spans = {one.body.name: one for one in received}
-    client, execute = spans["update killed"].body, spans["execute killed"]
+    received = traced.received(
+        "update killed", "update killed" + RECEIVED, "storage.create", trace_id=trace_id_of(caller)
+    )
+    spans = {(one.body.name, one.body.kind): one for one in received}
+    client, execute = spans["update killed", CLIENT].body, spans["update killed", SERVER]
     retries = [attributes_of(event) for event in client.events if event.name == "parquedb.retry"]
     assert [retry["parquedb.attempt"] for retry in retries] == list(range(1, len(retries) + 1))
     assert retries[0]["error.type"] == "ReplyLost"
@@ -195,5 +204,5 @@ def test_every_span_of_every_public_operation_keeps_to_the_conventions(traced: T
     received = traced.received("find everything", "storage.create", "flush everything", "cold_start everything")
     assert {kind_of(one.body) for one in received} == {"call", "commit", "storage", "background"}
     methods = {attributes_of(one.body).get("db.operation.name") for one in received}
-    assert methods >= {"create", "create_many", "batch", "update", "find", "count", "execute", "commit"}
+    assert methods >= {"create", "create_many", "batch", "update", "find", "count", "commit"}
     assert [violation for one in received for violation in span_violations(one)] == []
