@@ -24,6 +24,9 @@ _ONE_DOCUMENT: Final = frozenset({"create", CREATES, "update", UPDATES, "replace
 _UNCOUNTED: Final = PAST | {"schema"}
 """Reads whose calls to the store nobody counts."""
 
+_WIRE_ID, _WIRE_BODY, _WIRE_SIZE = 1, 2, 8
+"""Places in the wire form of an operation, as it stands in a `batch`."""
+
 _MALFORMED: Final = (TypeError, ValueError, LookupError, AttributeError, msgspec.MsgspecError)
 """What looking into an operation may raise that is not well formed."""
 
@@ -35,7 +38,12 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
     *,
     side: Side,
     actor: str | None,
+<<<<<<< HEAD
     callers: Traceparents | None = None,
+=======
+    traceparent: str | None = None,
+    traceparents: tuple[str, ...] = (),
+>>>>>>> w-hooks
 ) -> QueryContext | MutationContext:
     """Describe operations that are about to run, all of them reads or all of them writes.
 
@@ -45,7 +53,12 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         namespace: Whose.
         side: Where they are announced.
         actor: Name of the actor.
+<<<<<<< HEAD
         callers: Spans of their callers, where those are in another process.
+=======
+        traceparent: The span that they belong to, if there is one.
+        traceparents: Spans of their callers, where those are in another process.
+>>>>>>> w-hooks
     """
     [first, *others] = operations
     name = _JOINED_NAMES.get(first.kind, first.kind)
@@ -74,8 +87,13 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         side=side,
         attempt=max(operation.attempt for operation in operations),
         actor=actor,
+<<<<<<< HEAD
         traceparent=callers.leading() if callers else None,
         traceparents=callers or (),
+=======
+        traceparent=traceparent,
+        traceparents=traceparents,
+>>>>>>> w-hooks
     )
 
 
@@ -152,8 +170,7 @@ def _ids(operation: Operation, namespace: str) -> Iterator[str]:
         own = (document.get("$id") if isinstance(document, Mapping) else _id_in(document) for document in body)
         yield from (id_.removeprefix(f"{namespace}/") for id_ in own if isinstance(id_, str))
     elif operation.kind == "batch":
-        # The wire form of an operation begins with its kind and its id.
-        yield from (wire[1] for wire in body if wire[1] is not None)
+        yield from [wire[_WIRE_ID] for wire in body if wire[_WIRE_ID] is not None]
 
 
 class _Named(msgspec.Struct):
@@ -191,6 +208,9 @@ def _bytes(operation: Operation) -> int:
     body = operation.body
     if operation.size or body is None:
         return operation.size
+    if operation.kind == "batch":
+        # The wire form of an operation has its body and its size in these places; adding up bodies would cost much.
+        return sum(wire[_WIRE_SIZE] or size_of(wire[_WIRE_BODY]) for wire in body)
     if operation.kind == "create_many":
         return sum(memoryview(one).nbytes if isinstance(one, msgspec.Raw) else size_of(one) for one in body)
     if operation.kind == INSERT_ARROW:
@@ -206,7 +226,8 @@ def _written(operation: Operation, value: Any) -> int:
     if kind == "create_many":
         return len(value["ids"]) - len(value["errors"])
     if kind == "batch":
-        return sum(_changed(wire[0], own) for wire, own in zip(operation.body, value, strict=True))
+        # In it are writes of single documents only, and a delete says how many it deleted.
+        return sum(own if type(own) is int else 1 for own in value)
     return _changed(kind, value)
 
 
