@@ -81,7 +81,15 @@ class Announcer:
             return None
         mine = operations if len(places) == len(operations) else [operations[at] for at in places]
         parents = tuple(one.traceparent for one in mine if one.traceparent is not None)
-        context = context_of(group, mine, self._namespace, side="actor", actor=self._actor, traceparents=parents)
+        context = context_of(
+            group,
+            mine,
+            self._namespace,
+            side="actor",
+            actor=self._actor,
+            traceparent=parents[0] if parents else None,
+            traceparents=parents,
+        )
         return self._hooks.start(group, context), places
 
 

@@ -34,6 +34,7 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
     *,
     side: Side,
     actor: str | None,
+    traceparent: str | None = None,
     traceparents: tuple[str, ...] = (),
 ) -> QueryContext | MutationContext:
     """Describe operations that are about to run, all of them reads or all of them writes.
@@ -44,6 +45,7 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         namespace: Whose.
         side: Where they are announced.
         actor: Name of the actor.
+        traceparent: The span that they belong to, if there is one.
         traceparents: Spans of their callers, where those are in another process.
     """
     [first, *others] = operations
@@ -73,7 +75,7 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         side=side,
         attempt=max(operation.attempt for operation in operations),
         actor=actor,
-        traceparent=traceparents[0] if traceparents else None,
+        traceparent=traceparent,
         traceparents=traceparents,
     )
 

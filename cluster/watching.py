@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Final
 
 from parquedb.actors.announcements import UNANNOUNCED
@@ -48,9 +47,10 @@ class Watch:
         """
         self._operation = operation
         self._group: Group = group or ("mutation" if operation.is_write else "query")
-        context = context_of(self._group, [operation], namespace, side="client", actor=actor)
-        span = current_traceparent()
-        self._announced = hooks.start(self._group, context if span is None else replace(context, traceparent=span))
+        context = context_of(
+            self._group, [operation], namespace, side="client", actor=actor, traceparent=current_traceparent()
+        )
+        self._announced = hooks.start(self._group, context)
 
     def end(self, outcome: Outcome) -> None:
         """Announce that it went well."""

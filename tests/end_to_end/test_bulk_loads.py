@@ -24,6 +24,8 @@ QUICK = {"read_lease_s": 0.05}
 class Listener:
     """What this process itself does to storage; `then` is called when it has stored a data file."""
 
+    inline = True
+
     def __init__(self, then: Callable[[], None] = lambda: None) -> None:
         self.stored: list[str] = []
         self.then = then

@@ -380,6 +380,8 @@ def test_a_closed_database_says_so(db: parquedb.Database) -> None:
 class Recorder:
     """A hook that counts; it travels to the actor, where it writes a line per commit."""
 
+    inline = True
+
     def __init__(self, path: str) -> None:
         self.path = path
         self.seen: list[str] = []

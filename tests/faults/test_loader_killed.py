@@ -21,6 +21,8 @@ from parquedb.observability.hooks import global_hook_registry
 from tests.faults.test_loader_killed import documents, table
 
 class Die:
+    inline = True
+
     def on_storage_end(self, context, result):
         if context.operation == "create" and "/data/" in context.key:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -41,6 +41,8 @@ PAUSE_S = 0.02
 class Landings:
     """A hook that notes when each log entry was seen to have landed, by its position, in monotonic seconds."""
 
+    inline = True
+
     def __init__(self) -> None:
         self.at_s: dict[int, float] = {}
 
