@@ -59,17 +59,18 @@ class Connection:
         self.settings = settings
         objects = list(hook_objects)
         self.hooks = HookRegistry(global_hook_registry)
+        self.tally = Tally() if settings.metrics else None
+        if self.tally is not None:
+            self.hooks.register_hook(UpkeepCollector(self.tally))
         for hook in load_hooks([*settings.hooks, *objects]):
             self.hooks.register_hook(hook)
         telemetry = process_telemetry()
         if telemetry is not None:
             self.hooks.register_hook(telemetry.hook)
-        self.hooks_pickle = _pickle_hooks(objects) if objects else b""
-        self.tally = Tally() if settings.metrics else None
         self._end_export: Callable[[], None] = lambda: None
         if self.tally is not None:
-            self.hooks.register_hook(UpkeepCollector(self.tally))
             self._end_export = export_metrics(self.tally.taken)
+        self.hooks_pickle = _pickle_hooks(objects) if objects else b""
         self._namespaces_shown: frozenset[str] = frozenset()
         self.closed = False
         self._monitor = CircuitBreakerMonitor()

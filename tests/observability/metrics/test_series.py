@@ -108,6 +108,26 @@ def test_no_operation_is_lost_and_no_count_falls_while_threads_count(clock: Cloc
     assert (taken.count, taken.errors, taken.rows) == (16_000, {"E": 2000}, 14_000)
 
 
+def test_what_is_added_while_others_are_sorted_in_is_not_lost(clock: Clock) -> None:
+    series = Series(clock)
+
+    class Interrupted:
+        """A moment whose distance to now is looked at just when another thread counts."""
+
+        def __rsub__(self, now_s: float) -> "Interrupted":
+            return self
+
+        def __float__(self) -> float:
+            series.finish(clock.now_s - 0.5)
+            return 0.25
+
+    series.finish(Interrupted())
+    series.finish(clock.now_s - 0.125)
+    assert series.taken().count == 2
+    taken = series.taken()
+    assert (taken.count, taken.sum_s) == (3, 0.25 + 0.125 + 0.5)
+
+
 def test_types_of_error_beyond_the_bound_are_summed(clock: Clock) -> None:
     series = Series(clock)
     for number in range(ERROR_TYPES_MAX + 20):
