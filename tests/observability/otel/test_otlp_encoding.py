@@ -92,4 +92,4 @@ def test_nothing_changes_a_span_that_has_ended() -> None:
     span.add_event("late")
     span.set_status(StatusCode.ERROR)
     assert ended == [span]
-    assert (span.end_ns, span.attributes, span.events, span.status[0]) == (20, {}, [], StatusCode.UNSET)
+    assert (span.end_ns, span.attributes, span.events, span.status[0]) == (20, {}, (), StatusCode.UNSET)
