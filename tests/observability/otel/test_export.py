@@ -10,7 +10,6 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
 
-import parquedb
 from parquedb.errors import ConfigurationError
 from parquedb.observability.contexts import CommitContext, CommitResult, StorageResult, create_storage_context
 from parquedb.observability.hooks import HookRegistry
@@ -18,6 +17,7 @@ from parquedb.observability.otel.export import SHUTDOWN_S, configure_tracing, ot
 from parquedb.observability.otel.lean_span import SpanTemplate
 from parquedb.observability.otel.resource import process_resource
 from parquedb.observability.otel.span_provider import LeanProvider, queue_limits
+from parquedb.observability.otel.version import VERSION
 from tests.support.collector import free_port, rotel_binary, running_collector
 
 # Before the working directory comes whatever this run was told to import from: a built wheel, perhaps.
@@ -162,7 +162,7 @@ def test_variables_that_travel_say_nothing_of_the_process_they_come_from(monkeyp
 
 def test_the_resource_names_service_instance_host_and_process_unless_the_environment_does(monkeypatch):
     resource = process_resource("shop").attributes
-    assert (resource["service.name"], resource["service.version"]) == ("shop", parquedb.__version__)
+    assert (resource["service.name"], resource["service.version"]) == ("shop", VERSION)
     assert resource["process.pid"] == os.getpid()
     assert resource["service.instance.id"] == process_resource("shop").attributes["service.instance.id"]
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=7,service.name=till,host.name=elsewhere")
