@@ -86,10 +86,14 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         self._namespace = namespace
         self._clock = SystemClock()
         self._random = random.Random()  # noqa: S311 - jitter and file names, nothing secret
+<<<<<<< HEAD
         self._hooks = prepare_process(settings, hooks, variables or {}, namespace)
         self._meter = OwnerMeter.wanted(settings, namespace, self._hooks)
         # Asked without Ray, `get_runtime_context` would start one.
         self._actor_name = ray.get_runtime_context().get_actor_name() if ray.is_initialized() else None
+=======
+        self._hooks = prepare_process(settings, hooks, variables or {}, _identity(namespace))
+>>>>>>> w-tracing
         self._storage = self._open_storage()
         self._engine: NamespaceEngine | None = None
         self._change: asyncio.Task[None] | None = None
@@ -333,6 +337,16 @@ class NamespaceActor(DocumentMethods, HealthMethods):
                 await self._changing(self._close_engine(), _CLOSING)
                 return
             await self._clock.sleep(left_s if left_s > 0 else _IDLE_CHECK_S)
+
+
+def _identity(namespace: str) -> dict[str, str]:
+    """Return what telemetry says of this process as a whole."""
+    identity = {"parquedb.process.role": "owner", "parquedb.namespace": namespace}
+    # Asked without Ray, `get_runtime_context` would start one.
+    if ray.is_initialized():
+        context = ray.get_runtime_context()
+        identity |= {"parquedb.node.id": context.get_node_id(), "parquedb.actor.id": context.get_actor_id() or ""}
+    return identity
 
 
 def _together(numbered: tuple[int, Operation]) -> tuple[bool, int | None]:

@@ -5,8 +5,6 @@ import os
 import pickle
 from collections.abc import Mapping
 
-import ray
-
 from parquedb.observability.hooks import HookRegistry, load_hooks
 from parquedb.observability.otel.export import process_telemetry
 from parquedb.settings import Settings
@@ -15,14 +13,16 @@ GC_THRESHOLDS = (100_000, 20, 100)
 """Allocations before the youngest generation is looked through, and how often the older ones are."""
 
 
-def prepare_process(settings: Settings, hooks: bytes, variables: Mapping[str, str], namespace: str) -> HookRegistry:
+def prepare_process(
+    settings: Settings, hooks: bytes, variables: Mapping[str, str], identity: Mapping[str, str]
+) -> HookRegistry:
     """Set this process up and return its hooks.
 
     Args:
         settings: What the client resolved; names hooks to load.
         hooks: Pickled hook objects besides those; may be empty.
         variables: Environment variables of the client; those that this process has already stay.
-        namespace: What it is to own; telemetry says so.
+        identity: What telemetry says of this process as a whole.
 
     Raises:
         ConfigurationError: a hook cannot be loaded, or a variable asks for telemetry that does not exist.
@@ -35,17 +35,7 @@ def prepare_process(settings: Settings, hooks: bytes, variables: Mapping[str, st
     registry = HookRegistry()
     for hook in load_hooks([*settings.hooks, *(pickle.loads(hooks) if hooks else ())]):  # noqa: S301
         registry.register_hook(hook)
-    telemetry = process_telemetry(_identity(namespace))
+    telemetry = process_telemetry(identity)
     if telemetry is not None:
         registry.register_hook(telemetry.hook)
     return registry
-
-
-def _identity(namespace: str) -> dict[str, str]:
-    """Return what telemetry says of this process as a whole."""
-    facts = {"parquedb.process.role": "owner", "parquedb.namespace": namespace}
-    # Asked without Ray, `get_runtime_context` would start one.
-    if ray.is_initialized():
-        context = ray.get_runtime_context()
-        facts |= {"parquedb.node.id": context.get_node_id(), "parquedb.actor.id": context.get_actor_id() or ""}
-    return facts

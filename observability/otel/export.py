@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SHUTDOWN_S = 2.0
 """Seconds that closing may take when the collector does not answer."""
 
+_OF_ONE_PROCESS = frozenset({"service.instance.id", "host.name", "process.pid"})
 _EXPORTERS = ("otlp", "console", "none")
 
 
@@ -99,7 +100,13 @@ def configure_tracing(
 
 def otel_variables() -> dict[str, str]:
     """Return this process's `OTEL_*` variables, for a process of ours that does not inherit them."""
-    return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
+    found = {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
+    described = found.get("OTEL_RESOURCE_ATTRIBUTES")
+    if described:
+        # What they say of this one process is not true of another.
+        pairs = (pair for pair in described.split(",") if pair.partition("=")[0].strip() not in _OF_ONE_PROCESS)
+        found["OTEL_RESOURCE_ATTRIBUTES"] = ",".join(pairs)
+    return found
 
 
 def process_telemetry(facts: Mapping[str, str] | None = None) -> Telemetry | None:

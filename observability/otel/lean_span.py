@@ -16,6 +16,7 @@ ATTRIBUTES_MAX: Final = 128
 EVENTS_MAX: Final = 128
 """Attributes and events of one span; more are counted and dropped. The SDK's own default limits."""
 
+_UNSET: Final = (StatusCode.UNSET, None)
 _FLAGS: Final = {True: TraceFlags(TraceFlags.SAMPLED), False: TraceFlags(TraceFlags.DEFAULT)}
 
 
@@ -52,15 +53,17 @@ class LeanSpan(trace.Span):
         end_ns: The same; 0 until it has ended.
         attributes: Besides those of the template.
         events: (nanoseconds, name, attributes) of each.
+        dropped_attributes: Those that found no room (count).
+        dropped_events: The same.
         status: `UNSET` unless it failed.
-        dropped: Attributes and events that found no room.
     """
 
     __slots__ = (
         "_context",
         "_ended",
         "attributes",
-        "dropped",
+        "dropped_attributes",
+        "dropped_events",
         "end_ns",
         "events",
         "links",
@@ -95,9 +98,10 @@ class LeanSpan(trace.Span):
         self.start_ns = start_ns or time.time_ns()
         self.end_ns = 0
         self.attributes: dict[str, Any] = {}
-        self.events: list[tuple[int, str, Mapping[str, Any]]] = []
-        self.status: tuple[StatusCode, str | None] = (StatusCode.UNSET, None)
-        self.dropped = [0, 0]
+        # A tuple, for most spans have none: each list would be one more thing for the garbage collector to look at.
+        self.events: tuple[tuple[int, str, Mapping[str, Any]], ...] = ()
+        self.status: tuple[StatusCode, str | None] = _UNSET
+        self.dropped_attributes = self.dropped_events = 0
         self._ended = ended
         self._context: SpanContext | None = None
 
@@ -119,7 +123,7 @@ class LeanSpan(trace.Span):
         self.attributes.update(attributes)
         while len(self.attributes) > ATTRIBUTES_MAX:
             self.attributes.popitem()
-            self.dropped[0] += 1
+            self.dropped_attributes += 1
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute."""
@@ -130,9 +134,9 @@ class LeanSpan(trace.Span):
         if self.end_ns:
             return
         if len(self.events) >= EVENTS_MAX:
-            self.dropped[1] += 1
+            self.dropped_events += 1
         else:
-            self.events.append((timestamp or time.time_ns(), name, dict(attributes or {})))
+            self.events += ((timestamp or time.time_ns(), name, dict(attributes or {})),)
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         """Ignore it: all links are known at the start."""

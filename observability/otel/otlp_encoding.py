@@ -99,7 +99,7 @@ def encode_span(span: LeanSpan) -> bytes:
     else:
         message = _sized(0x12, words.encode("utf-8", "replace")) if words else b""
         parts.append(_sized(0x7A, message + bytes((0x18, code.value))))
-    for tag, count in zip((0x50, 0x60), span.dropped, strict=True):
+    for tag, count in ((0x50, span.dropped_attributes), (0x60, span.dropped_events)):
         if count:
             parts.append(bytes((tag,)) + _varint(count))
     return b"".join(parts)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
-from parquedb import __version__
+from parquedb.observability.otel.version import VERSION
 
 DEFAULT_SERVICE: Final = "parquedb"
 
@@ -44,12 +44,8 @@ def process_resource(service_name: str = DEFAULT_SERVICE) -> Resource:
     }
     if not named:
         # The version is of the service, which where it has a name of its own is the application.
-        given = given.merge(Resource({SERVICE_NAME: service_name, "service.version": __version__}))
-    wanted = {name: value for name, value in ours.items() if name not in given.attributes or name in _OF_PROCESS}
-    return given.merge(Resource(wanted))
-
-
-_OF_PROCESS: Final = frozenset({"process.pid", "host.name"})
+        given = given.merge(Resource({SERVICE_NAME: service_name, "service.version": VERSION}))
+    return Resource(ours).merge(given)
 
 
 def _forked() -> None:

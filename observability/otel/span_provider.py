@@ -60,7 +60,7 @@ class LeanProvider:
             ConfigurationError: the environment asks for a protocol that does not exist.
         """
         self.resource = process_resource(service_name)
-        self.queue = SpanQueue([_sink(name, environ, self.resource) for name in names], _limits())
+        self.queue = SpanQueue([_sink(name, environ, self.resource) for name in names], queue_limits())
         # Only the SDK's provider reads OTEL_TRACES_SAMPLER; it makes no spans here.
         sampler = TracerProvider(resource=self.resource, shutdown_on_exit=False).sampler
         # Who switches sampling off, or leaves it to the callers, wants nothing beyond that.
@@ -109,7 +109,8 @@ def _sink(name: str, environ: Mapping[str, str], resource: Resource) -> Sink:
     return make(importlib.import_module(module), resource)
 
 
-def _limits() -> QueueLimits:
+def queue_limits() -> QueueLimits:
+    """Return the bounds of the queue as `OTEL_BSP_*` say."""
     usual = QueueLimits()
     spans_max = _number(OTEL_BSP_MAX_QUEUE_SIZE, usual.spans_max)
     batch_max = _number(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, usual.batch_max)

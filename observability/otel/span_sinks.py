@@ -14,13 +14,13 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Status
 
-from parquedb import __version__
 from parquedb.observability.otel.lean_span import LeanSpan
 from parquedb.observability.otel.lean_tracer import SCHEMA_URL, SCOPE
 from parquedb.observability.otel.otlp_encoding import encode_request, envelope
 from parquedb.observability.otel.propagation import unpacked
+from parquedb.observability.otel.version import VERSION
 
-_SCOPE = InstrumentationScope(SCOPE, __version__, SCHEMA_URL)
+_SCOPE = InstrumentationScope(SCOPE, VERSION, SCHEMA_URL)
 
 
 class ReadableSink:
@@ -122,4 +122,4 @@ def readable(span: LeanSpan, resource: Resource) -> ReadableSpan:
 
 
 def _envelope(resource: Resource) -> tuple[bytes, bytes]:
-    return envelope(resource.attributes, SCOPE, __version__, SCHEMA_URL)
+    return envelope(resource.attributes, SCOPE, VERSION, SCHEMA_URL)

@@ -14,7 +14,6 @@ Source:
     OpenTelemetry semantic conventions, "Database client spans" (stable); `parquedb.*` attributes are ours.
 """
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -92,7 +91,6 @@ class OpenTelemetryHook:
         self._templates: dict[tuple[str, ...], SpanTemplate] = {}
         self._record_exceptions = record_exceptions
         self._open: dict[int, ActiveSpan] = {}
-        self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (self._record_exceptions,))
@@ -219,8 +217,10 @@ class OpenTelemetryHook:
 
     def _forget_oldest(self) -> None:
         """End an operation that nobody has ended: it must not hold memory for ever."""
-        with self._lock:
+        try:
             lost = self._open.pop(next(iter(self._open)), None)
+        except RuntimeError:  # Another thread has changed it meanwhile; the next start tries again.
+            return
         if lost is not None:
             lost.span.end()
 

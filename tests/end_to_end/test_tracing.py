@@ -141,6 +141,7 @@ def test_an_owner_that_is_killed_leaves_one_trace_with_both_attempts(traced: Tra
     assert retries[0]["error.type"] == "ReplyLost"
     assert execute.body.parent_span_id == client.span_id
     assert execute.resource["process.pid"] != pid
+    assert [violation for one in received for violation in span_violations(one)] == []
 
 
 def use_everything(posts: Collection, folder: Path) -> None:

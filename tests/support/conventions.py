@@ -105,7 +105,8 @@ class Documented:
 @cache
 def documented(page: str = "tracing.md") -> dict[str, Documented]:
     """Return the attributes of a page's tables, by name."""
-    rows = _ROW.finditer((DOCS / page).read_text())
+    path = DOCS / page
+    rows = _ROW.finditer(path.read_text()) if path.exists() else ()
     return {
         row["name"]: Documented(row["type"], frozenset(word.strip() for word in row["where"].split(",")))
         for row in rows

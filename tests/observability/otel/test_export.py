@@ -6,12 +6,18 @@ import sys
 import time
 
 import pytest
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import SpanKind
 
 from parquedb.errors import ConfigurationError
 from parquedb.observability.contexts import CommitContext, CommitResult, StorageResult, create_storage_context
 from parquedb.observability.hooks import HookRegistry
-from parquedb.observability.otel.export import SHUTDOWN_S, configure_tracing
+from parquedb.observability.otel.export import SHUTDOWN_S, configure_tracing, otel_variables
+from parquedb.observability.otel.lean_span import SpanTemplate
+from parquedb.observability.otel.resource import process_resource
+from parquedb.observability.otel.span_provider import LeanProvider, queue_limits
+from parquedb.observability.otel.version import VERSION
 from tests.support.collector import free_port, rotel_binary, running_collector
 
 # Before the working directory comes whatever this run was told to import from: a built wheel, perhaps.
@@ -146,6 +152,45 @@ def test_a_provider_that_the_caller_brings_is_used_and_left_open():
     telemetry.shutdown()
     assert telemetry.provider is None
     assert provider.get_tracer("still open").start_span("one").is_recording()
+
+
+def test_variables_that_travel_say_nothing_of_the_process_they_come_from(monkeypatch):
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=7,team=red, process.pid=1,host.name=here")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_on")
+    assert otel_variables() == {"OTEL_RESOURCE_ATTRIBUTES": "team=red", "OTEL_TRACES_SAMPLER": "always_on"}
+
+
+def test_the_resource_names_service_instance_host_and_process_unless_the_environment_does(monkeypatch):
+    resource = process_resource("shop").attributes
+    assert (resource["service.name"], resource["service.version"]) == ("shop", VERSION)
+    assert resource["process.pid"] == os.getpid()
+    assert resource["service.instance.id"] == process_resource("shop").attributes["service.instance.id"]
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=7,service.name=till,host.name=elsewhere")
+    resource = process_resource("shop").attributes
+    assert (resource["service.name"], resource["service.instance.id"]) == ("till", "7")
+    assert resource["host.name"] == "elsewhere"
+    assert "service.version" not in resource
+
+
+@pytest.mark.parametrize(("given", "used"), [("100", 100), ("", 2048), ("0", 2048), ("-5", 2048), ("many", 2048)])
+def test_the_queue_is_as_long_as_the_environment_says(monkeypatch, given, used):
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", given)
+    assert queue_limits().spans_max == used
+    assert queue_limits().batch_max <= used
+
+
+@pytest.mark.parametrize(
+    ("sampler", "sampled", "kept"),
+    [("always_on", True, False), ("always_off", False, False), ("traceidratio", False, True), ("", True, False)],
+)
+def test_the_sampler_is_the_environments_and_only_shares_keep_what_they_leave_out(monkeypatch, sampler, sampled, kept):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler or "parentbased_always_on")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.0")
+    provider = LeanProvider([], {}, "shop")
+    span = provider.spans.begin(SpanTemplate("one", SpanKind.CLIENT, {}), Context())
+    assert span.get_span_context().trace_flags.sampled == sampled
+    assert span.is_recording() == (sampled or kept)
+    provider.close(1.0)
 
 
 def test_the_environments_service_name_wins_over_ours(monkeypatch):

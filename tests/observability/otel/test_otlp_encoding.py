@@ -10,15 +10,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from parquedb import __version__
 from parquedb.observability.otel.lean_span import ATTRIBUTES_MAX, EVENTS_MAX, LeanSpan, SpanTemplate
 from parquedb.observability.otel.lean_tracer import SCHEMA_URL, SCOPE
 from parquedb.observability.otel.otlp_encoding import encode_request, envelope
 from parquedb.observability.otel.span_sinks import readable
+from parquedb.observability.otel.version import VERSION
 from tests.support.collector import attributes_of
 
 RESOURCE = Resource({"service.name": "shop", "process.pid": 7}, schema_url="")
-AROUND = envelope(RESOURCE.attributes, SCOPE, __version__, SCHEMA_URL)
+AROUND = envelope(RESOURCE.attributes, SCOPE, VERSION, SCHEMA_URL)
 TEMPLATE = SpanTemplate("create posts", SpanKind.CLIENT, {"db.namespace": "posts", "db.system.name": "parquedb"})
 
 texts = st.text(max_size=300)
@@ -92,4 +92,4 @@ def test_nothing_changes_a_span_that_has_ended() -> None:
     span.add_event("late")
     span.set_status(StatusCode.ERROR)
     assert ended == [span]
-    assert (span.end_ns, span.attributes, span.events, span.status[0]) == (20, {}, [], StatusCode.UNSET)
+    assert (span.end_ns, span.attributes, span.events, span.status[0]) == (20, {}, (), StatusCode.UNSET)
