@@ -80,21 +80,16 @@ class Announcer:
         if not places:
             return None
         mine = operations if len(places) == len(operations) else [operations[at] for at in places]
-<<<<<<< HEAD
         callers = Traceparents(b"".join(one.spans for one in mine if one.spans is not None))
-        context = context_of(group, mine, self._namespace, side="actor", actor=self._actor, callers=callers)
-=======
-        parents = tuple(one.traceparent for one in mine if one.traceparent is not None)
         context = context_of(
             group,
             mine,
             self._namespace,
             side="actor",
             actor=self._actor,
-            traceparent=parents[0] if parents else None,
-            traceparents=parents,
+            traceparent=callers.leading(),
+            traceparents=callers,
         )
->>>>>>> w-hooks
         return self._hooks.start(group, context), places
 
 

@@ -15,7 +15,6 @@ from parquedb.documents.budget import size_of
 from parquedb.errors import ParqueDBError
 from parquedb.observability.contexts import MutationContext, MutationResult, QueryContext, QueryResult, Side
 from parquedb.observability.hooks import Group
-from parquedb.observability.otel.propagation import Traceparents
 from parquedb.storage.log.events import Created
 from parquedb.storage.query.scan_counts import ScanCost, ScanCounts
 
@@ -38,12 +37,8 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
     *,
     side: Side,
     actor: str | None,
-<<<<<<< HEAD
-    callers: Traceparents | None = None,
-=======
     traceparent: str | None = None,
-    traceparents: tuple[str, ...] = (),
->>>>>>> w-hooks
+    traceparents: Sequence[str] = (),
 ) -> QueryContext | MutationContext:
     """Describe operations that are about to run, all of them reads or all of them writes.
 
@@ -53,12 +48,8 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         namespace: Whose.
         side: Where they are announced.
         actor: Name of the actor.
-<<<<<<< HEAD
-        callers: Spans of their callers, where those are in another process.
-=======
         traceparent: The span that they belong to, if there is one.
         traceparents: Spans of their callers, where those are in another process.
->>>>>>> w-hooks
     """
     [first, *others] = operations
     name = _JOINED_NAMES.get(first.kind, first.kind)
@@ -87,13 +78,8 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         side=side,
         attempt=max(operation.attempt for operation in operations),
         actor=actor,
-<<<<<<< HEAD
-        traceparent=callers.leading() if callers else None,
-        traceparents=callers or (),
-=======
         traceparent=traceparent,
         traceparents=traceparents,
->>>>>>> w-hooks
     )
 
 

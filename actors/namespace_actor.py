@@ -86,14 +86,10 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         self._namespace = namespace
         self._clock = SystemClock()
         self._random = random.Random()  # noqa: S311 - jitter and file names, nothing secret
-<<<<<<< HEAD
-        self._hooks = prepare_process(settings, hooks, variables or {}, namespace)
+        self._hooks = prepare_process(settings, hooks, variables or {}, _identity(namespace))
         self._meter = OwnerMeter.wanted(settings, namespace, self._hooks)
         # Asked without Ray, `get_runtime_context` would start one.
         self._actor_name = ray.get_runtime_context().get_actor_name() if ray.is_initialized() else None
-=======
-        self._hooks = prepare_process(settings, hooks, variables or {}, _identity(namespace))
->>>>>>> w-tracing
         self._storage = self._open_storage()
         self._engine: NamespaceEngine | None = None
         self._change: asyncio.Task[None] | None = None

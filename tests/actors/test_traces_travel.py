@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from parquedb.actors import arguments
 from parquedb.actors.operations import CREATES, GETS, UPDATES, Operation, Outcome, SessionRequest
 from parquedb.actors.packing import decode_operations, encode_operations
-from parquedb.observability.contexts import CommitContext, MutationContext
+from parquedb.observability.contexts import CommitContext, MutationContext, QueryContext
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.otel.propagation import NO_SPAN, Traceparents
 from parquedb.observability.testing import RecordingHook
@@ -34,9 +34,9 @@ def update(seq: int, id_: str, spans: bytes | None) -> Operation:
     )
 
 
-async def told(operations: Sequence[Operation], ids: Sequence[str] = ()) -> tuple[MutationContext, list[CommitContext]]:
+async def told(operations: Sequence[Operation], ids: Sequence[str] = ()) -> tuple[MutationContext | QueryContext, list[CommitContext]]:
     """Send operations as one call to an owner that holds documents `ids`; return what its hooks are told."""
-    hooks, heard = HookRegistry(), RecordingHook("on_mutation_start", "on_commit_start")
+    hooks, heard = HookRegistry(), RecordingHook("on_mutation_start", "on_query_start", "on_commit_start")
     async with opened(MemoryBackend(), hooks=hooks) as owner:
         for id_ in ids:
             await run(owner, "create", id_, {"n": 0})
@@ -44,7 +44,7 @@ async def told(operations: Sequence[Operation], ids: Sequence[str] = ()) -> tupl
         outcomes: list[Outcome] = await owner.execute(decode_operations(encode_operations(operations)))
         assert [each.error for each in outcomes] == [None] * len(outcomes)
         contexts = [record.context for record in heard.records]
-    [call] = [each for each in contexts if isinstance(each, MutationContext)]
+    [call] = [each for each in contexts if isinstance(each, MutationContext | QueryContext)]
     return call, [each for each in contexts if isinstance(each, CommitContext) and each.kind == "write"]
 
 

@@ -146,7 +146,8 @@ def span_violations(received: Received) -> list[str]:
     found = [f"resource: {each}" for each in resource_violations(received.resource)]
     found += attribute_violations(attributes, kind)
     found += [f"{name} is missing" for name in sorted(REQUIRED[kind] - attributes.keys())]
-    found += _naming(span, kind, attributes)
+    role = received.resource.get("parquedb.process.role")
+    found += _naming(span, kind, attributes, role)
     found += _failing(span, kind, attributes)
     if received.scope != "parquedb":
         found.append(f"scope {received.scope!r}")
@@ -172,7 +173,7 @@ def resource_violations(resource: Mapping[str, Any]) -> list[str]:
     return found + list(attribute_violations(own, "resource"))
 
 
-def _naming(span: Any, kind: str, attributes: Mapping[str, Any]) -> Iterable[str]:
+def _naming(span: Any, kind: str, attributes: Mapping[str, Any], role: str | None) -> Iterable[str]:
     if kind == "storage":
         name = f"storage.{attributes.get('parquedb.storage.operation')}"
         local = attributes.get("parquedb.storage.backend") in {"local", "memory"}
@@ -180,7 +181,7 @@ def _naming(span: Any, kind: str, attributes: Mapping[str, Any]) -> Iterable[str
     else:
         # Conventions for database spans: `{db.operation.name} {target}`, the target being the collection.
         name = f"{attributes.get('db.operation.name')} {attributes.get('db.collection.name')}"
-        calls = {Span.SPAN_KIND_SERVER if attributes.get("db.operation.name") == "execute" else Span.SPAN_KIND_CLIENT}
+        calls = {Span.SPAN_KIND_SERVER if role == "owner" else Span.SPAN_KIND_CLIENT}
         kinds = calls if kind == "call" else {Span.SPAN_KIND_INTERNAL}
     if span.name != name:
         yield f"its name should be {name!r}"
