@@ -6,7 +6,7 @@ import pytest
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace import SpanKind, StatusCode
 
-from parquedb.observability.contexts import MutationResult, create_mutation_context
+from parquedb.observability.contexts import CommitContext, MutationContext, MutationResult, create_mutation_context
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.otel.lean_span import LeanSpan, SpanTemplate
 from parquedb.observability.otel.lean_tracer import LeanSpans
@@ -95,3 +95,20 @@ def test_thresholds_are_kept_of_so_many_names_and_errors_of_any() -> None:
         tail.why_kept(ended(name=f"create n{number}"))
     assert len(tail._thresholds) == NAMES_MAX
     assert tail.why_kept(ended(name="create beyond", failed=True)) == "error"
+
+
+def test_what_an_owner_keeps_hangs_under_the_span_that_its_client_had_left_out() -> None:
+    kept: list[LeanSpan] = []
+    registry = HookRegistry()
+    spans = LeanSpans(kept.append, decide_by(ParentBasedTraceIdRatio(1.0)), Tail())
+    registry.register_hook(OpenTelemetryHook(spans=spans))
+    left_out = f"00-{7:032x}-{9:016x}-00"
+    call = registry.start("mutation", MutationContext("execute", "posts", side="actor", traceparent=left_out))
+    registry.start("commit", CommitContext("posts", traceparent=current_traceparent())).error(OSError())
+    call.end(MutationResult())
+    [commit] = kept
+    assert commit.template.name == "commit posts"
+    assert commit.trace_id == 7
+    assert commit.parent is not None
+    # Its own parent, the call, ended well and in time: it is missing, and the trace still leads to the client's.
+    assert commit.parent.span_id != 9
