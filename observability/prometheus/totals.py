@@ -11,9 +11,7 @@ from typing import Final
 
 from parquedb.observability.metrics.measures import CircuitMetrics, OwnerGauges
 from parquedb.observability.metrics.snapshot import OTHER, MetricsSnapshot
-
-NAMESPACES_MAX: Final = 200
-"""Namespaces with series of their own, some hundreds each; those of the others are summed as `_other`."""
+from parquedb.observability.metrics.tally import NAMESPACES_MAX
 
 RETURNING_MAX: Final = 100
 """Ended processes that are still told apart, in case one was only out of sight."""
@@ -22,8 +20,12 @@ RETURNING_MAX: Final = 100
 class RunningTotals:
     """What all processes of a database have counted together since this object was made. Not thread-safe.
 
+    Args:
+        namespaces_max: Namespaces with series of their own, some hundreds each; the others are summed as `_other`.
+        returning_max: Ended processes that are kept apart before they are summed.
+
     Invariants:
-        T1. No count of a returned snapshot is below the same count of an earlier one.
+        T1. No count of a returned snapshot is below the same count of an earlier one, if no process takes one back.
         T2. At most `namespaces_max` namespaces stand by themselves, and one that does not never will.
     """
 

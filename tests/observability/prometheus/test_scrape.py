@@ -17,6 +17,7 @@ import parquedb
 from parquedb.errors import EntityNotFoundError, InvalidFilterError, VersionConflictError
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.observability.prometheus import start_metrics_server
+from parquedb.observability.prometheus.dashboard import CALLERS_ERRORS
 from tests.observability.prometheus.recorded import SNAPSHOT
 from tests.observability.prometheus.test_alerts import RULES
 from tests.observability.prometheus.test_dashboard import DASHBOARD, PANELS
@@ -141,6 +142,15 @@ def test_no_counter_falls_when_an_owner_is_killed_and_another_takes_over(prometh
     assert fallen == []
     owner = f'{{job="{REAL}",namespace="posts",operation="create",side="actor"}}'
     assert prometheus.query(f"parquedb_operations_total{owner} > 10")
+
+
+def test_refusals_of_a_real_database_have_the_types_that_the_alerts_know_as_the_callers(prometheus: Prometheus) -> None:
+    for side in ("client", "actor"):
+        failed = f'parquedb_operation_errors_total{{job="{REAL}",category=~"query|mutation",side="{side}"}}'
+        types = {sample["metric"]["error_type"] for sample in prometheus.wait_for(f"sum by (error_type) ({failed})")}
+        assert {"VersionConflictError", "EntityNotFoundError"} <= {
+            name for name in types if re.fullmatch(CALLERS_ERRORS, name)
+        }
 
 
 def test_the_variables_have_values_to_choose_from(prometheus: Prometheus) -> None:
