@@ -22,14 +22,17 @@ def run(*command: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = 
 
 
 def expected_files() -> set[str]:
-    """Name every file the wheel must hold, from pyproject's packages and the folders they lie in."""
+    """Name every file the wheel must hold, from pyproject's packages, the folders they lie in, and their data."""
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    data = {
+        f"{package.replace('.', '/')}/{name}" for package, names in setuptools["package-data"].items() for name in names
+    }
     modules = {
         f"{package.replace('.', '/')}/{path.name}"
         for package in setuptools["packages"]
         for path in (ROOT / setuptools["package-dir"][package]).glob("*.py")
     }
-    return modules | {"parquedb/py.typed"}
+    return modules | data
 
 
 def look_inside(wheel: Path) -> None:

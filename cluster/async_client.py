@@ -126,6 +126,12 @@ class AsyncDatabase:
         """
         return await asyncio.to_thread(self._connection.metrics, timeout_s, namespaces_max)
 
+    async def metrics_by_process(
+        self, *, timeout_s: float | None = None, owners: bool = True
+    ) -> dict[str, MetricsSnapshot]:
+        """Return the parts of `metrics`; see `Database.metrics_by_process`."""
+        return await asyncio.to_thread(self._connection.metrics_by_process, timeout_s, owners)
+
     def hook_stats(self) -> list[HookStats]:
         """Return what the hooks of this connection, in this process, have done so far, and what was dropped."""
         return self._connection.hooks.stats()

@@ -123,6 +123,18 @@ class Database:
         """
         return self._connection.metrics(timeout_s, namespaces_max)
 
+    def metrics_by_process(self, *, timeout_s: float | None = None, owners: bool = True) -> dict[str, MetricsSnapshot]:
+        """Return the parts of `metrics`: of each owner by its namespace, and under the empty name of this process.
+
+        What an owner has counted ends with it; `parquedb.observability.prometheus.RunningTotals` makes sums of it that
+        never fall.
+
+        Args:
+            timeout_s: For all owners (5); those that have not answered by then are named as `unreachable`.
+            owners: Whether to ask them; without them this returns at once.
+        """
+        return self._connection.metrics_by_process(timeout_s, owners)
+
     def hook_stats(self) -> list[HookStats]:
         """Return what the hooks of this connection, in this process, have done so far, and what was dropped."""
         return self._connection.hooks.stats()

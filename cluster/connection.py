@@ -14,7 +14,7 @@ from parquedb.actors import arguments
 from parquedb.cluster import ray_runtime, secrets
 from parquedb.cluster.direct_storage import DirectStorage, open_storage, stored_namespaces
 from parquedb.cluster.health import DatabaseHealth, database_health
-from parquedb.cluster.metrics import database_metrics
+from parquedb.cluster.metrics import database_metrics, metrics_by_process
 from parquedb.cluster.placement import served_namespaces
 from parquedb.cluster.roll_call import ASK_TIMEOUT_S
 from parquedb.errors import ConfigurationError, InvalidInputError
@@ -171,14 +171,24 @@ class Connection:
         if namespaces_max < 1:
             raise InvalidInputError(f"namespaces_max must be at least 1, not {namespaces_max!r}")
         self.join()
-        own = MetricsSnapshot(hooks=hooks_of(self.hooks.stats()))
-        if self.tally is not None:
-            own = MetricsSnapshot.merge(own, self.tally.taken())
         found = database_metrics(
-            self.settings, own, limit_s, namespaces_max=namespaces_max, keep=self._namespaces_shown
+            self.settings, self._counted(), limit_s, namespaces_max=namespaces_max, keep=self._namespaces_shown
         )
         self._namespaces_shown = frozenset(found.namespaces)
         return found
+
+    def metrics_by_process(self, timeout_s: float | None, owners: bool) -> dict[str, MetricsSnapshot]:
+        """Ask as `metrics` does, and return what each process has counted; see `metrics_by_process`."""
+        limit_s = arguments.check_timeout(timeout_s, ASK_TIMEOUT_S)
+        self.join()
+        if not owners:
+            return {"": self._counted()}
+        return metrics_by_process(self.settings, self._counted(), limit_s)
+
+    def _counted(self) -> MetricsSnapshot:
+        """Return what this process has counted."""
+        own = MetricsSnapshot(hooks=hooks_of(self.hooks.stats()))
+        return own if self.tally is None else MetricsSnapshot.merge(own, self.tally.taken())
 
 
 def run_blocking(work: Coroutine[Any, Any, T]) -> T:

@@ -26,6 +26,7 @@ HOMES = {
     "aiohttp": ("storage/backends/s3",),
     # The demo plays an application, which brings its own provider.
     "opentelemetry": ("observability/", "cluster/cli/demo_trace.py"),
+    "prometheus_client": ("observability/prometheus/",),
     "rich": ("cluster/cli/",),
     "re2": ("parquedb/documents/regex.py",),
 }
@@ -37,6 +38,7 @@ PROVIDED_BY = {
     "opentelemetry": "opentelemetry-sdk",
     "aiobotocore": "s3fs",
     "aiohttp": "s3fs",
+    "prometheus_client": "prometheus-client",
     "re2": "google-re2",
 }
 
