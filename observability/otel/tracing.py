@@ -54,6 +54,9 @@ LINKS_MAX = 128
 _RETURNED_ROWS: Final = "db.response.returned_rows"  # Not stable, so not among the stable names.
 _OPEN_MAX = 10_000
 _TEMPLATES_MAX = 10_000
+_SEVERAL = frozenset({"execute", "batch", "create_many", "insert_arrow", "get_many", "import_file"})
+"""Operations whose names say already that they are several."""
+
 _LOCAL_BACKENDS = frozenset({"local", "memory"})
 # Answers that a caller asks for on purpose: the span says so, and is no failed one.
 _ANSWERS: Final[Mapping[type[BaseException], str]] = {
@@ -189,7 +192,9 @@ class OpenTelemetryHook:
         )
 
     def _start_call(self, ctx: QueryContext | MutationContext) -> None:
-        template = self._template("call", ctx.operation, ctx.namespace, ctx.side, ctx.actor or "", make=_call_template)
+        alike = ctx.batch_size > 1 and ctx.operation not in _SEVERAL
+        operation = f"BATCH {ctx.operation}" if alike else ctx.operation
+        template = self._template("call", operation, ctx.namespace, ctx.side, ctx.actor or "", make=_call_template)
         links = _links(Traceparents.of(ctx.traceparents), ctx.traceparent) if ctx.traceparents else ()
         # The client's caller is in the same process: its span is the active one.
         span = self._start(ctx, template, _parent(ctx.traceparent if ctx.side == "actor" else None), links)
