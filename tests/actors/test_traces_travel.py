@@ -34,7 +34,9 @@ def update(seq: int, id_: str, spans: bytes | None) -> Operation:
     )
 
 
-async def told(operations: Sequence[Operation], ids: Sequence[str] = ()) -> tuple[MutationContext | QueryContext, list[CommitContext]]:
+async def told(
+    operations: Sequence[Operation], ids: Sequence[str] = ()
+) -> tuple[MutationContext | QueryContext, list[CommitContext]]:
     """Send operations as one call to an owner that holds documents `ids`; return what its hooks are told."""
     hooks, heard = HookRegistry(), RecordingHook("on_mutation_start", "on_query_start", "on_commit_start")
     async with opened(MemoryBackend(), hooks=hooks) as owner:

@@ -111,7 +111,9 @@ def test_a_commit_is_linked_to_all_the_writes_that_it_carries(traced: Traced) ->
     clients = {
         one.body.span_id: one.body.trace_id
         for one in traced.received("commit linked")
-        if one.body.kind == CLIENT and one.body.name == "create linked" and int.from_bytes(one.body.trace_id, "big") in callers
+        if one.body.kind == CLIENT
+        and one.body.name == "create linked"
+        and int.from_bytes(one.body.trace_id, "big") in callers
     }
     assert len(clients) == 20
     groups = [one.body for trace_id in callers for one in traced.received(trace_id=trace_id)]
