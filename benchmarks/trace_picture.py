@@ -21,7 +21,8 @@ from tests.support.collector import Collector, Received, running_collector
 PICTURE = Path(__file__).parents[1] / "docs" / "trace.svg"
 SERVICE = "shop"
 CALLER = "POST /posts"
-_WANTED = {CALLER, "create posts", "execute posts", "commit posts", "storage.create"}
+# Names and kinds: what a client asked for (3) and what an owner received (2) have one name.
+_WANTED = {(CALLER, 1), ("create posts", 3), ("create posts", 2), ("commit posts", 1), ("storage.create", 3)}
 _WIDTH, _ROW, _NAMES, _TIMES = 900, 30, 300, 90
 _KINDS = {1: "internal", 2: "server", 3: "client"}
 _COLOURS = {"client": "#3b76c4", "owner": "#c4673b"}
@@ -56,7 +57,7 @@ def traced_write(db: parquedb.Database, collector: Collector) -> list[Received]:
     trace_id = own.get_span_context().trace_id.to_bytes(16, "big")
 
     def complete(spans: list[Any]) -> bool:
-        return {span.name for span in spans if span.trace_id == trace_id} >= _WANTED
+        return {(span.name, span.kind) for span in spans if span.trace_id == trace_id} >= _WANTED
 
     collector.spans(SERVICE, complete)
     telemetry.shutdown()
