@@ -28,6 +28,7 @@ HOMES = {
     "opentelemetry": ("observability/", "cluster/cli/demo_trace.py"),
     "rich": ("cluster/cli/",),
     "re2": ("parquedb/documents/regex.py",),
+    "genai_prices": ("observability/ai/library_prices.py",),
 }
 # Import names that differ from the distribution's, or that a declared dependency brings and documents as its own.
 PROVIDED_BY = {
@@ -38,6 +39,7 @@ PROVIDED_BY = {
     "aiobotocore": "s3fs",
     "aiohttp": "s3fs",
     "re2": "google-re2",
+    "genai_prices": "genai-prices",
 }
 
 
