@@ -4,10 +4,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parquedb.observability.ai.anomalies import AnomalyDetector as AnomalyDetector
+    from parquedb.observability.ai.anomalies import AnomalySettings as AnomalySettings
+    from parquedb.observability.ai.capture import AISpanProcessor as AISpanProcessor
+    from parquedb.observability.ai.capture import capture_ai_requests as capture_ai_requests
+    from parquedb.observability.ai.events import AIAnomalyContext as AIAnomalyContext
+    from parquedb.observability.ai.events import AIRateLimitContext as AIRateLimitContext
     from parquedb.observability.ai.prices import CustomPrice as CustomPrice
     from parquedb.observability.ai.prices import PriceBook as PriceBook
     from parquedb.observability.ai.prices import Rates as Rates
     from parquedb.observability.ai.prices import custom_prices as custom_prices
+    from parquedb.observability.ai.rates import AIRateGauges as AIRateGauges
+    from parquedb.observability.ai.rates import RateThreshold as RateThreshold
+    from parquedb.observability.ai.report import ai_usage_report as ai_usage_report
     from parquedb.observability.ai.request import AIRequest as AIRequest
     from parquedb.observability.ai.request import Tokens as Tokens
     from parquedb.observability.ai.requests import AIRequestsView as AIRequestsView
@@ -17,14 +26,23 @@ if TYPE_CHECKING:
     from parquedb.observability.ai.usage_view import create_ai_usage_view as create_ai_usage_view
 
 _HOMES = {
-    "ALL_TENANTS": "tenants",
+    "AIAnomalyContext": "events",
+    "AIRateGauges": "rates",
+    "AIRateLimitContext": "events",
     "AIRequest": "request",
     "AIRequestsView": "requests",
+    "AISpanProcessor": "capture",
     "AIUsageView": "usage_view",
+    "ALL_TENANTS": "tenants",
+    "AnomalyDetector": "anomalies",
+    "AnomalySettings": "anomalies",
     "CustomPrice": "prices",
     "PriceBook": "prices",
+    "RateThreshold": "rates",
     "Rates": "prices",
     "Tokens": "request",
+    "ai_usage_report": "report",
+    "capture_ai_requests": "capture",
     "create_ai_usage_view": "usage_view",
     "custom_prices": "prices",
     "record_ai_request": "requests",
@@ -32,13 +50,22 @@ _HOMES = {
 
 __all__ = [
     "ALL_TENANTS",
+    "AIAnomalyContext",
+    "AIRateGauges",
+    "AIRateLimitContext",
     "AIRequest",
     "AIRequestsView",
+    "AISpanProcessor",
     "AIUsageView",
+    "AnomalyDetector",
+    "AnomalySettings",
     "CustomPrice",
     "PriceBook",
+    "RateThreshold",
     "Rates",
     "Tokens",
+    "ai_usage_report",
+    "capture_ai_requests",
     "create_ai_usage_view",
     "custom_prices",
     "record_ai_request",

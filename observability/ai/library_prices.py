@@ -117,8 +117,8 @@ def _rates(price: types.ModelPrice) -> Rates:
     per_request = requests / 1000 if isinstance(requests, Decimal) else Decimal(0)
 
     def at(tokens: int) -> Rates:
-        amounts = [_tier(one, tokens) for one in given]
-        return Rates(amounts[0] or Decimal(0), amounts[1] or Decimal(0), *amounts[2:], per_request)
+        entering, leaving, *parts = (_tier(one, tokens) for one in given)
+        return Rates(entering or Decimal(0), leaving or Decimal(0), parts[0], parts[1], parts[2], per_request)
 
     base = at(0)
     return Rates(

@@ -204,7 +204,7 @@ def _custom_price(model: str, given: Mapping[str, Any]) -> CustomPrice:
     if unknown:
         expected = ", ".join([*sorted(amounts), "provider", "since", "aliases"])
         raise InvalidInputError(f"price of {model!r}: expected {expected}; got {sorted(unknown)[0]!r}", field=model)
-    rates = {name: _money(model, name, given[name]) for name in amounts & given.keys()}
+    rates: dict[str, Any] = {name: _money(model, name, given[name]) for name in amounts & given.keys()}
     missing = {"input", "output"} - rates.keys()
     if missing:
         raise InvalidInputError(f"price of {model!r}: {sorted(missing)[0]!r} is missing", field=model)

@@ -79,8 +79,8 @@ class Collection(Protocol):
     ) -> Found:
         """Return the documents that match."""
 
-    def aggregate(self, pipeline: Sequence[Mapping[str, Any]]) -> list[Row]:
-        """Group, count and sum documents."""
+    def update(self, id: str, ops: Mapping[str, Any], *, upsert: bool = False) -> Row | None:  # noqa: A002 - as there
+        """Apply update operators to a document."""
 
     def delete_many(self, filter: Mapping[str, Any] | None, *, hard: bool = False) -> int:  # noqa: A002 - as there
         """Delete the documents that match; return how many."""

@@ -126,7 +126,7 @@ class IncrementalView(Generic[A]):
             return self._rebuild()
         if self._source.stats()["seq"] < state.seq:
             raise ViewError(
-                f"the view {self._name!r} is ahead of its source {self._source.namespace!r}, which is not the one that it "
+                f"the view {self._name!r} is ahead of its source {self._source.namespace!r}, which is not the one it "
                 "was made from: use another namespace for the view",
                 code=ErrorCode.VIEW_REFRESH_ERROR,
             )
