@@ -52,9 +52,15 @@ class AnomalySettings:
         Raises:
             InvalidInputError: one is out of range.
         """
-        fine = _SAMPLES_MIN <= self.samples_min <= self.window <= WINDOW_MAX and self.deviations > 0 and self.spread_min > 0
+        fine = (
+            _SAMPLES_MIN <= self.samples_min <= self.window <= WINDOW_MAX
+            and self.deviations > 0
+            and self.spread_min > 0
+        )
         if not (fine and 0 < self.error_rate_rise <= 1 and self.cool_down_s >= 0):
-            expected = f"{_SAMPLES_MIN} <= samples_min <= window <= {WINDOW_MAX:,}, positive numbers, error_rate_rise up to 1"
+            expected = (
+                f"{_SAMPLES_MIN} <= samples_min <= window <= {WINDOW_MAX:,}, positive numbers, error_rate_rise up to 1"
+            )
             raise InvalidInputError(f"anomaly settings: expected {expected}; got {self!r}", field="settings")
 
 

@@ -43,9 +43,7 @@ def test_every_model_of_the_library_costs_what_the_library_says() -> None:
                 output_reasoning_tokens=tokens.reasoning,
             )
             try:
-                theirs = genai_prices.calc_price(
-                    usage, model.id, provider_id=provider.id, genai_request_timestamp=NOW
-                )
+                theirs = genai_prices.calc_price(usage, model.id, provider_id=provider.id, genai_request_timestamp=NOW)
             except (LookupError, ValueError):
                 continue  # Prices of sounds or pictures need counts of these.
             rates = prices.rates(provider.id, model.id, NOW)

@@ -77,9 +77,7 @@ def test_a_value_of_the_wrong_kind_is_refused(db: ViewDatabase, field: str, valu
     given: dict[str, Any] = {"model": "m", "time": NOW, field: value}
     tokens = given.pop("tokens", Tokens())
     with pytest.raises(InvalidInputError):
-        record_ai_request(
-            AIRequestsView(db), input_tokens=tokens.input, output_tokens=tokens.output, **given
-        )
+        record_ai_request(AIRequestsView(db), input_tokens=tokens.input, output_tokens=tokens.output, **given)
 
 
 SAID = {"messages": [{"role": "user", "content": "mail ada@example.com, key sk-abcdefghijklmnop1234"}], "password": "x"}
@@ -129,7 +127,9 @@ def test_a_sample_is_chosen_by_id_and_keeps_all_errors(db: ViewDatabase) -> None
     assert 220 < done[0].stored < 340
     assert done[0].stored + done[0].sampled_out == 1000
     assert len(list(views[0].find(status="error"))) == 100
-    assert [row["$id"][4:] for row in views[0].find(sort="$id")] == [row["$id"][4:] for row in views[1].find(sort="$id")]
+    assert [row["$id"][4:] for row in views[0].find(sort="$id")] == [
+        row["$id"][4:] for row in views[1].find(sort="$id")
+    ]
 
 
 def test_statistics_costs_and_errors_of_some_time(db: ViewDatabase) -> None:
@@ -152,7 +152,12 @@ def test_statistics_costs_and_errors_of_some_time(db: ViewDatabase) -> None:
         "eve": Decimal("0.003"),
     }
     [error] = view.errors(NOW.date())
-    assert (error.error, error.count, error.share, error.models) == ("RateLimitError", 2, 0.5, {"m": 1, "unheard-of": 1})
+    assert (error.error, error.count, error.share, error.models) == (
+        "RateLimitError",
+        2,
+        0.5,
+        {"m": 1, "unheard-of": 1},
+    )
     assert view.statistics(user="bob").requests == 2
     with pytest.raises(InvalidInputError, match="by: expected one of"):
         view.costs(by="latency_s")
