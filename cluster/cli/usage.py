@@ -15,6 +15,7 @@ from rich.table import Table
 
 import parquedb
 from parquedb.errors import ConfigurationError
+from parquedb.observability.ai.charts import compact
 from parquedb.observability.ai.prices import load_custom_prices
 from parquedb.observability.ai.report import ai_usage_report, money, seconds
 from parquedb.observability.ai.tenants import ALL_TENANTS
@@ -131,7 +132,7 @@ class UsageCommand:
         for row in rows:
             usage = row.usage
             bar = Bar(float(most), 0, float(usage.cost), width=_BAR_WIDTH, color="blue") if most else ""
-            cells = (f"{usage.requests:,}", f"{usage.errors:,}", f"{usage.tokens.total:,}", money(usage.cost))
+            cells = (f"{usage.requests:,}", f"{usage.errors:,}", compact(usage.tokens.total), money(usage.cost))
             table.add_row(row.period_name, *cells, bar)
         self.screen.print(table)
 
@@ -145,9 +146,7 @@ class UsageCommand:
                 escape(model),
                 f"{usage.requests:,}",
                 f"{usage.errors:,}",
-                f"{usage.tokens.input:,}",
-                f"{usage.tokens.cache_read:,}",
-                f"{usage.tokens.output:,}",
+                *map(compact, (usage.tokens.input, usage.tokens.cache_read, usage.tokens.output)),
                 seconds(usage.latency_s(0.5)),
                 seconds(usage.latency_s(0.95)),
                 "unknown" if usage.unpriced == usage.requests else money(usage.cost),

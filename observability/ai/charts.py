@@ -35,10 +35,17 @@ class Series:
     Attributes:
         name: What the legend says.
         values: One for each bar, at least 0.
+        colour: Place in `COLOURS`; the last one serves all that come after.
     """
 
     name: str
     values: Sequence[float]
+    colour: int = 0
+
+    @property
+    def fill(self) -> str:
+        """Its colour for CSS."""
+        return COLOURS[min(self.colour, len(COLOURS) - 1)]
 
 
 def stacked_bars(labels: Sequence[str], series: Sequence[Series], *, title: str, unit: str = "") -> str:
@@ -49,15 +56,15 @@ def stacked_bars(labels: Sequence[str], series: Sequence[Series], *, title: str,
     parts = [_grid(top, height, unit)]
     for place, label in enumerate(labels):
         left, bottom = _LEFT + place * room + room * 0.12, float(_TOP + height)
-        for number, one in enumerate(series):
+        for one in series:
             tall = one.values[place] / top * height
             if tall <= 0:
                 continue
             bottom -= tall
-            says = escape(f"{label}, {one.name}: {unit}{one.values[place]:,.4g}")
+            says = escape(f"{label}, {one.name}: {unit}{compact(one.values[place])}")
             parts.append(
                 f'<rect x="{left:.1f}" y="{bottom:.1f}" width="{room * 0.76:.1f}" height="{tall:.1f}" '
-                f'fill="{colour(number)}"><title>{says}</title></rect>'
+                f'fill="{one.fill}"><title>{says}</title></rect>'
             )
         if place % ceil(len(labels) / _LABELS_MAX) == 0:
             middle = left + room * 0.38
@@ -65,15 +72,16 @@ def stacked_bars(labels: Sequence[str], series: Sequence[Series], *, title: str,
                 f'<text x="{middle:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{escape(label)}</text>'
             )
     svg = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
-    legend = "".join(
-        f'<li><i style="background:{colour(number)}"></i>{escape(one.name)}</li>' for number, one in enumerate(series)
-    )
+    legend = "".join(f'<li><i style="background:{one.fill}"></i>{escape(one.name)}</li>' for one in series)
     return f'<figure><figcaption>{escape(title)}</figcaption>{svg}<ul class="legend">{legend}</ul></figure>'
 
 
-def colour(number: int) -> str:
-    """Return the colour of a series; the last one serves all that come after."""
-    return COLOURS[min(number, len(COLOURS) - 1)]
+def compact(number: float) -> str:
+    """Word a number of any size with few digits: 950, 1.5k, 2M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:,.3g}{letter}"
+    return f"{number:.3g}"
 
 
 def nice_ceiling(value: float) -> float:
@@ -90,6 +98,6 @@ def _grid(top: float, height: int, unit: str) -> str:
         y = _TOP + height - line / _LINES * height
         parts.append(
             f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{unit}{top * line / _LINES:,.4g}</text>'
+            f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{unit}{compact(top * line / _LINES)}</text>'
         )
     return "".join(parts)

@@ -1,6 +1,6 @@
 """Usage of models as one page of HTML that needs nothing else: figures, charts by day and model, tables."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from html import escape
@@ -28,7 +28,7 @@ svg line{stroke:#ddd}ul.legend{list-style:none;display:flex;flex-wrap:wrap;gap:.
 ul.legend i{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.4em}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:right;padding:.3rem .5rem;border-bottom:1px solid #eee}
-th:first-child,td:first-child{text-align:left;overflow-wrap:anywhere}
+td{white-space:nowrap}th:first-child,td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}
 p.note{border-left:4px solid #e08a3c;padding:.3rem .8rem;background:#fdf3e7;color:#222}
 @media(prefers-color-scheme:dark){body{background:#181a1d;color:#ddd}dl div,svg line{border-color:#444;stroke:#444}
 th,td{border-color:#333}}
@@ -48,10 +48,11 @@ def ai_usage_report(
         _figures(summary),
         _unpriced(summary),
     ]
+    models = list(summary.by_model)
     if rows:
         body += [
-            _chart(rows, f"Cost by {view.granularity} and model", "$", lambda usage: float(usage.cost)),
-            _chart(rows, f"Tokens by {view.granularity} and model", "", lambda usage: float(usage.tokens.total)),
+            _chart(rows, models, f"Cost by {view.granularity} and model", "$", lambda usage: float(usage.cost)),
+            _chart(rows, models, f"Tokens by {view.granularity} and model", "", lambda usage: usage.tokens.total),
             "<h2>By model</h2>",
             _table("model", summary.by_model),
             "<h2>By provider</h2>",
@@ -107,21 +108,21 @@ def _unpriced(summary: UsageSummary) -> str:
     return f'<p class="note">Nobody knows the prices of {names}: these requests are not in the cost.</p>'
 
 
-def _chart(rows: Iterable[UsageRow], title: str, unit: str, measure: Callable[[Usage], float]) -> str:
+def _chart(
+    rows: Iterable[UsageRow], ranking: Sequence[str], title: str, unit: str, measure: Callable[[Usage], float]
+) -> str:
+    """Draw a bar for each period; a model has the same colour in every chart, by its place in the ranking."""
     periods: dict[str, dict[str, float]] = {}
-    totals: dict[str, float] = {}
     for row in rows:
-        value = measure(row.usage)
-        periods.setdefault(row.period_name, {})[row.group.model] = value
-        totals[row.group.model] = totals.get(row.group.model, 0.0) + value
+        periods.setdefault(row.period_name, {})[row.group.model] = measure(row.usage)
     shown = list(periods.items())[-PERIODS_MAX:]
-    ranked = [name for name, total in sorted(totals.items(), key=lambda item: (-item[1], item[0])) if total > 0]
-    own, others = ranked[:SERIES_MAX], ranked[SERIES_MAX:]
-    series = [Series(name, [models.get(name, 0.0) for _, models in shown]) for name in own]
+    own, others = ranking[:SERIES_MAX], ranking[SERIES_MAX:]
+    series = [Series(name, [models.get(name, 0.0) for _, models in shown], place) for place, name in enumerate(own)]
     if others:
         rest = [sum(models.get(name, 0.0) for name in others) for _, models in shown]
-        series.append(Series(f"{len(others)} others", rest))
-    return stacked_bars([name for name, _ in shown], series, title=title, unit=unit)
+        series.append(Series(f"{len(others)} others", rest, SERIES_MAX))
+    drawn = [one for one in series if any(one.values)]
+    return stacked_bars([name for name, _ in shown], drawn, title=title, unit=unit)
 
 
 def _table(what: str, usages: Mapping[str, Usage]) -> str:
