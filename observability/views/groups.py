@@ -10,16 +10,19 @@ processes that refresh one view at once, the second one's batch is therefore ref
 import hashlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from parquedb.errors import ErrorCode, ParqueDBError, ViewError
+from parquedb.errors import ErrorCode, ParqueDBError, SnapshotNotFoundError, ViewError
 from parquedb.observability.views.database import Collection, Row, delete_in_pages
 
 STATE_ID: Final = "state"
 WRITE_GROUPS: Final = 500
 """Groups in one batch or one call."""
+
+READS_MAX: Final = 5
 
 _PAGE: Final = 1_000
 
@@ -197,11 +200,19 @@ class GroupStore(Generic[A]):
             yield self._aggregation.decode(document)
 
     def read_valid(self, condition: Mapping[str, Any] | None = None) -> tuple[ViewState | None, list[tuple[Key, A]]]:
-        """Return the state and the groups that match a filter, all as of one moment."""
+        """Return the state and the groups that match a filter, all as of one moment.
+
+        Raises:
+            SnapshotNotFoundError: the database keeps no history, and the view changes faster than it is read.
+        """
+        for _ in range(READS_MAX - 1):
+            with suppress(SnapshotNotFoundError):
+                return self._read_now(condition)
+        return self._read_now(condition)
+
+    def _read_now(self, condition: Mapping[str, Any] | None) -> tuple[ViewState | None, list[tuple[Key, A]]]:
         seq: int = self._documents.stats()["seq"]
-        if seq == 0:
-            return None, []
-        state = self.state(as_of=seq)
+        state = self.state(as_of=seq) if seq else None
         if state is None or not state.generation:
             return state, []
         return state, list(self.read(state.generation, condition, as_of=seq))

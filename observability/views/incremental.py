@@ -275,7 +275,7 @@ class _Fold(Generic[A]):
             self.read += 1
             at = aggregation.time(row)
             if at is None:
-                if row["$id"].endswith(f"/{FLOOR_ID}"):
+                if row["$id"].rpartition("/")[2] == FLOOR_ID:
                     self.found_floor = row.get("floor")
                 continue
             key = aggregation.key(row)

@@ -63,6 +63,22 @@ def test_totals_survive_killed_owners_and_refreshers_that_run_at_once(db: parque
     assert groups == len(before) + 1  # And the state: nothing of the generation before is left.
 
 
+def test_a_large_load_is_recorded_once_and_old_days_are_taken_over_by_a_rebuild(db: parquedb.Database) -> None:
+    requests = AIRequestsView(db, retention=timedelta(days=30))
+    view = create_ai_usage_view(db, granularity="month")
+    view.refresh()
+    assert requests.record_many(some(0, 4_500)).stored == 4_500
+    assert requests.record_many(some(0, 4_500)).duplicates == 4_500
+    again = requests.record_many(some(3_000, 2_000))
+    assert (again.stored, again.duplicates, again.failures) == (500, 1_500, {})
+    view.refresh()
+    before = view.get_usage()
+    assert sum(row.usage.requests for row in before) == 5_000
+    assert requests.delete_expired(datetime(2026, 5, 16, 12, tzinfo=UTC)) == 46 * 24
+    view.refresh(full=True)
+    assert view.get_usage() == before
+
+
 def test_the_command_shows_what_is_stored(
     db: parquedb.Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
