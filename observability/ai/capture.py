@@ -102,7 +102,8 @@ class AISpanProcessor(SpanProcessor):
         try:
             request = request_of(span)
         except Exception:  # noqa: BLE001 - whatever an SDK puts into a span must not reach the application
-            self.stats.unreadable += 1
+            with self._changed:
+                self.stats.unreadable += 1
             return
         if request is None:
             return
@@ -152,7 +153,8 @@ class AISpanProcessor(SpanProcessor):
             if not batch:
                 delay_s = _BACKOFF_FIRST_S
             elif self._stopped.wait(delay_s):
-                self.stats.dropped += len(batch)
+                with self._changed:
+                    self.stats.dropped += len(batch)
                 return
             else:
                 delay_s = min(2 * delay_s, _BACKOFF_MAX_S)

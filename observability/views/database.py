@@ -33,7 +33,11 @@ class Change(Protocol):
 
 
 class Found(Protocol):
-    """Documents of a query, page by page."""
+    """Documents of a query, page by page; iterating gives those of all pages."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether documents follow this page."""
 
     def __iter__(self) -> Iterator[Row]: ...
 
@@ -65,7 +69,7 @@ class Collection(Protocol):
     def create_many(self, docs: Sequence[Mapping[str, Any]], *, ordered: bool = True) -> Sequence[Any]:
         """Store many documents; return the id or the error of each."""
 
-    def get(self, id: str, *, as_of: int | datetime | None = None) -> Row | None:  # noqa: A002 - as there
+    def get(self, id: str) -> Row | None:  # noqa: A002 - as there
         """Return a document, or None."""
 
     def find(

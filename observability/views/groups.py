@@ -10,12 +10,11 @@ processes that refresh one view at once, the second one's batch is therefore ref
 import hashlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from parquedb.errors import ErrorCode, ParqueDBError, SnapshotNotFoundError, ViewError
+from parquedb.errors import ErrorCode, ParqueDBError, ViewError
 from parquedb.observability.views.database import Collection, Row, delete_in_pages
 
 STATE_ID: Final = "state"
@@ -25,6 +24,7 @@ WRITE_GROUPS: Final = 500
 READS_MAX: Final = 5
 
 _PAGE: Final = 1_000
+_READ_AT_ONCE: Final = 10_000
 
 Key = tuple[str, ...]
 """What the rows of a group have in common."""
@@ -109,15 +109,16 @@ class GroupStore(Generic[A]):
         self._documents = documents
         self._aggregation = aggregation
 
-    def state(self, *, as_of: int | None = None) -> ViewState | None:
+    def state(self) -> ViewState | None:
         """Return how far the view is; None before its first refresh.
 
         Raises:
             ViewError: the namespace holds a view of another definition.
         """
-        document = self._documents.get(STATE_ID, as_of=as_of)
-        if document is None:
-            return None
+        document = self._documents.get(STATE_ID)
+        return None if document is None else self._state(document)
+
+    def _state(self, document: Row) -> ViewState:
         definition = self._aggregation.definition
         if document.get("definition") != definition:
             name, stored = self._documents.namespace, document.get("definition")
@@ -191,31 +192,32 @@ class GroupStore(Generic[A]):
                     raise answer
         return len(documents)
 
-    def read(
-        self, generation: str, condition: Mapping[str, Any] | None = None, *, as_of: int | None = None
-    ) -> Iterator[tuple[Key, A]]:
+    def read(self, generation: str, condition: Mapping[str, Any] | None = None) -> Iterator[tuple[Key, A]]:
         """Yield the groups of a generation that match a filter."""
         filter_ = {"generation": generation, **(condition or {})}
-        for document in self._documents.find(filter_, limit=_PAGE, as_of=as_of):
+        for document in self._documents.find(filter_, limit=_PAGE):
             yield self._aggregation.decode(document)
 
     def read_valid(self, condition: Mapping[str, Any] | None = None) -> tuple[ViewState | None, list[tuple[Key, A]]]:
         """Return the state and the groups that match a filter, all as of one moment.
 
         Raises:
-            SnapshotNotFoundError: the database keeps no history, and the view changes faster than it is read.
+            ViewError: there are more groups than fit into one answer, and the view changes faster than they are read.
         """
-        for _ in range(READS_MAX - 1):
-            with suppress(SnapshotNotFoundError):
-                return self._read_now(condition)
-        return self._read_now(condition)
-
-    def _read_now(self, condition: Mapping[str, Any] | None) -> tuple[ViewState | None, list[tuple[Key, A]]]:
-        seq: int = self._documents.stats()["seq"]
-        state = self.state(as_of=seq) if seq else None
-        if state is None or not state.generation:
-            return state, []
-        return state, list(self.read(state.generation, condition, as_of=seq))
+        # The generation is known only by the state; groups of another one are there only while a rebuild goes on.
+        wanted = {"$or": [{"$id": self._full(STATE_ID)}, {"generation": {"$exists": True}, **(condition or {})}]}
+        for _ in range(READS_MAX):
+            page = self._documents.find(wanted, limit=_READ_AT_ONCE)
+            documents = list(page)
+            state = next((self._state(one) for one in documents if one["$id"] == self._full(STATE_ID)), None)
+            if not page.has_more or state == self.state():
+                valid = None if state is None else state.generation
+                groups = [one for one in documents if one.get("generation", "") == valid]
+                return state, [self._aggregation.decode(one) for one in groups]
+        raise ViewError(
+            f"the view {self._documents.namespace!r} changes faster than it can be read: narrow the time asked for",
+            code=ErrorCode.VIEW_REFRESH_ERROR,
+        )
 
     def delete(self, generations: Sequence[str]) -> None:
         """Delete generations that are valid no more."""

@@ -26,6 +26,7 @@ from parquedb.errors import (
     ErrorCode,
     EventNotFoundError,
     OutcomeUnknownError,
+    ValidationError,
     VersionConflictError,
     ViewError,
 )
@@ -124,16 +125,18 @@ class IncrementalView(Generic[A]):
         state = self._store.state()
         if state is None or not state.generation:
             return self._rebuild()
-        if self._source.stats()["seq"] < state.seq:
-            raise ViewError(
-                f"the view {self._name!r} is ahead of its source {self._source.namespace!r}, which is not the one it "
-                "was made from: use another namespace for the view",
-                code=ErrorCode.VIEW_REFRESH_ERROR,
-            )
         try:
             return self._count_changes(state)
         except EventNotFoundError:
             return self._rebuild()
+        except ValidationError as error:
+            if error.field != "after":
+                raise
+            raise ViewError(
+                f"the view {self._name!r} is ahead of its source {self._source.namespace!r}, which is not the one it "
+                "was made from: use another namespace for the view",
+                code=ErrorCode.VIEW_REFRESH_ERROR,
+            ) from error
 
     def _count_changes(self, state: ViewState) -> Refreshed:
         done = Refreshed(state.seq)
@@ -235,6 +238,7 @@ class IncrementalView(Generic[A]):
         try:
             snapshot = self._source.snapshot()
         except ConfigurationError:  # Only the owner can read this storage: it looks back for every page instead.
+            self._source.get(FLOOR_ID)  # Opens the namespace, without which there are no counters.
             seq: int = self._source.stats()["seq"]
             yield seq, self._source.find(None, limit=_PAGE, as_of=seq) if seq else ()
             return
