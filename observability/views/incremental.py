@@ -215,6 +215,8 @@ class IncrementalView(Generic[A]):
         """Make a generation the valid one, unless another rebuild has begun meanwhile and will do that."""
         for _ in range(ATTEMPTS_MAX):
             state = self._store.state()
+            if state is not None and state.generation == building:
+                return state
             if state is None or state.building != building:
                 break
             old = (state.generation,) if state.generation else ()
@@ -223,6 +225,8 @@ class IncrementalView(Generic[A]):
             )
             with contextlib.suppress(VersionConflictError):
                 return self._store.replace_state(valid)
+        # Whoever overtook has deleted what was there then; what has been written since nobody else knows of.
+        self._store.delete((building,))
         raise _OvertakenError
 
     def _clean(self, state: ViewState) -> None:

@@ -161,6 +161,9 @@ class Life:
         self.check()
         self.view.refresh(full=True)
         self.check()
+        # The state and the groups: of rebuilds that were killed or overtaken nothing is left.
+        documents = self.db.collection(f"ai_usage_{self.granularity}").count()
+        assert documents == 1 + len(self.view.get_usage())
         self.db.close()
 
     def _kill(self, work: Any) -> None:
