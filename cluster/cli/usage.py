@@ -14,10 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 import parquedb
-from parquedb.errors import ConfigurationError
+from parquedb.errors import CollectionNotFoundError, ConfigurationError
 from parquedb.observability.ai.charts import compact
 from parquedb.observability.ai.prices import load_custom_prices
 from parquedb.observability.ai.report import ai_usage_report, money, seconds
+from parquedb.observability.ai.requests import NAMESPACE
 from parquedb.observability.ai.tenants import ALL_TENANTS
 from parquedb.observability.ai.usage import Usage
 from parquedb.observability.ai.usage_view import AIUsageView, UsageRow, UsageSummary, create_ai_usage_view
@@ -72,9 +73,12 @@ class UsageCommand:
         """Refresh the view and show it.
 
         Raises:
+            CollectionNotFoundError: no request was ever recorded there.
             ParqueDBError: the database cannot be had, or an argument is not understood.
         """
         with parquedb.connect(self.url) as db:
+            if NAMESPACE not in db.namespaces():
+                raise CollectionNotFoundError(f"no requests to models are stored in {db.url}", namespace=NAMESPACE)
             view = create_ai_usage_view(
                 db, granularity=self.granularity, custom_pricing=self._own_prices(), allow_cross_tenant=True
             )
