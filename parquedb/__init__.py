@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from parquedb.cluster.pages import Page as Page
     from parquedb.cluster.snapshot import Snapshot as Snapshot
     from parquedb.errors import ParqueDBError as ParqueDBError
+    from parquedb.observability.ai.capture import capture_ai_requests as capture_ai_requests
+    from parquedb.observability.ai.requests import AIRequestsView as AIRequestsView
+    from parquedb.observability.ai.requests import record_ai_request as record_ai_request
+    from parquedb.observability.ai.usage_view import AIUsageView as AIUsageView
+    from parquedb.observability.ai.usage_view import create_ai_usage_view as create_ai_usage_view
     from parquedb.observability.callbacks import HookStats as HookStats
     from parquedb.observability.contexts import create_mutation_context as create_mutation_context
     from parquedb.observability.contexts import create_query_context as create_query_context
@@ -47,6 +52,8 @@ if TYPE_CHECKING:
     from parquedb.storage.verification.report import VerificationReport as VerificationReport
 
 _HOMES = {
+    "AIRequestsView": "parquedb.observability.ai.requests",
+    "AIUsageView": "parquedb.observability.ai.usage_view",
     "AsyncCollection": "parquedb.cluster.async_collection",
     "AsyncDatabase": "parquedb.cluster.async_client",
     "AsyncPage": "parquedb.cluster.pages",
@@ -71,18 +78,23 @@ _HOMES = {
     "Snapshot": "parquedb.cluster.snapshot",
     "UpdateResult": "parquedb.cluster.many_writes",
     "VerificationReport": "parquedb.storage.verification.report",
+    "capture_ai_requests": "parquedb.observability.ai.capture",
     "connect": "parquedb.cluster.connect",
     "connect_async": "parquedb.cluster.connect",
     "create_mutation_context": "parquedb.observability.contexts",
     "create_query_context": "parquedb.observability.contexts",
     "create_storage_context": "parquedb.observability.contexts",
+    "create_ai_usage_view": "parquedb.observability.ai.usage_view",
     "global_circuit_breaker_monitor": "parquedb.storage.breaker.monitor",
     "global_hook_registry": "parquedb.observability.hooks",
     "load_settings": "parquedb.settings",
+    "record_ai_request": "parquedb.observability.ai.requests",
     "register_hook": "parquedb.observability.hooks",
 }
 
 __all__ = [
+    "AIRequestsView",
+    "AIUsageView",
     "AsyncCollection",
     "AsyncDatabase",
     "AsyncPage",
@@ -106,8 +118,10 @@ __all__ = [
     "Snapshot",
     "UpdateResult",
     "__version__",
+    "capture_ai_requests",
     "connect",
     "connect_async",
+    "create_ai_usage_view",
     "create_mutation_context",
     "create_query_context",
     "create_storage_context",
@@ -115,6 +129,7 @@ __all__ = [
     "global_circuit_breaker_monitor",
     "global_hook_registry",
     "load_settings",
+    "record_ai_request",
     "register_hook",
 ]
 

@@ -29,6 +29,7 @@ HOMES = {
     "prometheus_client": ("observability/prometheus/",),
     "rich": ("cluster/cli/",),
     "re2": ("parquedb/documents/regex.py",),
+    "genai_prices": ("observability/ai/library_prices.py",),
 }
 # Import names that differ from the distribution's, or that a declared dependency brings and documents as its own.
 PROVIDED_BY = {
@@ -40,6 +41,7 @@ PROVIDED_BY = {
     "aiohttp": "s3fs",
     "prometheus_client": "prometheus-client",
     "re2": "google-re2",
+    "genai_prices": "genai-prices",
 }
 
 

@@ -41,7 +41,27 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("namespaces", nargs="*", metavar="NAMESPACE", help="which ones (default: all)")
     verify.add_argument("--quick", action="store_true", help="log, manifest, existence, sizes and footers only")
     verify.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    _describe_usage(commands)
     return top
+
+
+def _describe_usage(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    usage = commands.add_parser(
+        "usage",
+        help="what requests to AI models came to: cost, tokens, errors, latency",
+        description="Bring the view of AI usage up to date and show it, of all tenants unless one is named.",
+    )
+    usage.add_argument(
+        "url", nargs="?", metavar="URL", help="a directory or s3://bucket/prefix (default: PARQUEDB_URL)"
+    )
+    usage.add_argument("--by", dest="granularity", choices=("hour", "day", "week", "month"), default="day")
+    usage.add_argument("--from", dest="since", metavar="DAY", help="first day or time, UTC (default: all)")
+    usage.add_argument("--to", dest="until", metavar="DAY", help="last one, exclusive")
+    usage.add_argument("--tenant", metavar="NAME", help="this tenant's requests only")
+    usage.add_argument("--prices", type=Path, metavar="FILE", help="JSON with prices of your own")
+    usage.add_argument("--html", type=Path, metavar="FILE", help="write a page with charts instead")
+    usage.add_argument("--json", action="store_true", help="print JSON")
+    usage.add_argument("--full", action="store_true", help="count everything anew")
 
 
 def positive(text: str) -> int:
@@ -83,6 +103,10 @@ def _run(options: argparse.Namespace) -> bool:
         from parquedb.cluster.cli.verify import Verification  # noqa: PLC0415
 
         return Verification.from_options(options).run()
+    if options.command == "usage":
+        from parquedb.cluster.cli.usage import UsageCommand  # noqa: PLC0415
+
+        return UsageCommand.from_options(options).run()
     from parquedb.cluster.cli.demo import Demo  # noqa: PLC0415
 
     return Demo.from_options(options).run()

@@ -255,7 +255,7 @@ def test_hooks_load_from_strings_naming_a_class_a_function_or_an_object():
         (f"{HERE}:missing", f"'{HERE}' has no 'missing'"),
         (
             f"{HERE}:not_a_hook",
-            "an object of type int without callbacks; expected some of on_circuit_change, on_cold_start",
+            "an object of type int without callbacks; expected some of on_ai_anomaly, on_ai_rate_limit",
         ),
         (f"{HERE}:NeedsAnArgument", "expected a class or function that needs no arguments"),
         (f"{HERE}:make_badly", "could not be made: OSError: no audit file"),
@@ -284,7 +284,7 @@ def test_every_documented_callback_is_one_the_registry_calls():
     for group in ("query", "mutation", "storage", "commit"):
         registry.start(group, None).end(None)
         registry.start(group, None).error(ValueError())
-    for event in ("flush", "compaction", "cold_start", "circuit_change"):
+    for event in ("flush", "compaction", "cold_start", "circuit_change", "ai_anomaly", "ai_rate_limit"):
         registry.emit(event, None)
     assert set(hook.callbacks) == CALLBACKS
 

@@ -1,0 +1,376 @@
+"""Requests to models as documents of a namespace: recorded once each, looked at, and forgotten when they are old."""
+
+# ruff: noqa: PLR0913 - the arguments of these methods are the public ones
+
+import random
+import threading
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final, Protocol
+
+import orjson
+
+from parquedb.clock import SystemClock
+from parquedb.errors import AlreadyExistsError, InvalidInputError, ParqueDBError
+from parquedb.ids import UlidSource
+from parquedb.observability.ai.periods import period_start, utc
+from parquedb.observability.ai.prices import PriceBook
+from parquedb.observability.ai.redaction import Redact, redact_text, redacted
+from parquedb.observability.ai.request import AIRequest, Cost, Tokens
+from parquedb.observability.ai.tenants import TenantScope
+from parquedb.observability.ai.usage import Usage
+from parquedb.observability.logs import get_logger
+from parquedb.observability.views.database import Collection, Database, Found, Row, delete_in_pages
+from parquedb.observability.views.incremental import FLOOR_ID
+
+NAMESPACE: Final = "ai_requests"
+CONTENT_BYTES_MAX: Final = 256 * 1024
+"""Bytes of a request's content as JSON; longer content is left out and counted."""
+
+_PAGE: Final = 1_000
+_COLUMNS: Final = ("error", "app", "environment", "user", "type", "provider", "model", "tenant")
+_USAGE_FIELDS: Final = (
+    *("time", "status", "cached", "latency_s", "first_chunk_s", "cost", "saved", "price_version"),
+    *("input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens", "reasoning_tokens"),
+)
+
+_logger = get_logger(__name__)
+# Not from `random`, which a forked process or a seed would repeat.
+_ids = UlidSource(SystemClock(), random.SystemRandom())
+
+Moment = datetime | date | str
+"""A time; naive ones and days are UTC."""
+
+
+class Observer(Protocol):
+    """Is told of every request that was stored."""
+
+    def observe(self, request: AIRequest, cost: Cost) -> None:
+        """Look at a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of requests that were reported.
+
+    Attributes:
+        stored: How many are new.
+        duplicates: How many were there already.
+        sampled_out: How many were left out, because only some are kept.
+        failures: Those that could not be stored, by position, with the reason.
+    """
+
+    stored: int = 0
+    duplicates: int = 0
+    sampled_out: int = 0
+    failures: Mapping[int, ParqueDBError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSummary:
+    """Requests that failed in one way.
+
+    Attributes:
+        error: Kind of error; empty where none was told.
+        count: How many.
+        share: Of all requests in the time asked for, 0 to 1.
+        models: How many by model.
+        last: When the latest of them began.
+    """
+
+    error: str
+    count: int
+    share: float
+    models: Mapping[str, int]
+    last: datetime
+
+
+class AIRequestsView:
+    """The requests of a database. Any number of processes may record into it."""
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        namespace: str = NAMESPACE,
+        prices: PriceBook | None = None,
+        content: bool = False,
+        redact: Redact = redact_text,
+        sample_rate: float = 1.0,
+        retention: timedelta | None = None,
+        tenant: str | None = None,
+        allow_cross_tenant: bool = False,
+        observers: Iterable[Observer] = (),
+    ) -> None:
+        """Use a namespace for requests; nothing is read or written by this.
+
+        Args:
+            db: A database of the synchronous client.
+            namespace: Of the requests.
+            prices: What requests cost; those of the library by default.
+            content: Whether to store what was said, redacted.
+            redact: Masks what shall not be stored in a text; applies to content and metadata.
+            sample_rate: Part of the requests to keep, 0 to 1, chosen by id; failed ones are always kept. Totals are
+                those of what is kept.
+            retention: How long `delete_expired` keeps requests; None for ever.
+            tenant: Reads are of this tenant's requests.
+            allow_cross_tenant: Whether reads may be of other tenants' as well.
+            observers: Told of every request that is stored.
+
+        Raises:
+            InvalidInputError: an argument is out of range.
+        """
+        if not 0 <= sample_rate <= 1:
+            raise InvalidInputError(f"sample_rate: expected 0 to 1, got {sample_rate!r}", field="sample_rate")
+        if retention is not None and retention <= timedelta(0):
+            raise InvalidInputError(f"retention: expected a positive time, got {retention!r}", field="retention")
+        self.requests: Collection = db.collection(namespace)
+        self.prices = PriceBook() if prices is None else prices
+        self.scope = TenantScope(tenant, allow_cross_tenant)
+        self.content_dropped = 0
+        """Contents that were left out because they could not be redacted or were too large."""
+        self.observer_errors = 0
+        """Times an observer raised."""
+        self._content = content
+        self._redact = redact
+        self._sample_rate = sample_rate
+        self._retention = retention
+        self._observers = tuple(observers)
+        self._lock = threading.Lock()
+
+    def record(self, request: AIRequest) -> bool:
+        """Store a request; return whether it was kept and is new.
+
+        Raises:
+            ParqueDBError: it could not be stored.
+        """
+        if not self._kept(request):
+            return False
+        cost = self.prices.cost(request)
+        try:
+            self.requests.create(self._document(request, cost))
+        except AlreadyExistsError:
+            return False
+        self._tell(request, cost)
+        return True
+
+    def record_many(self, requests: Sequence[AIRequest]) -> Recorded:
+        """Store many requests, each for itself."""
+        kept = [
+            (place, request, self.prices.cost(request)) for place, request in enumerate(requests) if self._kept(request)
+        ]
+        sampled_out = len(requests) - len(kept)
+        if not kept:
+            return Recorded(sampled_out=sampled_out)
+        documents = [self._document(request, cost) for _, request, cost in kept]
+        stored = duplicates = 0
+        failures: dict[int, ParqueDBError] = {}
+        for (place, request, cost), answer in zip(
+            kept, self.requests.create_many(documents, ordered=False), strict=True
+        ):
+            if not isinstance(answer, ParqueDBError):
+                stored += 1
+                self._tell(request, cost)
+            elif isinstance(answer, AlreadyExistsError):
+                duplicates += 1
+            else:
+                failures[place] = answer
+        return Recorded(stored, duplicates, sampled_out, failures)
+
+    def find(
+        self,
+        from_: Moment | None = None,
+        to: Moment | None = None,
+        *,
+        tenant: str | None = None,
+        limit: int = 100,
+        sort: Any = "-time",
+        fields: Any = None,
+        **equal: Any,
+    ) -> Found:
+        """Return a page of requests as documents, latest first; iterating it gives all.
+
+        Args:
+            from_: Earliest time (inclusive).
+            to: Latest time (exclusive).
+            tenant: Whose; see `TenantScope`.
+            limit: Requests in a page.
+            sort: As of `Collection.find`.
+            fields: As of `Collection.find`.
+            **equal: Fields and their values: `model="gpt-4o"`, `status="error"`, ...
+
+        Raises:
+            PermissionDeniedError: they are another tenant's.
+        """
+        return self.requests.find(self._condition(from_, to, tenant, equal), sort=sort, limit=limit, fields=fields)
+
+    def statistics(
+        self, from_: Moment | None = None, to: Moment | None = None, *, tenant: str | None = None, **equal: Any
+    ) -> Usage:
+        """Return what requests come to; arguments as of `find`. Reads each: for long times there is the usage view."""
+        usage = Usage()
+        for row in self._rows(from_, to, tenant, equal, _USAGE_FIELDS):
+            usage.add_document(row, stored_cost(row) or Cost())
+        return usage
+
+    def costs(
+        self,
+        from_: Moment | None = None,
+        to: Moment | None = None,
+        *,
+        by: str = "model",
+        tenant: str | None = None,
+        **equal: Any,
+    ) -> dict[str, Usage]:
+        """Return what requests come to by a column: `model`, `provider`, `user`, `app`, `tenant`, ...
+
+        Raises:
+            InvalidInputError: there is no such column.
+        """
+        if by not in _COLUMNS:
+            expected = ", ".join(_COLUMNS)
+            raise InvalidInputError(f"by: expected one of {expected}, got {by!r}", field="by")
+        found: dict[str, Usage] = {}
+        for row in self._rows(from_, to, tenant, equal, (*_USAGE_FIELDS, by)):
+            found.setdefault(row.get(by) or "", Usage()).add_document(row, stored_cost(row) or Cost())
+        return dict(sorted(found.items(), key=lambda item: (-item[1].cost, item[0])))
+
+    def errors(
+        self, from_: Moment | None = None, to: Moment | None = None, *, tenant: str | None = None, **equal: Any
+    ) -> list[ErrorSummary]:
+        """Return the ways in which requests failed, the most frequent first; arguments as of `find`."""
+        total = 0
+        found: dict[str, dict[str, int]] = {}
+        last: dict[str, datetime] = {}
+        for row in self._rows(from_, to, tenant, equal, ("time", "status", "error", "model")):
+            total += 1
+            if row["status"] == "error":
+                kind = row.get("error") or ""
+                models = found.setdefault(kind, {})
+                models[row["model"]] = models.get(row["model"], 0) + 1
+                last[kind] = max(last.get(kind, row["time"]), row["time"])
+        summaries = [
+            ErrorSummary(kind, sum(models.values()), sum(models.values()) / total, models, last[kind])
+            for kind, models in found.items()
+        ]
+        return sorted(summaries, key=lambda one: (-one.count, one.error))
+
+    def delete_expired(self, now: datetime | None = None) -> int:
+        """Remove requests of days that ended longer ago than the retention; return how many.
+
+        What the usage views have counted stays counted.
+        """
+        if self._retention is None:
+            return 0
+        floor = period_start(utc(now or datetime.now(UTC), "now") - self._retention, "day")
+        # The floor comes first: views shall know that what follows is no correction, even if this process dies here.
+        self.requests.update(FLOOR_ID, {"$max": {"floor": floor}}, upsert=True)
+        return delete_in_pages(self.requests, {"time": {"$lt": floor}})
+
+    def _condition(
+        self, from_: Moment | None, to: Moment | None, tenant: str | None, equal: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        # The document of the floor has no time.
+        time: dict[str, Any] = {"$gte": datetime.min.replace(tzinfo=UTC) if from_ is None else utc(from_, "from_")}
+        if to is not None:
+            time["$lt"] = utc(to, "to")
+        return {"time": time, **self.scope.condition(tenant), **equal}
+
+    def _rows(
+        self,
+        from_: Moment | None,
+        to: Moment | None,
+        tenant: str | None,
+        equal: Mapping[str, Any],
+        fields: Sequence[str],
+    ) -> Iterable[Row]:
+        condition = self._condition(from_, to, tenant, equal)
+        return self.requests.find(condition, limit=_PAGE, fields=list(fields))
+
+    def _kept(self, request: AIRequest) -> bool:
+        if self._sample_rate >= 1 or request.status == "error":
+            return True
+        # By id, so that two reports of one request agree.
+        return zlib.crc32(request.id.encode()) < self._sample_rate * 2**32
+
+    def _document(self, request: AIRequest, cost: Cost) -> Row:
+        document = request.document(cost)
+        if "metadata" in document:
+            document["metadata"] = self._redacted(document["metadata"])
+        if self._content and (request.input is not None or request.output is not None):
+            document["content"] = self._redacted({"input": request.input, "output": request.output})
+        return {name: value for name, value in document.items() if value is not None}
+
+    def _redacted(self, content: Any) -> Any:
+        """Return content that may be stored, or None: what could not be redacted is not stored at all."""
+        try:
+            clean = redacted(content, self._redact)
+            if len(orjson.dumps(clean)) <= CONTENT_BYTES_MAX:
+                return clean
+        except Exception:  # noqa: BLE001 - of the caller's function and objects anything may come
+            _logger.warning("the content of a request could not be redacted and is not stored")
+        with self._lock:
+            self.content_dropped += 1
+        return None
+
+    def _tell(self, request: AIRequest, cost: Cost) -> None:
+        for observer in self._observers:
+            try:
+                observer.observe(request, cost)
+            except Exception:  # noqa: BLE001 - whoever looks on must not undo what is stored
+                with self._lock:
+                    self.observer_errors += 1
+
+
+def stored_cost(document: Mapping[str, Any]) -> Cost | None:
+    """Return the cost that was stored with a request; None where its price was not known."""
+    version = document.get("price_version")
+    return Cost(Decimal(document["cost"]), Decimal(document["saved"]), version) if version else None
+
+
+def record_ai_request(
+    db: Database | AIRequestsView,
+    *,
+    model: str,
+    provider: str = "",
+    id: str | None = None,  # noqa: A002 - the public name of the argument
+    time: datetime | None = None,
+    input_tokens: int = 0,
+    output_tokens: int = 0,
+    cache_read_tokens: int = 0,
+    cache_creation_tokens: int = 0,
+    reasoning_tokens: int = 0,
+    **facts: Any,
+) -> str:
+    """Record one request into a database, or into a view with settings of its own; return its id.
+
+    Args:
+        db: Where to.
+        model: That answered.
+        provider: Whose model.
+        id: Of the request: reporting one twice stores it once. A new one by default.
+        time: When it began; by default as long ago as it took.
+        input_tokens: See `Tokens`, also for the following ones.
+        output_tokens: Tokens out.
+        cache_read_tokens: Part of the input.
+        cache_creation_tokens: Part of the input.
+        reasoning_tokens: Part of the output.
+        **facts: Other fields of `AIRequest`.
+
+    Raises:
+        InvalidInputError: a value is not of its kind.
+        ParqueDBError: it could not be stored.
+    """
+    view = db if isinstance(db, AIRequestsView) else AIRequestsView(db)
+    if time is None:
+        time = datetime.now(UTC) - timedelta(seconds=facts.get("latency_s") or 0)
+    tokens = Tokens(input_tokens, output_tokens, cache_read_tokens, cache_creation_tokens, reasoning_tokens)
+    try:
+        request = AIRequest(id=id or _ids.next(), time=time, model=model, provider=provider, tokens=tokens, **facts)
+    except TypeError as error:
+        raise InvalidInputError(f"record_ai_request: {error}") from error
+    view.record(request)
+    return request.id

@@ -1,0 +1,84 @@
+"""`parquedb usage`: what it prints, and how it is asked."""
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from parquedb.cluster.cli.main import parser
+from parquedb.cluster.cli.usage import UsageCommand
+from parquedb.errors import ConfigurationError
+from parquedb.observability.ai import AIRequest, AIRequestsView, AIUsageView, PriceBook, Tokens, create_ai_usage_view
+from parquedb.observability.ai.prices import NoPrices, custom_prices
+from tests.support.view_database import ViewDatabase
+
+BOOK = PriceBook(custom_prices({"large": {"input": "10", "output": "40"}}), NoPrices())
+
+
+@pytest.fixture
+def view() -> Iterator[AIUsageView]:
+    db = ViewDatabase()
+    facts = [("large", 1, "a"), ("large", 2, None), ("[odd] model", 2, "a")]
+    requests = [
+        AIRequest(
+            id=f"r{number}",
+            time=datetime(2026, 3, day, tzinfo=UTC),
+            model=model,
+            provider="p",
+            tenant=tenant,
+            tokens=Tokens(100_000, 10_000),
+            latency_s=0.5,
+        )
+        for number, (model, day, tenant) in enumerate(facts)
+    ]
+    AIRequestsView(db, prices=BOOK).record_many(requests)
+    made = create_ai_usage_view(db, prices=BOOK, allow_cross_tenant=True)
+    made.refresh()
+    yield made
+    db.close()
+
+
+def shown(view: AIUsageView, *words: str) -> str:
+    options = parser().parse_args(["usage", "./data", *words])
+    command = UsageCommand.from_options(options)
+    command.screen = Console(file=io.StringIO(), width=120, highlight=False)
+    command.show(view)
+    return command.screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_it_prints_totals_periods_with_bars_and_models(view: AIUsageView) -> None:
+    text = shown(view)
+    assert "$2.80, 3 requests" in text
+    assert "no price is known for [odd] model: 1 requests are not in the cost" in text
+    assert "2026-03-01" in text
+    assert "█" in text
+    assert "unknown" in text
+
+
+def test_it_keeps_to_a_tenant_and_to_some_time(view: AIUsageView) -> None:
+    assert "2 requests" in shown(view, "--tenant", "a")
+    assert "2 requests" in shown(view, "--from", "2026-03-02")
+    assert "1 requests" in shown(view, "--to", "2026-03-02")
+
+
+def test_its_json_holds_exact_money(view: AIUsageView) -> None:
+    plain = json.loads(shown(view, "--json"))
+    assert plain["total"]["cost"] == "2.8"
+    assert plain["by_period"]["2026-03-02"]["requests"] == 2
+    assert plain["unpriced_models"] == {"[odd] model": 1}
+
+
+def test_it_writes_a_page(view: AIUsageView, tmp_path: Path) -> None:
+    assert "written" in shown(view, "--html", str(tmp_path / "usage.html"))
+    assert "<svg" in (tmp_path / "usage.html").read_text()
+
+
+def test_prices_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "prices.json").write_text("{")
+    options = parser().parse_args(["usage", str(tmp_path / "db"), "--prices", str(tmp_path / "prices.json")])
+    with pytest.raises(ConfigurationError, match="--prices"):
+        UsageCommand.from_options(options)._own_prices()
