@@ -23,6 +23,9 @@ _ONE_DOCUMENT: Final = frozenset({"create", CREATES, "update", UPDATES, "replace
 _UNCOUNTED: Final = PAST | {"schema"}
 """Reads whose calls to the store nobody counts."""
 
+_WIRE_ID, _WIRE_BODY, _WIRE_SIZE = 1, 2, 8
+"""Places in the wire form of an operation, as it stands in a `batch`."""
+
 _MALFORMED: Final = (TypeError, ValueError, LookupError, AttributeError, msgspec.MsgspecError)
 """What looking into an operation may raise that is not well formed."""
 
@@ -153,8 +156,7 @@ def _ids(operation: Operation, namespace: str) -> Iterator[str]:
         own = (document.get("$id") if isinstance(document, Mapping) else _id_in(document) for document in body)
         yield from (id_.removeprefix(f"{namespace}/") for id_ in own if isinstance(id_, str))
     elif operation.kind == "batch":
-        # The wire form of an operation begins with its kind and its id.
-        yield from (wire[1] for wire in body if wire[1] is not None)
+        yield from [wire[_WIRE_ID] for wire in body if wire[_WIRE_ID] is not None]
 
 
 class _Named(msgspec.Struct):
@@ -192,6 +194,9 @@ def _bytes(operation: Operation) -> int:
     body = operation.body
     if operation.size or body is None:
         return operation.size
+    if operation.kind == "batch":
+        # The wire form of an operation has its body and its size in these places; adding up bodies would cost much.
+        return sum(wire[_WIRE_SIZE] or size_of(wire[_WIRE_BODY]) for wire in body)
     if operation.kind == "create_many":
         return sum(memoryview(one).nbytes if isinstance(one, msgspec.Raw) else size_of(one) for one in body)
     if operation.kind == INSERT_ARROW:
@@ -207,7 +212,8 @@ def _written(operation: Operation, value: Any) -> int:
     if kind == "create_many":
         return len(value["ids"]) - len(value["errors"])
     if kind == "batch":
-        return sum(_changed(wire[0], own) for wire, own in zip(operation.body, value, strict=True))
+        # In it are writes of single documents only, and a delete says how many it deleted.
+        return sum(own if type(own) is int else 1 for own in value)
     return _changed(kind, value)
 
 

@@ -153,13 +153,12 @@ def _row(what: str, name: str, results: dict[str, list[float]]) -> Row:
     ratios = sorted(mine / theirs for mine, theirs in zip(results[name], results["none"], strict=True))
     quarter = len(ratios) // 4
     words = "no hooks, once more" if name == "again" else f"hooks {name}"
-    barred = name == "idle" or (name == "doing nothing" and what.startswith("batch"))
     return Row(
         f"CPU of {what}, {words}",
         f"{quantity(statistics.median(results[name]))} µs",
         f"{quantity(statistics.median(results['none']))} µs (no hooks)",
         statistics.median(ratios),
-        bar=BAR if barred else None,
+        bar=BAR if name == "idle" else None,
         # The middle half: a turn that other programs got in the way of says nothing.
         spread=(ratios[quarter], ratios[-1 - quarter]),
         note=NOTE,

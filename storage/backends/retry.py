@@ -9,7 +9,7 @@ Source: "Exponential Backoff and Jitter" (AWS architecture blog), full jitter; t
 import random
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
@@ -35,7 +35,9 @@ def attempt(number: int) -> Iterator[None]:
     try:
         yield
     finally:
-        _attempt.reset(token)
+        # A coroutine that nobody wants any more is closed wherever it is collected, which is another context.
+        with suppress(ValueError):
+            _attempt.reset(token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,7 +87,9 @@ def counting_reads(counts: ScanCounts) -> Iterator[ScanCounts]:
     try:
         yield counts
     finally:
-        _counting.reset(token)
+        # A coroutine that nobody wants any more is closed wherever it is collected, which is another context.
+        with contextlib.suppress(ValueError):
+            _counting.reset(token)
 
 
 class CountedReads(DelegatingBackend):

@@ -1,6 +1,7 @@
 """The layers around a store: what each adds, in which order, and what it leaves alone."""
 
 import asyncio
+import contextvars
 import inspect
 import random
 from typing import Any
@@ -25,8 +26,9 @@ from parquedb.storage.backends.layers import (
     wrap_backend,
 )
 from parquedb.storage.backends.memory import MemoryBackend
-from parquedb.storage.backends.retry import Retrier, RetryBudget, RetryOptions
+from parquedb.storage.backends.retry import Retrier, RetryBudget, RetryOptions, attempt, attempt_number
 from parquedb.storage.breaker.circuit import CircuitBreaker, CircuitBreakerOptions, CircuitState
+from parquedb.storage.query.scan_counts import ScanCounts, counting_reads
 
 CALLS: dict[str, tuple[Any, ...]] = {
     "read": ("posts/a",),
@@ -456,3 +458,14 @@ async def test_a_retry_layer_of_its_own_keeps_the_error_of_the_last_try():
     with pytest.raises(errors.ObjectNotFoundError) as caught:
         await RetryingBackend(store, retrier).read("posts/a")
     assert caught.value.__notes__ == ["gave up after 2 of 4 tries: this error is final"]
+
+
+def test_a_call_that_is_thrown_away_unfinished_is_closed_in_any_context():
+    async def unfinished() -> None:
+        with attempt(2), counting_reads(ScanCounts()):
+            await asyncio.sleep(0)
+
+    call = unfinished()
+    contextvars.Context().run(call.send, None)
+    call.close()
+    assert attempt_number() == 1
