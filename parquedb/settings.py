@@ -6,12 +6,13 @@ A setting comes from the call's arguments, else from the environment, else from 
 
 import os
 import re
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from parquedb.errors import ConfigurationError, ErrorCode
+from parquedb.log_settings import LogSettings
 from parquedb.setting_problems import Wording
 from parquedb.settings_groups import SettingsGroup, at_most, checked_endpoint, checked_url
 from parquedb.storage_settings import StorageSettings
@@ -22,9 +23,11 @@ __all__ = [
     "MIB",
     "ClientSettings",
     "EngineSettings",
+    "ProcessLogSettings",
     "Settings",
     "StorageSettings",
     "env_name",
+    "load_log_settings",
     "load_settings",
 ]
 
@@ -184,26 +187,32 @@ class ClientSettings(SettingsGroup):
     )
 
 
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+_CONFIG = SettingsConfigDict(
+    env_prefix=ENV_PREFIX,
+    env_nested_delimiter=ENV_DELIMITER,
+    env_ignore_empty=True,
+    # Off, so that a malformed value is a validation error like any other and can be reported without its text.
+    enable_decoding=False,
+    frozen=True,
+    extra="forbid",
+    allow_inf_nan=False,
+    hide_input_in_errors=True,
+)
 
 
-class Settings(BaseSettings):
+class ProcessLogSettings(LogSettings, BaseSettings):
+    """The settings of logs alone, for a process without a database; use `load_log_settings`."""
+
+    model_config = _CONFIG
+
+
+class Settings(LogSettings, BaseSettings):
     """Everything a connection is told. Immutable; pickles whole, so treat its pickles as secrets.
 
     Use `load_settings`, whose errors name the variable at fault.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter=ENV_DELIMITER,
-        env_ignore_empty=True,
-        # Off, so that a malformed value is a validation error like any other and can be reported without its text.
-        enable_decoding=False,
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-    )
+    model_config = _CONFIG
 
     url: str = Field(description="Where the database is: a path, file://, s3:// or memory://.")
     endpoint_url: str | None = Field(default=None, description="Address of an S3-compatible server; AWS when absent.")
@@ -223,7 +232,6 @@ class Settings(BaseSettings):
     hooks: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), max_length=100, description='Hooks as "module:attribute"; in the environment separated by commas.'
     )
-    log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")
     engine: EngineSettings = Field(default_factory=EngineSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     client: ClientSettings = Field(default_factory=ClientSettings)
@@ -255,11 +263,6 @@ class Settings(BaseSettings):
                     raise ValueError('expected names of the form "module:attribute"')
         return hooks
 
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _upper(cls, value: Any) -> Any:
-        return value.upper() if isinstance(value, str) else value
-
 
 def load_settings(url: str | os.PathLike[str] | None = None, **arguments: Any) -> Settings:
     """Return the settings from arguments, else the environment, else defaults.
@@ -273,13 +276,24 @@ def load_settings(url: str | os.PathLike[str] | None = None, **arguments: Any) -
         ConfigurationError: an unknown argument, or a value that cannot be used; `setting` is the environment variable
             (for an unknown argument its name) and the message never shows a secret.
     """
-    wording = Wording(Settings, env_name)
+    return _loaded(Settings, {"url": url, **arguments})
+
+
+def load_log_settings(**arguments: Any) -> ProcessLogSettings:
+    """Return the settings of logs from arguments, else the environment, else defaults; errors as `load_settings`."""
+    return _loaded(ProcessLogSettings, arguments)
+
+
+S = TypeVar("S", Settings, ProcessLogSettings)
+
+
+def _loaded(model: type[S], arguments: dict[str, Any]) -> S:
+    wording = Wording(model, env_name)
     for name in arguments:
-        if name not in Settings.model_fields:
+        if name not in model.model_fields:
             raise ConfigurationError(f"unknown argument {name!r}{wording.did_you_mean(name)}", setting=name)
-    given = {name: value for name, value in {"url": url, **arguments}.items() if value is not None}
     try:
-        return Settings(**given)
+        return model(**{name: value for name, value in arguments.items() if value is not None})
     except ValidationError as error:
         problems = error.errors(include_url=False)
     except SettingsError:

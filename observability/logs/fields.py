@@ -10,9 +10,10 @@ Each is an attribute of the `logging.LogRecord`, given by `extra={...}` or put t
     trace_id     32 hexadecimal digits, of the active span
     span_id      16 hexadecimal digits, of the active span
     duration     seconds that it took
-    error        the exception that it is about; `exc_info` wins, and asks for the stack as well
+    error        the exception that it is about, and from then on its `to_json` data; `exc_info` wins, and adds stacks
 
-Any other attribute that `extra` adds is a fact of that one event, such as `epoch` or `rows`.
+Any other attribute that `extra` adds is a fact of that one event, such as `epoch` or `rows`. `traceparent` names the
+span that the record is about, where another one is active or none; it becomes `trace_id` and `span_id`.
 """
 
 import logging
@@ -28,6 +29,10 @@ SPAN_ID: Final = "span_id"
 DURATION: Final = "duration"
 ERROR: Final = "error"
 
+TRACEPARENT: Final = "traceparent"
+PREPARED: Final = "parquedb_prepared"
+"""Marks a record that has its context and has lost its secrets; holds the hash of the template it had before."""
+
 CONTEXT_FIELDS: Final = (NAMESPACE, OPERATION, REQUEST_ID, TRACE_ID, SPAN_ID)
 """What the context of an operation puts on a record that does not say it by itself."""
 
@@ -35,7 +40,7 @@ FIELDS: Final = (EVENT, *CONTEXT_FIELDS, DURATION, ERROR)
 """The fields with a meaning of their own, in the order in which they are shown."""
 
 # What `logging` itself puts on a record; `message` and `asctime` are left by formatters, `taskName` is of Python 3.12.
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", PREPARED}
 
 
 def facts_of(record: logging.LogRecord) -> Mapping[str, Any]:
