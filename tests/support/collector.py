@@ -1,4 +1,11 @@
-"""A real OpenTelemetry collector for tests: `rotel` on loopback, forwarding what it received to a reader of ours."""
+"""A real OpenTelemetry collector for tests: `rotel` on loopback, forwarding what it received to a reader of ours.
+
+It takes all three signals. Where nothing more is asked for, only spans are waited for:
+
+    spans = collector.wait_for(2, "my service")
+    points = collector.metrics("my service", lambda got: any(one.name == "parquedb.operations" for one in got))
+    records = collector.logs("my service", lambda got: len(got) >= 3)
+"""
 
 import contextlib
 import gzip
@@ -7,11 +14,13 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
@@ -32,8 +41,22 @@ def free_port() -> int:
         return port
 
 
+class Received(NamedTuple):
+    """One span, metric or log record as it came in.
+
+    Attributes:
+        body: The protobuf message: `Span`, `Metric` or `LogRecord`.
+        resource: Attributes of the resource that sent it, by name.
+        scope: Name of the instrumentation scope.
+    """
+
+    body: Any
+    resource: dict[str, Any]
+    scope: str
+
+
 class Collector:
-    """A running collector and the spans it has forwarded.
+    """A running collector and what it has forwarded.
 
     Attributes:
         http_endpoint: For OTLP over http/protobuf.
@@ -43,19 +66,19 @@ class Collector:
     def __init__(self, http_port: int, grpc_port: int) -> None:
         self.http_endpoint = f"http://127.0.0.1:{http_port}"
         self.grpc_endpoint = f"http://127.0.0.1:{grpc_port}"
-        self._spans: list[tuple[Any, str]] = []
+        self._received: dict[str, list[Received]] = {"traces": [], "metrics": [], "logs": []}
         self._arrived = threading.Condition()
 
-    def received(self, request: ExportTraceServiceRequest) -> None:
-        """Keep what came in."""
+    def received(self, signal: str, body: bytes) -> None:
+        """Keep what came in.
+
+        Args:
+            signal: `traces`, `metrics` or `logs`.
+            body: The request in protobuf.
+        """
+        items = list(_ITEMS[signal](body))
         with self._arrived:
-            for resource_spans in request.resource_spans:
-                service = next(
-                    (one.value.string_value for one in resource_spans.resource.attributes if one.key == "service.name"),
-                    "",
-                )
-                for scope_spans in resource_spans.scope_spans:
-                    self._spans.extend((span, service) for span in scope_spans.spans)
+            self._received[signal].extend(items)
             self._arrived.notify_all()
 
     def wait_for(self, count: int, service: str, timeout_s: float = 15.0) -> list[Any]:
@@ -64,14 +87,92 @@ class Collector:
         Raises:
             TimeoutError: fewer came in time.
         """
+        return self.spans(service, lambda got: len(got) >= count, timeout_s)
 
+    def spans(self, service: str, enough: Callable[[list[Any]], object], timeout_s: float = 15.0) -> list[Any]:
+        """Return the spans (protobuf) of one service once `enough` of them is true.
+
+        Raises:
+            TimeoutError: it was not in time.
+        """
+        return self._wait("traces", service, enough, timeout_s)
+
+    def metrics(self, service: str, enough: Callable[[list[Any]], object], timeout_s: float = 15.0) -> list[Any]:
+        """Return the metrics (protobuf `Metric`, one for each export) of one service once `enough` of them is true.
+
+        Raises:
+            TimeoutError: it was not in time.
+        """
+        return self._wait("metrics", service, enough, timeout_s)
+
+    def logs(self, service: str, enough: Callable[[list[Any]], object], timeout_s: float = 15.0) -> list[Any]:
+        """Return the log records (protobuf) of one service once `enough` of them is true.
+
+        Raises:
+            TimeoutError: it was not in time.
+        """
+        return self._wait("logs", service, enough, timeout_s)
+
+    def all(self, signal: str, service: str | None = None) -> list[Received]:
+        """Return what has come in so far of one signal, with resource and scope; of one service or of all."""
+        with self._arrived:
+            return [one for one in self._received[signal] if service in (None, one.resource.get("service.name"))]
+
+    def _wait(self, signal: str, service: str, enough: Callable[[list[Any]], object], timeout_s: float) -> list[Any]:
         def mine() -> list[Any]:
-            return [span for span, name in self._spans if name == service]
+            return [one.body for one in self._received[signal] if one.resource.get("service.name") == service]
 
         with self._arrived:
-            if not self._arrived.wait_for(lambda: len(mine()) >= count, timeout_s):
-                raise TimeoutError(f"expected {count} spans of {service!r}, the collector forwarded {len(mine())}")
+            if not self._arrived.wait_for(lambda: enough(mine()), timeout_s):
+                names = sorted({getattr(one, "name", "") for one in mine()})
+                raise TimeoutError(
+                    f"not enough {signal} of {service!r}: the collector forwarded {len(mine())}, {names}"
+                )
             return mine()
+
+
+def value_of(value: Any) -> Any:
+    """Return what a protobuf `AnyValue` holds; None where it holds nothing."""
+    kind = value.WhichOneof("value")
+    if kind is None:
+        return None
+    held = getattr(value, kind)
+    if kind == "array_value":
+        return [value_of(one) for one in held.values]
+    return {one.key: value_of(one.value) for one in held.values} if kind == "kvlist_value" else held
+
+
+def attributes_of(item: Any) -> dict[str, Any]:
+    """Return the attributes of a protobuf resource, span, event, link, log record or data point by name."""
+    return {one.key: value_of(one.value) for one in item.attributes}
+
+
+def _spans_in(body: bytes) -> Iterator[Received]:
+    for group in ExportTraceServiceRequest.FromString(body).resource_spans:
+        resource = attributes_of(group.resource)
+        for scoped in group.scope_spans:
+            yield from (Received(span, resource, scoped.scope.name) for span in scoped.spans)
+
+
+def _metrics_in(body: bytes) -> Iterator[Received]:
+    for group in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+        resource = attributes_of(group.resource)
+        for scoped in group.scope_metrics:
+            yield from (Received(metric, resource, scoped.scope.name) for metric in scoped.metrics)
+
+
+def _logs_in(body: bytes) -> Iterator[Received]:
+    for group in ExportLogsServiceRequest.FromString(body).resource_logs:
+        resource = attributes_of(group.resource)
+        for scoped in group.scope_logs:
+            yield from (Received(record, resource, scoped.scope.name) for record in scoped.log_records)
+
+
+_ITEMS: dict[str, Callable[[bytes], Iterable[Received]]] = {
+    "traces": _spans_in,
+    "metrics": _metrics_in,
+    "logs": _logs_in,
+}
 
 
 @contextlib.contextmanager
@@ -123,7 +224,7 @@ def _receiver(collector: Collector) -> Iterator[int]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             # The collector compresses, whatever it is told.
             plain = gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body
-            collector.received(ExportTraceServiceRequest.FromString(plain))
+            collector.received(self.path.rpartition("/")[2], plain)
             self.send_response(200)
             self.send_header("Content-Type", "application/x-protobuf")
             self.send_header("Content-Length", "0")
