@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from parquedb.actors import journal
 from parquedb.actors.calls import Stage, Write
 from parquedb.actors.commit_group import BulkRequest, CheckpointRequest, Group, NotLoaded
 from parquedb.actors.commit_watch import CommitTiming, CommitWatch
@@ -360,6 +361,7 @@ class Writer:
             self._settled.set()
             self.unresolved = False
             self.timing.end()
+        journal.commit_settled(self._state.namespace, settlement, self.timing.last_s)
         if landed:
             self._state.advance(entry, data)
             self.commits += 1
@@ -373,8 +375,10 @@ class Writer:
         watch.failed(fenced)
         return fenced if landed is False else None
 
-    def _in_doubt(self, _error: ParqueDBError) -> None:
+    def _in_doubt(self, error: ParqueDBError) -> None:
         """After each attempt without a certain end: refuse what waits behind it once the circuit is open."""
+        if not self.unresolved:
+            journal.commit_in_doubt(self._state.namespace, self._state.tail + 1, error)
         self.unresolved = True
         refusal = self._queue.circuit_refusal()
         if refusal is not None:

@@ -18,6 +18,7 @@ from parquedb.cluster.placement import served_namespaces
 from parquedb.errors import ConfigurationError, InvalidInputError
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
 from parquedb.observability.otel.export import process_telemetry
+from parquedb.observability.otel.log_records import process_log_export
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.probe import probe
@@ -51,6 +52,7 @@ class Connection:
         self.hooks = HookRegistry(global_hook_registry)
         for hook in load_hooks([*settings.hooks, *objects]):
             self.hooks.register_hook(hook)
+        process_log_export()
         telemetry = process_telemetry()
         if telemetry is not None:
             self.hooks.register_hook(telemetry.hook)

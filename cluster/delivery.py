@@ -76,19 +76,22 @@ class Delivery:
     Attributes:
         request: The request id of a write, once it has one.
         deadline_s: When the caller stops waiting (monotonic seconds).
+        first_s: When it began to (the same).
+        operation: What it wants.
+        traceparent: Its trace context, if it has one.
     """
 
     __slots__ = (
         "_budget",
         "_failures",
-        "_first_s",
         "_in_doubt",
-        "_operation",
         "_random",
         "_refusals",
-        "_traceparent",
         "deadline_s",
+        "first_s",
+        "operation",
         "request",
+        "traceparent",
     )
 
     def __init__(  # noqa: PLR0913 - one operation and what it shares with others
@@ -114,9 +117,9 @@ class Delivery:
         request = operation.request
         self.request: Request | None = parse_request_id(request) if isinstance(request, str) else request
         self.deadline_s = now_s + timeout_s
-        self._operation = operation
-        self._first_s = now_s
-        self._traceparent = traceparent
+        self.operation = operation
+        self.first_s = now_s
+        self.traceparent = traceparent
         # The text of such an id has come out of an unknown outcome: the first attempt was an earlier call's.
         self._in_doubt = isinstance(request, str) and isinstance(self.request, SessionRequest)
         self._failures = 0
@@ -127,7 +130,7 @@ class Delivery:
     @property
     def needs_request(self) -> bool:
         """Whether this write still lacks its request id."""
-        return self.request is None and self._operation.is_write
+        return self.request is None and self.operation.is_write
 
     def part(self, now_s: float) -> Part:
         """Return the operation as it is to be sent now.
@@ -135,10 +138,10 @@ class Delivery:
         Raises:
             ValidationError: a value is of a type that documents cannot hold.
         """
-        operation, request = self._operation, self.request
+        operation, request = self.operation, self.request
         left_s = max(0.0, self.deadline_s - now_s)
         # What was refused for want of room is as new as ever, and leaves with others again.
-        if self._failures == self._refusals and self._traceparent is None:
+        if self._failures == self._refusals and self.traceparent is None:
             joinable = part_of(operation, request, left_s)
             if joinable is not None:
                 return joinable
@@ -148,9 +151,9 @@ class Delivery:
             operation.body,
             operation.options or None,
             request if request is None or type(request) is str else list(request),
-            self._traceparent,
+            self.traceparent,
             left_s,
-            now_s - self._first_s if self._failures else 0.0,
+            now_s - self.first_s if self._failures else 0.0,
             operation.size,
         ]
         if operation.kind in _SINGLE_WRITES and _is_plain(operation.options.values()):
@@ -162,7 +165,7 @@ class Delivery:
 
     def whole(self, outcome: Outcome) -> Outcome:
         """Complete the outcome as it came back: what the caller has sent itself does not travel twice."""
-        operation = self._operation
+        operation = self.operation
         return whole(operation, outcome) if operation.kind in ECHOES else outcome
 
     def after(self, error: BaseException, now_s: float, *, sent: bool = True) -> Step:
@@ -218,13 +221,13 @@ class Delivery:
         return self._random.uniform(0.0, min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0 ** min(self._failures, 16)))
 
     def _expired(self, error: BaseException | None) -> ParqueDBError:
-        if self._in_doubt and self._operation.is_write:
+        if self._in_doubt and self.operation.is_write:
             return self._unknown(error)
         if isinstance(error, ParqueDBError) and not isinstance(error, OutcomeUnknownError):
             return error
-        timeout_s = self.deadline_s - self._first_s
+        timeout_s = self.deadline_s - self.first_s
         return TimeoutError(
-            f"{self._operation.kind} had no answer within {timeout_s:.3g} s",
+            f"{self.operation.kind} had no answer within {timeout_s:.3g} s",
             timeout_s=timeout_s,
             cause=error,
         )
@@ -232,12 +235,12 @@ class Delivery:
     def _final(self, error: BaseException) -> BaseException:
         """The answer of an attempt that was refused: an earlier one may still have been applied."""
         undecided = isinstance(error, ParqueDBError) and not _decides(error)
-        return self._unknown(error) if self._in_doubt and undecided and self._operation.is_write else error
+        return self._unknown(error) if self._in_doubt and undecided and self.operation.is_write else error
 
     def _unknown(self, error: BaseException | None) -> OutcomeUnknownError:
         text = request_id_text(self.request) if self.request is not None else None
         return OutcomeUnknownError(
-            f"{self._operation.kind} may or may not have been applied; the same call with request_id={text!r} "
+            f"{self.operation.kind} may or may not have been applied; the same call with request_id={text!r} "
             "finds out and never applies it twice",
             request_id=text,
             cause=error,

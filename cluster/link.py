@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from parquedb.actors.operations import Operation, Outcome, Request
 from parquedb.admission import QueueBounds
+from parquedb.cluster import journal
 from parquedb.cluster.calls import NamespaceCalls, reply_to, wait_for
 from parquedb.cluster.coalescer import DeadlinePassed, LoopCoalescer, NoReplyYet, ThreadCoalescer
 from parquedb.cluster.delivery import BACKPRESSURE_RETRIES_SAVED, BACKPRESSURE_RETRY_SHARE, Delivery
@@ -63,6 +64,7 @@ class _Link:
         self._pool = SessionPool(window=settings.engine.session_window)
         self.calls = NamespaceCalls(settings, namespace, hooks, on_activated=self._pool.learn)
         self._namespace = namespace
+        self._slow_s = settings.log_slow_s
         self._budget = RetryBudget(BACKPRESSURE_RETRY_SHARE, tokens_max=BACKPRESSURE_RETRIES_SAVED)
 
     def _begin(self, operation: Operation, timeout_s: float) -> Delivery:
@@ -74,11 +76,18 @@ class _Link:
             budget=self._budget,
         )
 
-    def _finish(self, request: Request, error: BaseException | None) -> None:
+    def _finish(self, delivery: Delivery, error: BaseException | None) -> None:
+        """Settle or park the request id, and tell the log what an operator should know."""
+        request, took_s = delivery.request, time.monotonic() - delivery.first_s
         if isinstance(error, OutcomeUnknownError):
-            self._pool.park(request)
-        else:
+            journal.outcome_unknown(self._namespace, delivery, took_s, error)
+            if request is not None:
+                self._pool.park(request)
+            return
+        if request is not None:
             self._pool.settle(request)
+        if took_s >= self._slow_s:
+            journal.slow_operation(self._namespace, delivery, took_s, error)
 
     def _left_s(self, delivery: Delivery) -> float:
         return max(0.0, delivery.deadline_s - time.monotonic())
@@ -166,8 +175,7 @@ class SyncLink(_Link):
             final = error
             raise
         finally:
-            if delivery.request is not None:
-                self._finish(delivery.request, final)
+            self._finish(delivery, final)
 
     def _first_request(self, delivery: Delivery) -> Request | None:
         self.calls.activate(self.calls.generation, self._left_s(delivery))
@@ -258,8 +266,7 @@ class AsyncLink(_Link):
             final = error
             raise
         finally:
-            if delivery.request is not None:
-                self._finish(delivery.request, final)
+            self._finish(delivery, final)
 
     async def _first_request(self, delivery: Delivery) -> Request | None:
         await self.calls.activate_async(self.calls.generation, self._left_s(delivery))

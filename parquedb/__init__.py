@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from parquedb.observability.hooks import HookRegistry as HookRegistry
     from parquedb.observability.hooks import global_hook_registry as global_hook_registry
     from parquedb.observability.hooks import register_hook as register_hook
+    from parquedb.observability.logs import log_context as log_context
+    from parquedb.observability.logs import set_logger as set_logger
+    from parquedb.observability.logs.configuration import configure_logging as configure_logging
     from parquedb.settings import Settings as Settings
     from parquedb.settings import load_settings as load_settings
     from parquedb.storage.breaker.circuit import CircuitBreaker as CircuitBreaker
@@ -62,12 +65,15 @@ _HOMES = {
     "Snapshot": "parquedb.cluster.snapshot",
     "UpdateResult": "parquedb.cluster.many_writes",
     "VerificationReport": "parquedb.storage.verification.report",
+    "configure_logging": "parquedb.observability.logs.configuration",
     "connect": "parquedb.cluster.connect",
     "connect_async": "parquedb.cluster.connect",
     "global_circuit_breaker_monitor": "parquedb.storage.breaker.monitor",
     "global_hook_registry": "parquedb.observability.hooks",
     "load_settings": "parquedb.settings",
+    "log_context": "parquedb.observability.logs",
     "register_hook": "parquedb.observability.hooks",
+    "set_logger": "parquedb.observability.logs",
 }
 
 __all__ = [
@@ -91,13 +97,16 @@ __all__ = [
     "Snapshot",
     "UpdateResult",
     "__version__",
+    "configure_logging",
     "connect",
     "connect_async",
     "errors",
     "global_circuit_breaker_monitor",
     "global_hook_registry",
     "load_settings",
+    "log_context",
     "register_hook",
+    "set_logger",
 ]
 
 __version__ = "0.1.0"

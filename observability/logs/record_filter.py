@@ -7,7 +7,7 @@ from parquedb.errors import ParqueDBError
 from parquedb.errors.plain import text_of
 from parquedb.observability.logs.context import context_fields
 from parquedb.observability.logs.fields import ERROR, PREPARED, TRACEPARENT, facts_of
-from parquedb.observability.logs.redaction import Redactor, redactor
+from parquedb.observability.logs.redaction import MASK, Redactor, redactor
 
 _TEXT = logging.Formatter()
 
@@ -53,7 +53,7 @@ class RecordFilter(logging.Filter):
         self._prepare_error(record)
         for name, value in facts_of(record).items():
             if name != ERROR:
-                given[name] = hide.value({name: value})[name]
+                given[name] = MASK if hide.is_secret(name) else hide.value(value)
 
     def _prepare_error(self, record: logging.LogRecord) -> None:
         given = vars(record)

@@ -126,9 +126,18 @@ def test_only_so_many_secrets_are_remembered():
     assert hiding.text(f"secret-number-{SECRETS_MAX:06}") == MASK
 
 
+def test_every_name_of_a_secret_is_looked_for(hiding):
+    words = "password passwd passphrase pwd secret token credential credentials authorization api-key apikey api_key "
+    words += "access_key accesskey secret_key private-key privatekey account_key access_key_id client_secret "
+    words += "session_id sessionid cookie signature my_secret aws_session_token X-Api-Key"
+    for word in words.split():
+        assert hiding.text(f"{word}=canary").endswith("***"), word
+        assert hiding.is_secret(word), word
+
+
 @pytest.mark.parametrize("piece", ["a", "a-", "secret", "password=", "://a:", "'", "{", "eyJ", "bearer ", "\\"])
 def test_long_text_takes_no_time_worth_mentioning(hiding, piece):
-    text = piece * (200_000 // len(piece))
+    text = piece * (200_000 // len(piece)) + " secret"  # So that the patterns are tried.
     started_s = time.process_time()
     hiding.text(text)
     assert time.process_time() - started_s < 2.0
