@@ -17,8 +17,9 @@ class LogSettings(BaseModel):
     """What is logged and how, by owners and by `configure_logging`."""
 
     log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")
-    log_levels: Annotated[dict[str, LogLevel], NoDecode] = Field(
-        default={},
+    # Pairs, for settings are keys of dicts. A dict is taken as well.
+    log_levels: Annotated[tuple[tuple[str, LogLevel], ...], NoDecode] = Field(
+        default=(),
         max_length=100,
         description='Levels of parts of the tree; in the environment as "storage=DEBUG,actors.engine=WARNING".',
     )
@@ -53,10 +54,10 @@ class LogSettings(BaseModel):
             value = {name.strip(): level.strip() for name, _, level in parts}
         if not isinstance(value, dict):
             return value
-        for name in value:
-            if not (isinstance(name, str) and _LOGGER.fullmatch(name)):
+        for name, level in value.items():
+            if not (isinstance(name, str) and _LOGGER.fullmatch(name) and isinstance(level, str)):
                 raise ValueError('expected levels by names of loggers, such as "storage=DEBUG"')
-        return {name: level.upper() if isinstance(level, str) else level for name, level in value.items()}
+        return tuple((name, level.upper()) for name, level in value.items())
 
     @field_validator("log_redact", mode="before")
     @classmethod

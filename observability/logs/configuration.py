@@ -8,7 +8,7 @@ from typing import TextIO
 
 from parquedb.log_settings import LogSettings
 from parquedb.observability.logs.formats import ConsoleFormatter, JsonFormatter
-from parquedb.observability.logs.logger import ROOT_NAME, get_logger
+from parquedb.observability.logs.logger import get_logger
 from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.logs.repeats import RepeatFilter
 from parquedb.settings import load_log_settings
@@ -82,15 +82,10 @@ def apply_log_settings(
         return _undo[0]
 
 
-def is_configured() -> bool:
-    """Whether somebody in this process has said where our records go: on the tree itself, or by `configure_logging`."""
-    return any(not isinstance(handler, logging.NullHandler) for handler in logging.getLogger(ROOT_NAME).handlers)
-
-
 def _set_up(handler: LogHandler, settings: LogSettings, *, root: bool) -> Callable[[], None]:
     tree = get_logger()
     target = logging.getLogger() if root else tree
-    wanted = {tree: settings.log_level, **{get_logger(name): level for name, level in settings.log_levels.items()}}
+    wanted = {tree: settings.log_level, **{get_logger(name): level for name, level in settings.log_levels}}
     if root:
         wanted[target] = settings.log_level
     before = {logger: logger.level for logger in wanted}

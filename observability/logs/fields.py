@@ -44,6 +44,13 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 def facts_of(record: logging.LogRecord) -> Mapping[str, Any]:
-    """Return everything that `extra` or the context put on a record, by name; the fields above come first."""
-    extra = {name: value for name, value in vars(record).items() if name not in _STANDARD and value is not None}
+    """Return everything that `extra` or the context put on a record, by name; the fields above come first.
+
+    Names that begin with an underscore are others' bookkeeping (Ray stamps every record of its processes).
+    """
+    extra = {
+        name: value
+        for name, value in vars(record).items()
+        if name not in _STANDARD and value is not None and not name.startswith("_")
+    }
     return {name: extra[name] for name in FIELDS if name in extra} | extra

@@ -303,6 +303,12 @@ def test_a_pickle_holds_everything_but_the_secret():
     assert settings.reveal_secret() == SECRET
 
 
+def test_settings_are_keys_whatever_they_hold():
+    asked = {"log_levels": {"storage": "debug"}, "log_redact": ["ssn"], "hooks": ["a:b"]}
+    assert {load_settings("a", **asked): 1}[load_settings("a", **asked)] == 1
+    assert load_settings("a", **asked).log_levels == (("storage", "DEBUG"),)
+
+
 def test_a_pickle_does_not_read_the_environment_where_it_lands(monkeypatch: pytest.MonkeyPatch):
     data = pickle.dumps(load_settings("a"))
     monkeypatch.setenv("PARQUEDB_REGION", "elsewhere")

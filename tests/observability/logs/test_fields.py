@@ -25,3 +25,7 @@ def test_the_known_fields_come_first_and_in_their_order():
 
 def test_what_is_not_known_is_absent():
     assert facts_of(record(namespace=None, rows=0)) == {"rows": 0}
+
+
+def test_bookkeeping_of_others_is_no_fact():
+    assert facts_of(record(_stamp=1)) == {}
