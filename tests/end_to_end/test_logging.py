@@ -5,15 +5,28 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import ray
 
 import parquedb
 from parquedb.cluster.placement import find
+from parquedb.observability.logs import get_logger
+from parquedb.observability.logs.fields import facts_of
+from tests.observability.logs.kept import Kept
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def callers_side() -> Iterator[Kept]:
+    logger, kept = get_logger("cluster"), Kept()
+    logger.addHandler(kept)
+    yield kept
+    logger.removeHandler(kept)
 
 
 def worker_log(pid: int) -> str:
@@ -28,7 +41,9 @@ def records(pid: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in worker_log(pid).splitlines() if line.startswith('{"timestamp"')]
 
 
-def test_an_owner_logs_json_with_its_namespace_and_its_process(ray_cluster: str, tmp_path: Path) -> None:
+def test_an_owner_logs_json_with_its_namespace_and_its_process(
+    ray_cluster: str, tmp_path: Path, callers_side: Kept
+) -> None:
     asked = {"log_format": "json", "log_levels": {"actors.checkpoint": "ERROR"}, "log_slow_s": 0.001}
     with parquedb.connect(tmp_path / "db", **asked) as db:
         db.create("posts", {"n": 1})
@@ -43,7 +58,9 @@ def test_an_owner_logs_json_with_its_namespace_and_its_process(ray_cluster: str,
     assert "flush.done" not in events  # Its part of the tree logs errors only.
     assert {(record["namespace"], record["pid"]) for record in found} == {("posts", pid)}
     assert events["operation.slow"]["kinds"] == ["create"]
-    assert events["operation.slow"]["request_id"].startswith("pqs-")
+    [slow] = [facts for facts in map(facts_of, callers_side.records) if facts["event"] == "operation.slow"]
+    assert (slow["namespace"], slow["operation"]) == ("posts", "create")
+    assert slow["request_id"] == events["operation.slow"]["request_id"]
 
 
 def test_an_owner_writes_nothing_below_the_asked_level(ray_cluster: str, tmp_path: Path) -> None:

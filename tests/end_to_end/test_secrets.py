@@ -224,12 +224,13 @@ def test_no_canary_comes_out_anywhere(
             run_the_command(sinks, place, WRONG)
             owner = find(db.settings, "people")
             ray.get(owner.close.remote())
+            if collector is not None:
+                collector.logs("parquedb", lambda got: any(one.event_name == "owner.closed" for one in got))
             read_what_ray_keeps(sinks)
             ray.kill(owner)
         for stop in unregister:
             stop()
         if collector is not None:
-            collector.logs("parquedb", lambda got: any(one.event_name == "owner.closed" for one in got))
             for signal in ("traces", "logs"):
                 sinks.put(f"collector's {signal}", collector.all(signal))
     sinks.put("spans", [span.to_json() for span in spans.get_finished_spans()])
