@@ -56,9 +56,9 @@ async def test_an_owner_says_when_it_opens_and_closes_and_nothing_for_its_operat
 
 async def test_a_slow_call_is_told_with_what_it_carried(kept: Kept) -> None:
     actor = NamespaceActor(load_settings("memory://journal", log_slow_s=0.001), "posts")
-    await actor.create({"n": 1}, id="a")  # It waits for the opening.
+    await actor.create_many([{"n": number} for number in range(2000)])
     [slow] = told(kept, "operation.slow")
-    assert (slow["namespace"], slow["kinds"], slow["operations"]) == ("posts", ["create"], 1)
+    assert (slow["namespace"], slow["kinds"], slow["operations"]) == ("posts", ["create_many"], 1)
     assert slow["duration"] >= 0.001
     await actor.close()
 
@@ -78,12 +78,12 @@ def test_a_slow_call_names_the_first_request_and_the_trace(kept: Kept) -> None:
 async def test_a_commit_in_doubt_is_told_once_and_then_how_it_ended(kept: Kept) -> None:
     store = faulty()
     async with opened(store) as owner:
-        store.add(FaultRule(fault=Fault.LOST_REPLY, operations=frozenset({"create"}), key_part="log/", count=1))
-        store.add(FaultRule(fault=Fault.LOST_REQUEST, operations=frozenset({"read"}), key_part="log/", count=1))
+        lost = FaultRule(fault=Fault.LOST_REQUEST, operations=frozenset({"create"}), key_part="log/", count=2)
+        store.add(lost)
         await run(owner, "create", "a", {"n": 1})
     [doubt], [settled] = told(kept, "commit.in_doubt"), told(kept, "commit.settled")
     assert doubt["error"]["code"] == "OUTCOME_UNKNOWN"
-    assert (settled["attempts"], settled["operation"]) == (2, "commit")
+    assert (settled["attempts"], settled["operation"]) == (3, "commit")
 
 
 async def test_flush_compaction_and_collection_are_told_with_their_counts(kept: Kept) -> None:

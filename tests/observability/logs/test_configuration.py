@@ -12,6 +12,7 @@ import pytest
 from parquedb.errors import ConfigurationError
 from parquedb.observability.logs import get_logger
 from parquedb.observability.logs.configuration import LogHandler, configure_logging
+from tests.observability.logs.kept import Kept
 
 
 @pytest.fixture
@@ -82,6 +83,19 @@ def test_with_root_the_applications_records_are_written_too_and_none_twice(strea
     get_logger("storage").info("ours")
     undo()
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["mine", "ours"]
+
+
+def test_what_is_written_here_is_not_passed_on_to_the_root_logger_until_it_is_undone(stream):
+    above = Kept()
+    logging.getLogger().addHandler(above)
+    try:
+        undo = configure_logging(stream=stream)
+        get_logger("storage").warning("ours")
+        undo()
+        get_logger("storage").warning("anybody's")
+    finally:
+        logging.getLogger().removeHandler(above)
+    assert above.messages == ["anybody's"]
 
 
 def test_repeats_are_told_at_the_latest_when_it_is_undone(stream, monkeypatch):
