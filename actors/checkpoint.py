@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from pyroaring import BitMap
 
+from parquedb.actors import journal
 from parquedb.actors.commit_group import CheckpointRequest
 from parquedb.actors.frames import Checkpoint, Frozen
 from parquedb.actors.history_fold import HistoryFold
@@ -26,7 +27,6 @@ from parquedb.clock import Clock
 from parquedb.errors import FencedError, ParqueDBError, StorageFailedError
 from parquedb.observability.contexts import FlushContext
 from parquedb.observability.hooks import HookRegistry
-from parquedb.observability.logs import get_logger
 from parquedb.observability.otel.propagation import current_traceparent
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
@@ -54,8 +54,6 @@ _RETRY_FIRST_S: Final = 0.2
 _RETRY_MAX_S: Final = 10.0
 _TAILS_MAX: Final = 64
 """Segments in a manifest; more of them make opening slow, so the next checkpoint becomes a flush."""
-
-_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +179,7 @@ class Checkpointer:
                 # The frame stays: what it froze must reach a manifest before anything newer does.
                 self.last_error = error
                 self._serve(error)
-                _logger.warning("checkpoint of %s failed, trying again: %s", self._state.namespace, error)
+                journal.checkpoint_failed(self._state.namespace, error)
                 await self._clock.sleep(delay_s)
                 delay_s = min(2 * delay_s, _RETRY_MAX_S)
                 continue
@@ -330,14 +328,16 @@ class Checkpointer:
         if frame.memtable is None:
             return
         self.flushes += 1
+        rows, size = (built.file.rows, built.file.bytes) if built is not None else (0, 0)
+        journal.flushed(self._state.namespace, reason, rows, size, duration_s)
         if self._hooks.hears("flush"):
             self._hooks.emit(
                 "flush",
                 FlushContext(
                     self._state.namespace,
                     duration_s=duration_s,
-                    rows=built.file.rows if built else 0,
-                    bytes=built.file.bytes if built else 0,
+                    rows=rows,
+                    bytes=size,
                     files=1 if built else 0,
                     reason=reason,
                     seq=frame.next_seq - 1,

@@ -14,13 +14,13 @@ from dataclasses import dataclass, fields, replace
 from time import perf_counter
 from typing import Final
 
+from parquedb.actors import journal
 from parquedb.actors.checkpoint import Checkpointer
 from parquedb.actors.state import NamespaceState
 from parquedb.clock import Clock
 from parquedb.errors import FencedError, InternalError, ParqueDBError
 from parquedb.observability.contexts import CompactionContext
 from parquedb.observability.hooks import HookRegistry
-from parquedb.observability.logs import get_logger
 from parquedb.observability.otel.propagation import current_traceparent
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
@@ -31,8 +31,6 @@ from parquedb.storage.log.commit import Committer
 from parquedb.storage.log.manifest import object_key
 
 _PAUSE_MAX_S: Final = 600.0
-
-_logger = get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -148,7 +146,7 @@ class Compactor:
         self.last_error = error
         # What fails may fail again, and each try reads and writes whole files.
         self._pause_s = min(2 * self._pause_s, max(_PAUSE_MAX_S, self._settings.compaction_interval_s))
-        _logger.warning("%s; trying again in %.3g s", error, self._pause_s, exc_info=error.cause)
+        journal.compaction_failed(self._state.namespace, error, self._pause_s)
         self._serve(error)
 
     def stop(self, error: ParqueDBError) -> None:
@@ -236,6 +234,7 @@ class Compactor:
         return object_key("data", self._state.epoch, self._rng.randbytes(16).hex(), ".parquet")
 
     def _announce(self, done: Compacted, duration_s: float) -> None:
+        journal.compacted(self._state.namespace, done.to_wire(), duration_s)
         if self._hooks.hears("compaction"):
             context = CompactionContext(
                 self._state.namespace,

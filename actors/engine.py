@@ -15,7 +15,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Final, Literal
 
-from parquedb.actors import examination
+from parquedb.actors import examination, journal
 from parquedb.actors.announcements import Announcer
 from parquedb.actors.bulk import BulkLoads
 from parquedb.actors.calls import Awaited, Call, Write
@@ -44,7 +44,6 @@ from parquedb.errors import TimeoutError as DeadlineError
 from parquedb.ids import UlidSource
 from parquedb.observability.contexts import ColdStartContext
 from parquedb.observability.hooks import HookRegistry
-from parquedb.observability.logs import get_logger
 from parquedb.observability.otel.propagation import current_traceparent
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import StorageBackend
@@ -58,7 +57,6 @@ State = Literal["new", "opening", "open", "fenced", "closed", "failed"]
 Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 _US: Final = 1_000_000
-_logger = get_logger(__name__)
 
 
 async def _in_thread(work: Callable[[], Any]) -> Any:
@@ -125,7 +123,9 @@ class NamespaceEngine:
             settled=settled,
             on_rival=self._fenced,
         )
-        self._queue = WriteQueue(settings, getattr(storage, "write_circuit", None), clock=clock, rng=rng)
+        self._queue = WriteQueue(
+            settings, getattr(storage, "write_circuit", None), clock=clock, rng=rng, name=namespace
+        )
         self._writer = Writer(
             self._data,
             storage,
@@ -236,7 +236,7 @@ class NamespaceEngine:
             try:
                 await self._writer.close()
             except ParqueDBError as error:
-                _logger.warning("namespace %s: the close entry did not land: %s", self.namespace, error)
+                journal.goodbye_unsaid(self.namespace, error)
         self._end()
 
     def abandon(self) -> None:
@@ -253,7 +253,7 @@ class NamespaceEngine:
         if self.state in ("open", "closed"):
             self.state = "fenced"
             self._over = error
-            _logger.warning("namespace %s: another owner took over epoch %d", self.namespace, self._data.epoch)
+            journal.fenced(self.namespace, self._data.epoch)
             self._writer.stop(error)
             self._end()
         return error
@@ -280,7 +280,7 @@ class NamespaceEngine:
         if task.cancelled() or task.exception() is None or self.state != "open":
             return
         error = task.exception()
-        _logger.error("namespace %s: a background task died", self.namespace, exc_info=error)
+        journal.failed(self.namespace, error)
         self.state = "failed"
         self._over = InternalError(f"the owner of namespace {self.namespace!r} failed: {error}", cause=error)
         self._writer.stop(self._over)
@@ -377,9 +377,9 @@ class NamespaceEngine:
             await self._clock.sleep(delay_s)
             delay_s = self._settings.collect_interval_s
             try:
-                await self.collect()
+                journal.collected(self.namespace, await self.collect())
             except ParqueDBError as error:
-                _logger.warning("namespace %s: collection failed, trying again later: %s", self.namespace, error)
+                journal.collection_failed(self.namespace, error)
 
     def _must_be_open(self) -> None:
         if self.state != "open":

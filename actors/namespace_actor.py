@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import ray
 
-from parquedb.actors import arguments
+from parquedb.actors import arguments, journal
 from parquedb.actors.announcements import announced_upkeep
 from parquedb.actors.document_methods import DocumentMethods
 from parquedb.actors.engine import NamespaceEngine
@@ -86,10 +86,12 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         self._namespace = namespace
         self._clock = SystemClock()
         self._random = random.Random()  # noqa: S311 - jitter and file names, nothing secret
-        self._hooks = prepare_process(settings, hooks, variables or {}, _identity(namespace))
-        self._meter = OwnerMeter.wanted(settings, namespace, self._hooks)
         # Asked without Ray, `get_runtime_context` would start one.
-        self._actor_name = ray.get_runtime_context().get_actor_name() if ray.is_initialized() else None
+        context = ray.get_runtime_context() if ray.is_initialized() else None
+        self._actor_name = None if context is None else context.get_actor_name()
+        own = None if context is None or context.get_actor_id() is None else namespace
+        self._hooks = prepare_process(settings, hooks, variables or {}, _identity(namespace), own_namespace=own)
+        self._meter = OwnerMeter.wanted(settings, namespace, self._hooks)
         self._storage = self._open_storage()
         self._engine: NamespaceEngine | None = None
         self._change: asyncio.Task[None] | None = None
@@ -180,7 +182,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         while self._change is not None:
             await asyncio.wait({self._change})
         if self._engine is not None:
-            await self._changing(self._close_engine(), _CLOSING)
+            await self._changing(self._close_engine("on request"), _CLOSING)
         await self._hooks.drain()
 
     def __ray_shutdown__(self) -> None:
@@ -234,10 +236,11 @@ class NamespaceActor(DocumentMethods, HealthMethods):
     async def _executed(self, operations: Sequence[Operation], size: int) -> list[Outcome]:
         self._calls += 1
         self._calls_bytes += size
+        began_s = self._clock.boot_s()
         try:
             engine = self._engine
             if engine is None or self._change is not None or engine.state != "open":
-                default_s, began_s = self._settings.engine.request_timeout_s, self._clock.boot_s()
+                default_s = self._settings.engine.request_timeout_s
                 wait_s = max((each.timeout_s or default_s for each in operations), default=default_s)
                 try:
                     engine = await asyncio.wait_for(self._ready(), wait_s)
@@ -258,6 +261,8 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         finally:
             self._calls_bytes -= size
             self._done()
+            if self._used_s - began_s >= self._settings.log_slow_s:
+                journal.slow_call(self._namespace, operations, self._used_s - began_s)
 
     def _done(self) -> None:
         self._calls -= 1
@@ -305,12 +310,15 @@ class NamespaceActor(DocumentMethods, HealthMethods):
             hooks=self._hooks,
             actor=self._actor_name,
         )
+        began_s = self._clock.boot_s()
         try:
             await engine.open()
-        except BaseException:
+        except BaseException as error:
             engine.abandon()
             self._engine = None
+            journal.open_failed(self._namespace, error, self._clock.boot_s() - began_s)
             raise
+        journal.opened(self._namespace, engine.epoch, engine.tail, self._clock.boot_s() - began_s)
         # What lives by now lives for long: the collector of garbage need not look at it again.
         gc.freeze()
         # The first file of a process costs some 0.3 s more than the next: better soon than in the middle of writes, but
@@ -319,10 +327,11 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         if self._idle_watch is None or self._idle_watch.done():
             self._idle_watch = self._loop.create_task(self._watch_idle())
 
-    async def _close_engine(self) -> None:
+    async def _close_engine(self, why: str) -> None:
         engine, self._engine = self._engine, None
         if engine is not None and engine.state == "open":
             await engine.close()
+            journal.closed(self._namespace, engine.epoch, why)
         elif engine is not None:
             engine.abandon()
 
@@ -330,7 +339,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         while self._engine is not None:
             left_s = self._used_s + self._settings.engine.idle_timeout_s - self._clock.boot_s()
             if left_s <= 0 and self._calls == 0 and self._change is None:
-                await self._changing(self._close_engine(), _CLOSING)
+                await self._changing(self._close_engine("idle"), _CLOSING)
                 return
             await self._clock.sleep(left_s if left_s > 0 else _IDLE_CHECK_S)
 

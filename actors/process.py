@@ -6,7 +6,10 @@ import pickle
 from collections.abc import Mapping
 
 from parquedb.observability.hooks import HookRegistry, load_hooks
+from parquedb.observability.logs.configuration import apply_log_settings
+from parquedb.observability.logs.context import set_process_fields
 from parquedb.observability.otel.export import process_telemetry
+from parquedb.observability.otel.log_records import process_log_export
 from parquedb.settings import Settings
 
 GC_THRESHOLDS = (100_000, 20, 100)
@@ -14,7 +17,12 @@ GC_THRESHOLDS = (100_000, 20, 100)
 
 
 def prepare_process(
-    settings: Settings, hooks: bytes, variables: Mapping[str, str], identity: Mapping[str, str]
+    settings: Settings,
+    hooks: bytes,
+    variables: Mapping[str, str],
+    identity: Mapping[str, str],
+    *,
+    own_namespace: str | None = None,
 ) -> HookRegistry:
     """Set this process up and return its hooks.
 
@@ -23,12 +31,18 @@ def prepare_process(
         hooks: Pickled hook objects besides those; may be empty.
         variables: Environment variables of the client; those that this process has already stay.
         identity: What telemetry says of this process as a whole.
+        own_namespace: The one namespace that this process is for. Its logs are then ours to set up: they go where Ray
+            keeps what a worker writes on stderr, and name the namespace. None where others log here as well.
 
     Raises:
         ConfigurationError: a hook cannot be loaded, or a variable asks for telemetry that does not exist.
     """
     for name, value in variables.items():
         os.environ.setdefault(name, value)
+    if own_namespace is not None:
+        apply_log_settings(settings)
+        set_process_fields(namespace=own_namespace)
+        process_log_export()
     # The process holds many live documents and makes almost no cycles: at Python's default thresholds a quarter of its
     # time would go into looking for garbage.
     gc.set_threshold(*GC_THRESHOLDS)

@@ -256,8 +256,8 @@ class Sessions:
 
 
 def request_id(request: SessionRequest) -> str:
-    """Return a session request's id as text, for errors and logs."""
-    return f"{request.session.hex()}:{request.seq}"
+    """Return a session request's id as text: in errors, in logs, and where a caller asks again by it."""
+    return f"pqs-{request.session.hex()}-{request.seq}-{request.born}"
 
 
 def _cost(value: Any) -> int:

@@ -8,6 +8,7 @@ from typing import Final
 
 from parquedb.actors.calls import Awaited, Member, PendingKey, Stage, Write, key_of
 from parquedb.actors.operations import Outcome, SessionRequest
+from parquedb.actors.pressure import Pressure
 from parquedb.actors.runs import Run
 from parquedb.actors.sessions import request_id
 from parquedb.actors.update_run import UpdateRun
@@ -28,16 +29,24 @@ class WriteQueue:
         circuit: The breaker that guards writes, if there is one.
         clock: Age of the writes.
         rng: Spreads those who are refused.
+        name: Of the namespace, for the log.
 
     Invariant:
         Q1. `ops` and `bytes` are the sums over all admitted writes that are not `Stage.DONE`.
     """
 
     def __init__(
-        self, settings: EngineSettings, circuit: CircuitBreaker | None, *, clock: Clock, rng: random.Random
+        self,
+        settings: EngineSettings,
+        circuit: CircuitBreaker | None,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        name: str = "",
     ) -> None:
         bounds = QueueBounds(settings.queue_ops_max, settings.queue_bytes_max, settings.queue_age_max_s)
         self.admission = Admission("writes", bounds, rng)
+        self._pressure = Pressure(name, bounds, clock)
         self._circuit = circuit
         self._clock = clock
         self._waiting: deque[Write] = deque()
@@ -149,6 +158,8 @@ class WriteQueue:
         busy_since_s = max(self._answered_s, writes[0].queued_s)
         self.admission.drained(sum(write.count for write in writes), now_s - busy_since_s)
         self._answered_s = now_s
+        if self._pressure.lasts:
+            self._pressure.eased(self.ops, self.bytes)
 
     def finish(self, write: Write, outcome: Outcome) -> None:
         """Answer an admitted write, wherever it is; a second answer is ignored."""
@@ -223,7 +234,7 @@ class WriteQueue:
         return None if retry_after is None else CircuitOpenError(circuit=self._circuit.name, retry_after=retry_after)
 
     def _overload(self, write: Write, left_s: float) -> BackpressureError | None:
-        return self.admission.refusal(
+        refusal = self.admission.refusal(
             ops=write.count,
             size=write.prepared.size,
             queued_ops=self.ops,
@@ -231,6 +242,9 @@ class WriteQueue:
             oldest_s=self.oldest_s,
             left_s=left_s,
         )
+        if refusal is not None:
+            self._pressure.refused(write.count, refusal)
+        return refusal
 
 
 def unknown(write: Write, why: str) -> OutcomeUnknownError:

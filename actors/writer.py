@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from parquedb.actors import journal
 from parquedb.actors.calls import Stage, Write
 from parquedb.actors.commit_group import BulkRequest, CheckpointRequest, Group, NotLoaded
 from parquedb.actors.commit_watch import CommitTiming, CommitWatch
@@ -337,9 +338,8 @@ class Writer:
         """Put one entry at the end of the log.
 
         Returns:
-            The entry once it has landed and the state stands on it; the error when it certainly has not and never
-            will; None when that can't be known. In every case but the first two with us still the owner, this
-            incarnation is over.
+            The entry once it has landed and the state stands on it; the error when it certainly has not and never will;
+            None when that can't be known. But for the first two with us still the owner, this incarnation is over.
         """
         entry = self._state.next_entry(
             kind, body, count, base, commit_id=self._rng.randbytes(16), now=self._clock.now()
@@ -352,16 +352,16 @@ class Writer:
             settlement, landed = await self._committer.settle_entry(
                 self._state.prefix, entry, data, on_doubt=self._in_doubt
             )
-        except ParqueDBError as error:
-            watch.failed(error)
-            return error
         except BaseException as error:
-            watch.failed(error)  # Stepping down ends this task wherever it is.
-            raise
+            watch.failed(error)
+            if isinstance(error, ParqueDBError):
+                return error
+            raise  # Stepping down ends this task wherever it is.
         finally:
             self._settled.set()
             self.unresolved = False
             self.timing.end()
+        journal.commit_settled(self._state.namespace, settlement, self.timing.last_s)
         if landed:
             self._state.advance(entry, data)
             self.commits += 1
@@ -375,8 +375,10 @@ class Writer:
         watch.failed(fenced)
         return fenced if landed is False else None
 
-    def _in_doubt(self, _error: ParqueDBError) -> None:
+    def _in_doubt(self, error: ParqueDBError) -> None:
         """After each attempt without a certain end: refuse what waits behind it once the circuit is open."""
+        if not self.unresolved:
+            journal.commit_in_doubt(self._state.namespace, self._state.tail + 1, error)
         self.unresolved = True
         refusal = self._queue.circuit_refusal()
         if refusal is not None:

@@ -27,6 +27,7 @@ from ray.exceptions import (
 
 from parquedb.actors.operations import Outcome
 from parquedb.actors.packing import Part, decode_outcomes, pack
+from parquedb.cluster import journal
 from parquedb.cluster.coalescer import DeadlinePassed, NoReplyYet
 from parquedb.cluster.delivery import ReplyLost
 from parquedb.cluster.placement import find_or_create
@@ -220,5 +221,6 @@ class NamespaceCalls:
         self._handle, self._execute = handle, handle.execute_packed.remote
 
     def _activated(self, answer: Activation) -> None:
+        journal.owner_found(self._namespace, answer["epoch"], answer["pid"], answer["node"])
         self._on_activated(answer["tail"])
         self.generation += 1

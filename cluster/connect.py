@@ -9,7 +9,8 @@ from parquedb.cluster.async_client import AsyncDatabase
 from parquedb.cluster.client import Database
 from parquedb.cluster.connection import Connection
 from parquedb.cluster.naming import canonical_url
-from parquedb.settings import Settings, load_settings
+from parquedb.settings import Settings
+from parquedb.settings_environment import load_settings
 
 
 def connect(

@@ -23,6 +23,7 @@ from parquedb.observability.metrics.collector import UpkeepCollector
 from parquedb.observability.metrics.snapshot import MetricsSnapshot, hooks_of
 from parquedb.observability.metrics.tally import Tally
 from parquedb.observability.otel.export import process_telemetry
+from parquedb.observability.otel.log_records import process_log_export
 from parquedb.observability.otel.metric_export import export_metrics
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
@@ -64,6 +65,7 @@ class Connection:
             self.hooks.register_hook(UpkeepCollector(self.tally))
         for hook in load_hooks([*settings.hooks, *objects]):
             self.hooks.register_hook(hook)
+        process_log_export()
         telemetry = process_telemetry()
         if telemetry is not None:
             self.hooks.register_hook(telemetry.hook)

@@ -78,19 +78,21 @@ class Delivery:
         request: The request id of a write, once it has one.
         began_s: When the caller began to wait (monotonic seconds).
         deadline_s: When the caller stops waiting (monotonic seconds).
+        operation: What it wants.
+        span: The span that it belongs to, packed (`otel.propagation`), if there is one.
     """
 
     __slots__ = (
         "_budget",
         "_failures",
         "_in_doubt",
-        "_operation",
         "_random",
         "_refusals",
-        "_span",
         "began_s",
         "deadline_s",
+        "operation",
         "request",
+        "span",
     )
 
     def __init__(  # noqa: PLR0913 - one operation and what it shares with others
@@ -116,9 +118,9 @@ class Delivery:
         request = operation.request
         self.request: Request | None = parse_request_id(request) if isinstance(request, str) else request
         self.deadline_s = now_s + timeout_s
-        self._operation = operation
+        self.operation = operation
         self.began_s = now_s
-        self._span = span
+        self.span = span
         # The text of such an id has come out of an unknown outcome: the first attempt was an earlier call's.
         self._in_doubt = isinstance(request, str) and isinstance(self.request, SessionRequest)
         self._failures = 0
@@ -129,7 +131,7 @@ class Delivery:
     @property
     def needs_request(self) -> bool:
         """Whether this write still lacks its request id."""
-        return self.request is None and self._operation.is_write
+        return self.request is None and self.operation.is_write
 
     def part(self, now_s: float) -> Part:
         """Return the operation as it is to be sent now.
@@ -137,11 +139,11 @@ class Delivery:
         Raises:
             ValidationError: a value is of a type that documents cannot hold.
         """
-        operation, request = self._operation, self.request
+        operation, request = self.operation, self.request
         left_s = max(0.0, self.deadline_s - now_s)
         # What was refused for want of room is as new as ever, and leaves with others again.
         if self._failures == self._refusals:
-            joinable = part_of(operation, request, left_s, self._span)
+            joinable = part_of(operation, request, left_s, self.span)
             if joinable is not None:
                 return joinable
         wire = [
@@ -150,7 +152,7 @@ class Delivery:
             operation.body,
             operation.options or None,
             request if request is None or type(request) is str else list(request),
-            self._span,
+            self.span,
             left_s,
             now_s - self.began_s if self._failures else 0.0,
             operation.size,
@@ -166,7 +168,7 @@ class Delivery:
 
     def whole(self, outcome: Outcome) -> Outcome:
         """Complete the outcome as it came back: what the caller has sent itself does not travel twice."""
-        operation = self._operation
+        operation = self.operation
         if self._failures:
             outcome = msgspec.structs.replace(outcome, attempts=self._failures + 1)
         return whole(operation, outcome) if operation.kind in ECHOES else outcome
@@ -225,13 +227,13 @@ class Delivery:
         return self._random.uniform(0.0, min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0 ** min(self._failures, 16)))
 
     def _expired(self, error: BaseException | None) -> ParqueDBError:
-        if self._in_doubt and self._operation.is_write:
+        if self._in_doubt and self.operation.is_write:
             return self._unknown(error)
         if isinstance(error, ParqueDBError) and not isinstance(error, OutcomeUnknownError):
             return error
         timeout_s = self.deadline_s - self.began_s
         return TimeoutError(
-            f"{self._operation.kind} had no answer within {timeout_s:.3g} s",
+            f"{self.operation.kind} had no answer within {timeout_s:.3g} s",
             timeout_s=timeout_s,
             cause=error,
         )
@@ -239,12 +241,12 @@ class Delivery:
     def _final(self, error: BaseException) -> BaseException:
         """The answer of an attempt that was refused: an earlier one may still have been applied."""
         undecided = isinstance(error, ParqueDBError) and not _decides(error)
-        return self._unknown(error) if self._in_doubt and undecided and self._operation.is_write else error
+        return self._unknown(error) if self._in_doubt and undecided and self.operation.is_write else error
 
     def _unknown(self, error: BaseException | None) -> OutcomeUnknownError:
         text = request_id_text(self.request) if self.request is not None else None
         return OutcomeUnknownError(
-            f"{self._operation.kind} may or may not have been applied; the same call with request_id={text!r} "
+            f"{self.operation.kind} may or may not have been applied; the same call with request_id={text!r} "
             "finds out and never applies it twice",
             request_id=text,
             cause=error,

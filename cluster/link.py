@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from parquedb.actors.operations import Operation, Outcome, Request
 from parquedb.admission import QueueBounds
+from parquedb.cluster import journal
 from parquedb.cluster.calls import NamespaceCalls, reply_to, wait_for
 from parquedb.cluster.coalescer import DeadlinePassed, LoopCoalescer, NoReplyYet, ThreadCoalescer
 from parquedb.cluster.delivery import BACKPRESSURE_RETRIES_SAVED, BACKPRESSURE_RETRY_SHARE, Delivery
@@ -73,6 +74,7 @@ class _Link:
         self.calls = NamespaceCalls(settings, namespace, hooks, on_activated=self._pool.learn)
         self._namespace = namespace
         self.actor = actor_name(settings, namespace)
+        self._slow_s = settings.log_slow_s
         self._budget = RetryBudget(BACKPRESSURE_RETRY_SHARE, tokens_max=BACKPRESSURE_RETRIES_SAVED)
 
     def _begin(self, operation: Operation, timeout_s: float) -> Delivery:
@@ -84,11 +86,18 @@ class _Link:
             budget=self._budget,
         )
 
-    def _finish(self, request: Request, error: BaseException | None) -> None:
+    def _finish(self, delivery: Delivery, error: BaseException | None) -> None:
+        """Settle or park the request id, and tell the log what an operator should know."""
+        request, took_s = delivery.request, time.monotonic() - delivery.began_s
         if isinstance(error, OutcomeUnknownError):
-            self._pool.park(request)
-        else:
+            journal.outcome_unknown(self._namespace, delivery, took_s, error)
+            if request is not None:
+                self._pool.park(request)
+            return
+        if request is not None:
             self._pool.settle(request)
+        if took_s >= self._slow_s:
+            journal.slow_operation(self._namespace, delivery, took_s, error)
 
     def _left_s(self, delivery: Delivery) -> float:
         return max(0.0, delivery.deadline_s - time.monotonic())
@@ -178,8 +187,7 @@ class SyncLink(_Link):
             final = error
             raise
         finally:
-            if delivery.request is not None:
-                self._finish(delivery.request, final)
+            self._finish(delivery, final)
             if meter is not None and counted is not None:
                 series = meter.single.get(counted.kind)
                 if series is not None and answer is not None and answer.value:
@@ -280,8 +288,7 @@ class AsyncLink(_Link):
             final = error
             raise
         finally:
-            if delivery.request is not None:
-                self._finish(delivery.request, final)
+            self._finish(delivery, final)
             if meter is not None and counted is not None:
                 series = meter.single.get(counted.kind)
                 if series is not None and answer is not None and answer.value:

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 import ray
 from ray.exceptions import RayError
 
+from parquedb.cluster import journal
 from parquedb.cluster.placement import close_owners
 from parquedb.errors import ConfigurationError, RpcUnavailableError
 from parquedb.settings import Settings
@@ -45,6 +46,7 @@ def join(settings: Settings, *, counted: bool = True) -> None:
         if not ray.is_initialized():
             try:
                 _started_here = _init(settings)
+                journal.ray_joined(settings.ray_address, started=_started_here)
             except (OSError, RayError, RuntimeError) as error:
                 raise RpcUnavailableError(_unreachable(settings.ray_address, error), cause=error) from error
             except ValueError as error:

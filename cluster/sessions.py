@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from parquedb.actors.operations import Request, SessionRequest
+from parquedb.actors.sessions import request_id
 from parquedb.errors import BackpressureError
 
 SESSIONS_MAX = 256
@@ -20,9 +21,7 @@ _REQUEST_ID = re.compile(r"pqs-([0-9a-f]{32})-([1-9][0-9]{0,17})-(0|[1-9][0-9]{0
 
 def request_id_text(request: Request) -> str:
     """Return a request id as the text that errors carry and `request_id=` takes."""
-    if isinstance(request, str):
-        return request
-    return f"pqs-{request.session.hex()}-{request.seq}-{request.born}"
+    return request if isinstance(request, str) else request_id(request)
 
 
 def parse_request_id(text: str) -> Request:

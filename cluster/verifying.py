@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from parquedb.actors.arguments import check_timeout
 from parquedb.clock import SystemClock
+from parquedb.cluster import journal
 from parquedb.cluster.collection_base import AsyncCollectionBase, CollectionBase
 from parquedb.cluster.connection import run_blocking
 from parquedb.cluster.direct_storage import open_storage, stored_namespaces
@@ -97,7 +98,9 @@ async def _verify(
     storage: StorageBackend, namespace: str, settings: Settings, level: Level, progress: OnProgress | None
 ) -> VerificationReport:
     made = Verifier(storage, namespace, settings.engine, clock=SystemClock(), level=level, progress=progress)
-    return await made.verify()
+    report = await made.verify()
+    journal.verified(report)
+    return report
 
 
 async def _with_storage(

@@ -41,10 +41,13 @@ if TYPE_CHECKING:
     from parquedb.observability.hooks import HookRegistry as HookRegistry
     from parquedb.observability.hooks import global_hook_registry as global_hook_registry
     from parquedb.observability.hooks import register_hook as register_hook
+    from parquedb.observability.logs import log_context as log_context
+    from parquedb.observability.logs import set_logger as set_logger
+    from parquedb.observability.logs.configuration import configure_logging as configure_logging
     from parquedb.observability.metrics.collector import MetricsCollector as MetricsCollector
     from parquedb.observability.metrics.snapshot import MetricsSnapshot as MetricsSnapshot
     from parquedb.settings import Settings as Settings
-    from parquedb.settings import load_settings as load_settings
+    from parquedb.settings_environment import load_settings as load_settings
     from parquedb.storage.breaker.circuit import CircuitBreaker as CircuitBreaker
     from parquedb.storage.breaker.monitor import CircuitBreakerMonitor as CircuitBreakerMonitor
     from parquedb.storage.breaker.monitor import global_circuit_breaker_monitor as global_circuit_breaker_monitor
@@ -79,6 +82,7 @@ _HOMES = {
     "UpdateResult": "parquedb.cluster.many_writes",
     "VerificationReport": "parquedb.storage.verification.report",
     "capture_ai_requests": "parquedb.observability.ai.capture",
+    "configure_logging": "parquedb.observability.logs.configuration",
     "connect": "parquedb.cluster.connect",
     "connect_async": "parquedb.cluster.connect",
     "create_mutation_context": "parquedb.observability.contexts",
@@ -87,9 +91,11 @@ _HOMES = {
     "create_ai_usage_view": "parquedb.observability.ai.usage_view",
     "global_circuit_breaker_monitor": "parquedb.storage.breaker.monitor",
     "global_hook_registry": "parquedb.observability.hooks",
-    "load_settings": "parquedb.settings",
+    "load_settings": "parquedb.settings_environment",
     "record_ai_request": "parquedb.observability.ai.requests",
+    "log_context": "parquedb.observability.logs",
     "register_hook": "parquedb.observability.hooks",
+    "set_logger": "parquedb.observability.logs",
 }
 
 __all__ = [
@@ -119,6 +125,7 @@ __all__ = [
     "UpdateResult",
     "__version__",
     "capture_ai_requests",
+    "configure_logging",
     "connect",
     "connect_async",
     "create_ai_usage_view",
@@ -129,8 +136,10 @@ __all__ = [
     "global_circuit_breaker_monitor",
     "global_hook_registry",
     "load_settings",
+    "log_context",
     "record_ai_request",
     "register_hook",
+    "set_logger",
 ]
 
 __version__ = "0.1.0"

@@ -4,13 +4,12 @@ A setting comes from the call's arguments, else from the environment, else from 
 `PARQUEDB_` plus the name; one of a group has two underscores: `PARQUEDB_ENGINE__READ_LEASE_S=0.5`.
 """
 
-import os
 import re
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from parquedb.errors import ConfigurationError, ErrorCode
+from parquedb.log_settings import LogSettings
 from parquedb.settings_groups import SettingsGroup, at_most, checked_endpoint, checked_url
 from parquedb.storage_settings import StorageSettings
 
@@ -23,7 +22,6 @@ __all__ = [
     "Settings",
     "StorageSettings",
     "env_name",
-    "load_settings",
 ]
 
 KIB: Final = 1024
@@ -182,13 +180,10 @@ class ClientSettings(SettingsGroup):
     )
 
 
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
-
-
-class Settings(BaseModel):
+class Settings(LogSettings):
     """Everything a connection is told. Immutable; pickles whole, so treat its pickles as secrets.
 
-    Use `load_settings`, which reads the environment and whose errors name the variable at fault.
+    Use `parquedb.load_settings`, which reads the environment and whose errors name the variable at fault.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
@@ -211,7 +206,6 @@ class Settings(BaseModel):
     hooks: tuple[str, ...] = Field(
         default=(), max_length=100, description='Hooks as "module:attribute"; in the environment separated by commas.'
     )
-    log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")
     metrics: bool = Field(default=True, description="Whether operations are counted, for `db.metrics()`.")
     engine: EngineSettings = Field(default_factory=EngineSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
@@ -243,50 +237,6 @@ class Settings(BaseModel):
                 if not (isinstance(hook, str) and _HOOK.fullmatch(hook)):
                     raise ValueError('expected names of the form "module:attribute"')
         return hooks
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _upper(cls, value: Any) -> Any:
-        return value.upper() if isinstance(value, str) else value
-
-
-def load_settings(url: str | os.PathLike[str] | None = None, **arguments: Any) -> Settings:
-    """Return the settings from arguments, else the environment, else defaults.
-
-    Args:
-        url: Where the database is; `PARQUEDB_URL` when None.
-        **arguments: Fields of `Settings`; None counts as not given. A group is a dict of some of its fields (the others
-            still come from the environment) or a whole object of its class.
-
-    Raises:
-        ConfigurationError: an unknown argument, or a value that cannot be used; `setting` is the environment variable
-            (for an unknown argument its name) and the message never shows a secret.
-    """
-    # Owners get their settings from clients: they start without the library that reads the environment.
-    from parquedb.setting_problems import Wording  # noqa: PLC0415
-    from parquedb.settings_environment import SettingsError, from_environment  # noqa: PLC0415
-
-    wording = Wording(Settings, env_name)
-    for name in arguments:
-        if name not in Settings.model_fields:
-            raise ConfigurationError(f"unknown argument {name!r}{wording.did_you_mean(name)}", setting=name)
-    given = {name: value for name, value in {"url": url, **arguments}.items() if value is not None}
-    try:
-        return from_environment(given)
-    except ValidationError as error:
-        problems = error.errors(include_url=False)
-    except SettingsError:
-        problems = []
-    # Raised out here, so that the library's error, which holds the values, is neither cause nor context of ours.
-    if not problems:
-        raise ConfigurationError(f"the {ENV_PREFIX}* variables cannot be read", setting=ENV_PREFIX)
-    names = [env_name(*(str(part) for part in problem["loc"])) for problem in problems]
-    missing = all(problem["type"] == "missing" for problem in problems)
-    raise ConfigurationError(
-        "; ".join(wording.worded(problem, name) for problem, name in zip(problems, names, strict=True)),
-        code=ErrorCode.MISSING_CONFIG if missing else ErrorCode.INVALID_CONFIG,
-        setting=names[0],
-    )
 
 
 def env_name(*path: str) -> str:

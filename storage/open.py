@@ -5,6 +5,7 @@ import re
 from urllib.parse import unquote, urlsplit
 
 from parquedb.errors import ConfigurationError
+from parquedb.observability.logs.redaction import redactor
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.local import LocalBackend
@@ -30,6 +31,9 @@ def open_backend(settings: Settings, *, read_only: bool = False) -> StorageBacke
         ConfigurationError: the URL has none of the accepted forms, the directory cannot be used, or one half of the
             S3 credentials is missing.
     """
+    # Every process that may come to quote the credentials opens its storage here.
+    redactor.hide(settings.key, settings.reveal_secret())
+    redactor.hide_fields(settings.log_redact)
     url = settings.url
     match = _SCHEME.match(url)
     scheme = match[1].lower() if match else ""

@@ -99,6 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> bool:
     """Run a sub-command; return whether all is well."""
     # Imported here: `--help` should not wait for Ray and PyArrow.
+    if os.environ.get("PARQUEDB_LOG_LEVEL") or os.environ.get("PARQUEDB_LOG_FORMAT"):
+        from parquedb.observability.logs.configuration import configure_logging  # noqa: PLC0415
+
+        configure_logging()
     if options.command == "verify":
         from parquedb.cluster.cli.verify import Verification  # noqa: PLC0415
 

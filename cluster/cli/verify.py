@@ -19,7 +19,8 @@ from parquedb.cluster.connect import resolve
 from parquedb.cluster.verifying import verify_database
 from parquedb.errors import CollectionNotFoundError
 from parquedb.observability.hooks import HookRegistry
-from parquedb.settings import Settings, load_settings
+from parquedb.settings import Settings
+from parquedb.settings_environment import load_settings
 from parquedb.storage.verification.report import DatabaseReport, Finding, VerificationReport
 from parquedb.storage.verification.rules import Rule, Severity
 from parquedb.storage.verification.verifier import Progress

@@ -2,11 +2,16 @@
 
 import logging
 
+from parquedb.observability.logs.record_filter import RecordFilter
+
 ROOT_NAME = "parquedb"
 """Name of the root of our tree; set levels and handlers on `logging.getLogger("parquedb")`."""
 
 # Without it, Python prints a library's warnings on stderr when the application has set up no logging.
 logging.getLogger(ROOT_NAME).addHandler(logging.NullHandler())
+
+
+_prepare = RecordFilter()
 
 
 class _Forward(logging.Handler):
@@ -22,14 +27,16 @@ class _Forward(logging.Handler):
 
 
 def get_logger(name: str = "") -> logging.Logger:
-    """Return a logger of our tree.
+    """Return a logger of our tree; its records carry their context and no secrets, whatever handles them.
 
     Args:
         name: A dotted path below the root; `storage`, `parquedb.storage` and a module's `__name__` all work.
     """
-    if not name or name == ROOT_NAME:
-        return logging.getLogger(ROOT_NAME)
-    return logging.getLogger(f"{ROOT_NAME}.{name.removeprefix(f'{ROOT_NAME}.')}")
+    below = "" if name == ROOT_NAME else name.removeprefix(f"{ROOT_NAME}.")
+    logger = logging.getLogger(f"{ROOT_NAME}.{below}" if below else ROOT_NAME)
+    # On each logger: what hangs on the root of the tree alone is not asked about its children's records.
+    logger.addFilter(_prepare)
+    return logger
 
 
 def set_logger(logger: logging.Logger | None) -> None:

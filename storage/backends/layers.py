@@ -8,6 +8,7 @@ own, since one may be ill without the other (a full disk, a lost quorum).
 report it as a refusal. `parquedb.storage.log.commit` sends those again, because it can tell.
 """
 
+import logging
 import random
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import lru_cache
@@ -17,6 +18,7 @@ from parquedb.clock import Clock
 from parquedb.errors import CircuitOpenError, ParqueDBError
 from parquedb.observability.contexts import CircuitContext, Side, StorageContext, StorageResult
 from parquedb.observability.hooks import HookRegistry
+from parquedb.observability.logs import get_logger
 from parquedb.storage.backend import ListPage, ObjectInfo, Range, StorageBackend
 from parquedb.storage.backends.delegating import (
     READ_OPERATIONS,
@@ -43,6 +45,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_logger = get_logger("storage.breaker")
 
 _STAT_OPERATIONS = frozenset({"stat", "exists"})
 _CONTENT_OPERATIONS = frozenset({"read", "read_range", "read_ranges"})
@@ -348,6 +352,9 @@ def wrap_backend(  # noqa: PLR0913 - the one place where a store meets everythin
     )
 
     def announce(circuit: str, before: CircuitState, after: CircuitState, reason: str) -> None:
+        level = logging.WARNING if after is CircuitState.OPEN else logging.INFO
+        extra = {"event": "circuit.changed", "circuit": circuit, "before": before.value, "after": after.value}
+        _logger.log(level, "circuit %s is %s, it was %s: %s", circuit, after, before, reason, extra=extra)
         retry_after_s = options.open_s if after is CircuitState.OPEN else None
         told = CircuitContext(circuit, before.value, after.value, retry_after_s, reason, owner.namespace)
         hooks.emit("circuit_change", told)

@@ -4,7 +4,6 @@ A store that ignores a condition answers 200 like any other, so only trying tell
 """
 
 import contextlib
-import logging
 import uuid
 
 from parquedb.errors import (
@@ -14,10 +13,11 @@ from parquedb.errors import (
     ObjectNotFoundError,
     ParqueDBError,
 )
+from parquedb.observability.logs import get_logger
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.keys import PROBE_FOLDER
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 async def probe(backend: StorageBackend) -> None:

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from parquedb.clock import Clock
 from parquedb.errors import CircuitOpenError, ConfigurationError, OutcomeUnknownError, ParqueDBError
+from parquedb.observability.logs import get_logger
 
 T = TypeVar("T")
 
@@ -38,6 +39,9 @@ def attempt(number: int) -> Iterator[None]:
         # A coroutine that nobody wants any more is closed wherever it is collected, which is another context.
         with suppress(ValueError):
             _attempt.reset(token)
+
+
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +178,14 @@ class Retrier:
                 if reason := self._reason_to_stop(error, failures, wait_s, deadline_s):
                     if failures > 1 or is_retryable(error):
                         error.add_note(f"gave up after {failures} of {self.options.attempts_max} tries: {reason}")
+                        _logger.warning(
+                            "gave up after %d of %d tries, %s: %s",
+                            failures,
+                            self.options.attempts_max,
+                            reason,
+                            error,
+                            extra={"event": "storage.gave_up", "attempts": failures, "error": error},
+                        )
                     raise
             else:
                 self.budget.earn()

@@ -47,7 +47,7 @@ class S3Options:
     """
 
     endpoint_url: str | None = None
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     secret: str | None = field(default=None, repr=False)
     region: str = "us-east-1"
     pool_connections: int = 64

@@ -1,12 +1,13 @@
 """A breaker's states, and how their changes reach the callbacks."""
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 
-_log = logging.getLogger("parquedb.storage.breaker")
+from parquedb.observability.logs import get_logger
+
+_log = get_logger("storage.breaker")
 
 
 class CircuitState(StrEnum):

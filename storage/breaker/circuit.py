@@ -17,7 +17,6 @@ Source: "Release It!" (Nygard); generations and "did it fail / does it count" as
 
 import functools
 import inspect
-import logging
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -27,6 +26,7 @@ from typing import Any, TypeVar, cast
 
 from parquedb.clock import Clock, SystemClock
 from parquedb.errors import CircuitOpenError
+from parquedb.observability.logs import get_logger
 from parquedb.storage.breaker.changes import CircuitState, StateCallback, StateChanges
 from parquedb.storage.breaker.options import CallCounts, CircuitBreakerOptions, CircuitMetrics
 from parquedb.storage.breaker.verdict import counts_as_failure
@@ -49,7 +49,7 @@ __all__ = [
 PROBE_WAIT_S = 1.0
 """What a caller refused for want of a probe's place is told to wait, at most; a probe is one storage call."""
 
-_log = logging.getLogger("parquedb.storage.breaker")
+_log = get_logger("storage.breaker")
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])

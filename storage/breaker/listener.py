@@ -1,16 +1,17 @@
 """Telling subscribers what happened, without ever having to wait long for one of them."""
 
-import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, Generic, TypeVar
 
+from parquedb.observability.logs import get_logger
+
 WAITING_MAX: Final = 100
 """News that wait for a slow subscriber (count); beyond it the oldest are dropped."""
 
-_log = logging.getLogger("parquedb.storage.breaker")
+_log = get_logger("storage.breaker")
 
 N = TypeVar("N")
 

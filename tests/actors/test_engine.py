@@ -334,7 +334,7 @@ async def test_a_request_given_up_is_never_applied_later(owner: NamespaceEngine)
     await run(owner, "create", "a", {}, request=sent(2, low=2))
     with pytest.raises(OutcomeUnknownError) as caught:
         await run(owner, "create", "b", {}, request=sent(1, low=1))
-    assert caught.value.request_id == f"{(b's' * 16).hex()}:1"
+    assert caught.value.request_id == f"pqs-{(b's' * 16).hex()}-1-0"
     assert await run(owner, "get", "b") is None
 
 

@@ -25,7 +25,8 @@ from parquedb.errors import (
     ValidationError,
     VersionConflictError,
 )
-from parquedb.settings import Settings, load_settings
+from parquedb.settings import Settings
+from parquedb.settings_environment import load_settings
 from parquedb.storage.backends.directory import System
 from tests.support.chain import read_history
 

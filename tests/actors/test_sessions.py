@@ -36,7 +36,7 @@ def test_what_the_client_gave_up_is_dead(sessions: Sessions) -> None:
     for seq in (1, 2):
         with pytest.raises(OutcomeUnknownError, match="gave this request up") as caught:
             sessions.lookup(ask(seq))
-        assert caught.value.request_id == f"{ONE.hex()}:{seq}"
+        assert caught.value.request_id == f"pqs-{ONE.hex()}-{seq}-0"
     assert sessions.lookup(ask(3)) == receipt(3)
 
 

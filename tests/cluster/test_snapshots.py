@@ -19,7 +19,7 @@ from parquedb.cluster import snapshot as snapshots
 from parquedb.cluster.connection import Connection
 from parquedb.cluster.snapshot import Snapshot, take_snapshot
 from parquedb.errors import ConfigurationError, CorruptionError, InvalidInputError, SnapshotNotFoundError
-from parquedb.settings import load_settings
+from parquedb.settings_environment import load_settings
 from parquedb.storage.open import open_backend
 from tests.support.engines import engine, run
 

@@ -8,7 +8,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from parquedb.errors import ConfigurationError, ErrorCode
-from parquedb.settings import ClientSettings, EngineSettings, Settings, StorageSettings, env_name, load_settings
+from parquedb.settings import ClientSettings, EngineSettings, Settings, StorageSettings, env_name
+from parquedb.settings_environment import load_settings
 
 SECRET = "hush-hush-1234"
 GROUPS = {"engine": EngineSettings, "storage": StorageSettings, "client": ClientSettings}
@@ -301,6 +302,12 @@ def test_a_pickle_holds_everything_but_the_secret():
     assert (made.key, made.engine.flush_rows) == ("AKIDEXAMPLE", 7)
     assert made.with_secret(SECRET) == settings
     assert settings.reveal_secret() == SECRET
+
+
+def test_settings_are_keys_whatever_they_hold():
+    asked = {"log_levels": {"storage": "debug"}, "log_redact": ["ssn"], "hooks": ["a:b"]}
+    assert {load_settings("a", **asked): 1}[load_settings("a", **asked)] == 1
+    assert load_settings("a", **asked).log_levels == (("storage", "DEBUG"),)
 
 
 def test_a_pickle_does_not_read_the_environment_where_it_lands(monkeypatch: pytest.MonkeyPatch):

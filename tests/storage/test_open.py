@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from parquedb.errors import ConfigurationError
-from parquedb.settings import Settings, load_settings
+from parquedb.settings import Settings
+from parquedb.settings_environment import load_settings
 from parquedb.storage.backends.local import LocalBackend
 from parquedb.storage.backends.memory import MemoryBackend
 from parquedb.storage.backends.s3 import S3Backend

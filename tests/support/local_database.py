@@ -13,7 +13,8 @@ from parquedb.cluster.connection import Connection
 from parquedb.cluster.delivery import encode_wire
 from parquedb.cluster.snapshot import Snapshot
 from parquedb.documents.codec import decode
-from parquedb.settings import Settings, load_settings
+from parquedb.settings import Settings
+from parquedb.settings_environment import load_settings
 from parquedb.storage.open import open_backend
 from tests.support.engines import NAMESPACE, engine
 

@@ -11,7 +11,8 @@ from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.operations import Operation
 from parquedb.clock import SystemClock
 from parquedb.observability.hooks import HookRegistry
-from parquedb.settings import Settings, load_settings
+from parquedb.settings import Settings
+from parquedb.settings_environment import load_settings
 from parquedb.storage.backends.layers import wrap_backend
 from parquedb.storage.open import open_backend
 from tests.support.s3_servers import S3Server

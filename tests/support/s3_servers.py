@@ -56,13 +56,13 @@ class S3Server:
         _remove_sockets(int(self.endpoint_url.rpartition(":")[2]))
 
 
-def start_weed(directory: Path, port: int | None = None) -> S3Server:
+def start_weed(directory: Path, port: int | None = None, *, key: str = KEY, secret: str = SECRET) -> S3Server:
     """Start a SeaweedFS in `directory`, which may hold the data of an earlier run, and wait until it takes writes."""
     port = port or _free_weed_port()
     (directory / "data").mkdir(parents=True, exist_ok=True)
     identity = {
         "name": "test",
-        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
+        "credentials": [{"accessKey": key, "secretKey": secret}],
         "actions": ["Admin", "Read", "List", "Tagging", "Write"],
     }
     (directory / "s3.json").write_text(json.dumps({"identities": [identity]}))
@@ -97,7 +97,7 @@ def start_weed(directory: Path, port: int | None = None) -> S3Server:
             env=os.environ | {"GOMEMLIMIT": "300MiB", "GOGC": "50"},
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - it only calls the kernel
         )
-    server = S3Server(f"http://127.0.0.1:{port}", process)
+    server = S3Server(f"http://127.0.0.1:{port}", process, key=key, secret=secret)
     try:
         _wait_until(lambda: _weed_has_volumes(port), process, directory / "log")
         _create_bucket(server)

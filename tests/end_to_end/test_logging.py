@@ -1,0 +1,104 @@
+"""Owners write their logs where Ray keeps a worker's, in the asked form; a driver sees them where it asked Ray to."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+import parquedb
+from parquedb.cluster.placement import find
+from parquedb.observability.logs import get_logger
+from parquedb.observability.logs.fields import facts_of
+from tests.observability.logs.kept import Kept
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def callers_side() -> Iterator[Kept]:
+    logger, kept = get_logger("cluster"), Kept()
+    logger.addHandler(kept)
+    yield kept
+    logger.removeHandler(kept)
+
+
+def worker_log(pid: int) -> str:
+    """Return what a worker of this Ray has written on stderr."""
+    folder = Path(ray._private.worker.global_worker.node.get_session_dir_path()) / "logs"
+    [file] = folder.glob(f"worker-*-{pid}.err")
+    return file.read_text()
+
+
+def records(pid: int) -> list[dict[str, Any]]:
+    """Return the lines of JSON among them; Ray and others write on stderr as well."""
+    return [json.loads(line) for line in worker_log(pid).splitlines() if line.startswith('{"timestamp"')]
+
+
+def test_an_owner_logs_json_with_its_namespace_and_its_process(
+    ray_cluster: str, tmp_path: Path, callers_side: Kept
+) -> None:
+    asked = {"log_format": "json", "log_levels": {"actors.checkpoint": "ERROR"}, "log_slow_s": 0.001}
+    with parquedb.connect(tmp_path / "db", **asked) as db:
+        db.create("posts", {"n": 1})
+        db.flush("posts")
+        pid = db.stats("posts")["pid"]
+        owner = find(db.settings, "posts")
+        ray.get(owner.close.remote())
+        found = records(pid)
+        ray.kill(owner)
+    events = {record["event"]: record for record in found}
+    assert {"owner.opened", "operation.slow", "owner.closed"} <= events.keys()
+    assert "flush.done" not in events  # Its part of the tree logs errors only.
+    assert {(record["namespace"], record["pid"]) for record in found} == {("posts", pid)}
+    assert events["operation.slow"]["kinds"] == ["create"]
+    [slow] = [facts for facts in map(facts_of, callers_side.records) if facts["event"] == "operation.slow"]
+    assert (slow["namespace"], slow["operation"]) == ("posts", "create")
+    assert slow["request_id"] == events["operation.slow"]["request_id"]
+
+
+def test_an_owner_writes_nothing_below_the_asked_level(ray_cluster: str, tmp_path: Path) -> None:
+    with parquedb.connect(tmp_path / "db", log_level="WARNING") as db:
+        db.create("posts", {"n": 1})
+        pid = db.stats("posts")["pid"]
+        ray.kill(find(db.settings, "posts"))
+    assert "parquedb." not in worker_log(pid)
+
+
+DRIVER = """
+    import ray, parquedb
+    ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=80 << 20)
+    parquedb.configure_logging()
+    with parquedb.connect("./data") as db:
+        db.create("posts", {"n": 1})
+        ray.get(db["posts"].actor.close.remote())
+        import time
+        time.sleep(2)  # Ray forwards what it finds in files now and then, and has no way to wait for it.
+    ray.shutdown()
+"""
+
+
+def test_a_driver_sees_its_own_records_and_those_that_it_asked_ray_for(tmp_path: Path) -> None:
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "PARQUEDB_LOG_LEVELS": "actors.checkpoint=ERROR"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(DRIVER)],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=True,
+    )
+    shown = done.stdout + done.stderr
+    own = [line for line in done.stderr.splitlines() if "namespace posts: its owner is process" in line]
+    assert len(own) == 1
+    assert "INFO parquedb.cluster.calls" in own[0]
+    forwarded = [line for line in shown.splitlines() if "namespace posts: opened in epoch" in line]
+    assert len(forwarded) == 1
+    assert "NamespaceActor" in forwarded[0]
