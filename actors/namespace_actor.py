@@ -38,6 +38,7 @@ from parquedb.storage.backends.layers import ObservedBackend, wrap_backend
 from parquedb.storage.breaker.monitor import global_circuit_breaker_monitor
 from parquedb.storage.files.data_file import warm_up
 from parquedb.storage.open import open_backend, open_fallback
+from parquedb.storage.worker_logs import close_worker_logs
 
 CONCURRENT_CALLS_MAX = 10_000
 HEALTH_CALLS_MAX = 8
@@ -180,14 +181,14 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         here, with everything that lives on it.
         """
         loop = self._loop
-        if loop is None or loop.is_closed():
-            return
         # Whatever goes wrong: the process ends, and the next owner copes with one that vanished.
         with contextlib.suppress(Exception):
-            if loop.is_running():
+            if loop is not None and loop.is_running():
                 asyncio.run_coroutine_threadsafe(self.close(), loop).result(SHUTDOWN_S)
-            else:
+            elif loop is not None and not loop.is_closed():
                 loop.run_until_complete(asyncio.wait_for(self.close(), SHUTDOWN_S))
+        # Last, for giving up the namespace is logged too.
+        close_worker_logs()
 
     def _open_storage(self) -> ObservedBackend:
         settings = self._settings

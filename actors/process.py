@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from parquedb.observability.hooks import HookRegistry, load_hooks
 from parquedb.observability.otel.export import process_telemetry
 from parquedb.settings import Settings
+from parquedb.storage.worker_logs import attach_worker_logs
+
+OWNER_SCRIPT = "parquedb-owner"
+"""What owners are called in the worker logs."""
 
 GC_THRESHOLDS = (100_000, 20, 100)
 """Allocations before the youngest generation is looked through, and how often the older ones are."""
@@ -35,4 +39,6 @@ def prepare_process(settings: Settings, hooks: bytes, variables: Mapping[str, st
     telemetry = process_telemetry()
     if telemetry is not None:
         registry.register_hook(telemetry.hook)
+    # After everything else that sets up logging: a handler of ours must not look like one of the application's.
+    attach_worker_logs(settings, script=OWNER_SCRIPT)
     return registry

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import pickle
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 import ray
@@ -23,6 +23,7 @@ from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.probe import probe
 from parquedb.storage.breaker.monitor import CircuitBreakerMonitor, global_circuit_breaker_monitor
 from parquedb.storage.open import open_backend
+from parquedb.storage.worker_logs import attach_worker_logs
 
 T = TypeVar("T")
 
@@ -61,6 +62,7 @@ class Connection:
             lambda: self.open_storage("loads"), reachable=not settings.url.startswith("memory:")
         )
         self._joined = False
+        self._detach_logs: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
     def join(self) -> None:
@@ -77,6 +79,8 @@ class Connection:
                 ray_runtime.join(self.settings, counted=not self._joined)
                 self._joined = True
                 self.settings = secrets.recover(self.settings)
+                if self._detach_logs is None:
+                    self._detach_logs = attach_worker_logs(self.settings)
 
     def pickled(self) -> tuple[Settings, bytes]:
         """Return what another process needs to make this connection again; the secret goes another way."""
@@ -91,6 +95,9 @@ class Connection:
             if self._joined:
                 self._joined = False
                 ray_runtime.leave()
+            detach, self._detach_logs = self._detach_logs, None
+        if detach is not None:
+            detach()
 
     def probe_storage(self) -> None:
         """Try the store once per process and database (`memory://` lives inside the actors and is not tried).

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from parquedb.observability.hooks import HookRegistry as HookRegistry
     from parquedb.observability.hooks import global_hook_registry as global_hook_registry
     from parquedb.observability.hooks import register_hook as register_hook
+    from parquedb.observability.views.worker_logs import WorkerLogsView as WorkerLogsView
+    from parquedb.observability.views.worker_logs import create_worker_logs_view as create_worker_logs_view
     from parquedb.settings import Settings as Settings
     from parquedb.settings import load_settings as load_settings
     from parquedb.storage.breaker.circuit import CircuitBreaker as CircuitBreaker
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from parquedb.storage.breaker.monitor import global_circuit_breaker_monitor as global_circuit_breaker_monitor
     from parquedb.storage.verification.report import DatabaseReport as DatabaseReport
     from parquedb.storage.verification.report import VerificationReport as VerificationReport
+    from parquedb.storage.worker_logs import open_worker_logs as open_worker_logs
 
 _HOMES = {
     "AsyncCollection": "parquedb.cluster.async_collection",
@@ -62,11 +65,14 @@ _HOMES = {
     "Snapshot": "parquedb.cluster.snapshot",
     "UpdateResult": "parquedb.cluster.many_writes",
     "VerificationReport": "parquedb.storage.verification.report",
+    "WorkerLogsView": "parquedb.observability.views.worker_logs",
     "connect": "parquedb.cluster.connect",
     "connect_async": "parquedb.cluster.connect",
+    "create_worker_logs_view": "parquedb.observability.views.worker_logs",
     "global_circuit_breaker_monitor": "parquedb.storage.breaker.monitor",
     "global_hook_registry": "parquedb.observability.hooks",
     "load_settings": "parquedb.settings",
+    "open_worker_logs": "parquedb.storage.worker_logs",
     "register_hook": "parquedb.observability.hooks",
 }
 
@@ -90,13 +96,16 @@ __all__ = [
     "Settings",
     "Snapshot",
     "UpdateResult",
+    "WorkerLogsView",
     "__version__",
     "connect",
     "connect_async",
+    "create_worker_logs_view",
     "errors",
     "global_circuit_breaker_monitor",
     "global_hook_registry",
     "load_settings",
+    "open_worker_logs",
     "register_hook",
 ]
 

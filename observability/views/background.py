@@ -6,11 +6,14 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from parquedb.errors import InvalidInputError
 
 T = TypeVar("T")
+
+_ENDING_S: Final = 1.0
+"""Seconds that cancelled tasks may take."""
 
 
 class BackgroundLoop:
@@ -81,8 +84,11 @@ class BackgroundLoop:
         try:
             self._loop.run_forever()
         finally:
-            for task in asyncio.all_tasks(self._loop):
+            tasks = asyncio.all_tasks(self._loop)
+            for task in tasks:
                 task.cancel()
-            # Lets the cancelled tasks end, so that none is destroyed while it waits.
+            if tasks:
+                self._loop.run_until_complete(asyncio.wait(tasks, timeout=_ENDING_S))
+            # Who waits in another thread is told by a callback.
             self._loop.run_until_complete(asyncio.sleep(0))
             self._loop.close()

@@ -138,8 +138,7 @@ class LogCompactor:
         return await self._delete((await self._catalog.resolve(files)).superseded)
 
     async def _delete(self, files: Sequence[LogFile]) -> int:
-        # In the order of names: as long as a file is there, so are those that count instead of it.
-        for file in sorted(files):
+        for file in files:
             await self._catalog.storage.delete(file.key)
         return len(files)
 

@@ -44,6 +44,9 @@ class Runner(Protocol):
     async def run_async(self, work: Coroutine[Any, Any, T]) -> T:
         """Run and await."""
 
+    def call(self, callback: Callable[[], object]) -> None:
+        """Have a callback called soon."""
+
 
 @dataclass(slots=True)
 class Position:
@@ -177,6 +180,7 @@ class LogFeed:
         """End the feed; who waits for its next row is told that there is none."""
         self._closed = True
         self._rows.clear()
+        self._runner.call(self.wake)
 
     def wake(self) -> None:
         """Look again now; on the loop only."""
@@ -197,6 +201,8 @@ class LogFeed:
                 found = await anext(self._source, None)
             except BaseException:
                 self._source = None  # The next call begins again behind the last row delivered.
+                if self._closed:
+                    return False  # The view ends, and its loop with it.
                 raise
             if found is not None:
                 self._leaf, rows = found

@@ -65,6 +65,7 @@ class WorkerLogsOptions:
         script: What this program is called in rows that do not say; the name of the running script when None.
         worker: What this process is called in rows that do not say; `<host>:<pid>` when None.
         redact: Applied to each record before anything of it is kept; a record that it fails on is rejected.
+        clock: Tells the time of records that bring none; the machine's when None.
     """
 
     flush_threshold: int = 1_000
@@ -74,6 +75,7 @@ class WorkerLogsOptions:
     script: str | None = None
     worker: str | None = None
     redact: Redact | None = None
+    clock: Clock | None = None
 
     def __post_init__(self) -> None:
         for name in ("flush_threshold", "flush_interval_s", "buffer_rows_max", "buffer_bytes_max"):
@@ -92,7 +94,6 @@ class WorkerLogsView:
             called on the view's own event loop, and what it returns is closed with the view.
         dataset_path: Folder of the data set within the storage; empty for all of it.
         options: How to buffer and store.
-        clock: Tells the time of records that bring none.
     """
 
     def __init__(
@@ -100,13 +101,11 @@ class WorkerLogsView:
         storage: StorageBackend | Callable[[], StorageBackend],
         dataset_path: str = "",
         options: WorkerLogsOptions | None = None,
-        *,
-        clock: Clock | None = None,
     ) -> None:
         self._given_storage = storage
         self._folder = "".join(f"{part}/" for part in dataset_path.split("/") if part)
         self._options = options or WorkerLogsOptions()
-        self._clock = clock or SystemClock()
+        self._clock = self._options.clock or SystemClock()
         self.aio = AsyncWorkerLogs(self)
         self._begin()
         _views.add(self)

@@ -150,6 +150,9 @@ class Direct:
     def run(self, work):  # type: ignore[no-untyped-def]
         raise AssertionError("the feed of a test begins at a position")
 
+    def call(self, callback):  # type: ignore[no-untyped-def]
+        callback()
+
 
 def feed_on(logs: LogsInMemory, position: str) -> LogFeed:
     async def catalog() -> LogCatalog:
