@@ -239,5 +239,5 @@ def read_metadata(file: LogFile, tail: bytes) -> pq.FileMetaData:
     """
     try:
         return pq.read_metadata(pa.BufferReader(tail))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise CorruptionError(key=file.key, reason="its footer cannot be read", cause=error) from error

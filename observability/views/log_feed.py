@@ -22,7 +22,7 @@ from parquedb.errors import InvalidInputError, ObjectNotFoundError
 from parquedb.observability.views.log_catalog import LiveFile, LogCatalog, Part
 from parquedb.observability.views.log_files import LogFile
 from parquedb.observability.views.log_reader import LogReader, documents_of
-from parquedb.observability.views.log_tests import hours_of, tests_of
+from parquedb.observability.views.log_tests import comparisons_of, hours_of
 
 T = TypeVar("T")
 
@@ -137,7 +137,7 @@ class LogFeed:
         self._runner = runner
         self._catalog = catalog
         self._options = options
-        self._tests = tests_of(options.predicate.filter)
+        self._tests = comparisons_of(options.predicate.filter)
         self._from_now = position is None
         self._position = position or Position()
         self._source: AsyncIterator[tuple[str, list[dict[str, Any]]]] | None = None

@@ -18,7 +18,7 @@ from parquedb.errors import InvalidInputError, ObjectNotFoundError
 from parquedb.observability.views.log_catalog import LogCatalog
 from parquedb.observability.views.log_files import LogFile, hour_of
 from parquedb.observability.views.log_reader import LogReader, Piece, documents_of, moment_of
-from parquedb.observability.views.log_tests import ColumnTest, hours_of, tests_of
+from parquedb.observability.views.log_tests import ColumnTest, comparisons_of, hours_of
 
 LIMIT_MAX: Final = 100_000
 """Rows that one call returns at most."""
@@ -74,7 +74,7 @@ class LogQueries:
         if not 1 <= limit <= LIMIT_MAX:
             raise InvalidInputError(f"expected a limit of 1 to {LIMIT_MAX} rows, got {limit}")
         predicate = compile_filter(filter)
-        tests = tests_of(predicate.filter)
+        tests = comparisons_of(predicate.filter)
         first, last = hours_of(tests)
         if not newest_first or first is not None:
             return await self._find(predicate, tests, (first, last), limit, newest_first)
@@ -142,7 +142,7 @@ class LogQueries:
         """Count the rows of events from `start` (inclusive) to `end` (exclusive)."""
         bounds = {"$gte": start, "$lt": end}
         given = {op: moment for op, moment in bounds.items() if moment is not None}
-        tests = tests_of(compile_filter({_EVENT_TIME: given} if given else None).filter)
+        tests = comparisons_of(compile_filter({_EVENT_TIME: given} if given else None).filter)
         counters: dict[str, Counter[str]] = {name: Counter() for name in _COUNTED}
         rows = 0
         ends: list[int] = []

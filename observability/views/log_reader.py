@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -89,10 +89,17 @@ class LogReader:
         spans = [_span(metadata.row_group(group)) for group in groups]
         if _WHOLE_SHARE * sum(end - start for start, end in spans) >= file.bytes:
             return io.BytesIO(await self.catalog.storage.read(file.key))
-        # The interface's `Range` is a tuple, of a module that may not be imported from here.
-        ranges: Any = [(file.key, start, end - start) for start, end in spans]
+        ranges: Any = [_Range(file.key, start, end - start) for start, end in spans]
         found = await self.catalog.storage.read_ranges(ranges)
         return SparseFile(file.bytes, {start: data for (start, _), data in zip(spans, found, strict=True)})
+
+
+class _Range(NamedTuple):
+    """The `Range` of the storage interface, whose module may not be imported from here."""
+
+    key: str
+    start: int
+    length: int
 
 
 class SparseFile(io.RawIOBase):
@@ -189,6 +196,9 @@ class _Decoder:
             self._starts.append(self._starts[-1] + metadata.row_group(group).num_rows)
         with self._checked():
             self._file = pq.ParquetFile(source, metadata=metadata, page_checksum_verification=True)
+            # Pages carry checksums, the footer does not.
+            if not self._file.schema_arrow.equals(SCHEMA):
+                raise ValueError("its columns are not those of worker logs")
 
     def read(self, group: int) -> list[Piece]:
         """Return what of a row group counts and passes the tests."""
@@ -200,7 +210,7 @@ class _Decoder:
     def _checked(self) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             key = self._live.file.key
             raise CorruptionError(key=key, reason=f"it cannot be decoded: {error}", cause=error) from error
 

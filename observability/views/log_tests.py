@@ -67,7 +67,7 @@ class ColumnTest:
         return _MASKS[self.op](column, value)
 
 
-def tests_of(tree: Filter) -> tuple[ColumnTest, ...]:
+def comparisons_of(tree: Filter) -> tuple[ColumnTest, ...]:
     """Return comparisons that every row which passes the filter passes too."""
     return tuple(_tests(tree))
 
