@@ -1,11 +1,13 @@
 """Making a process ready to own a namespace: the client's environment, the hooks, the telemetry."""
 
 import gc
+import logging
 import os
 import pickle
 from collections.abc import Mapping
 
 from parquedb.observability.hooks import HookRegistry, load_hooks
+from parquedb.observability.logs import get_logger
 from parquedb.observability.otel.export import process_telemetry
 from parquedb.settings import Settings
 from parquedb.storage.worker_logs import attach_worker_logs
@@ -41,4 +43,6 @@ def prepare_process(settings: Settings, hooks: bytes, variables: Mapping[str, st
         registry.register_hook(telemetry.hook)
     # After everything else that sets up logging: a handler of ours must not look like one of the application's.
     attach_worker_logs(settings, script=OWNER_SCRIPT)
+    if settings.worker_logs is not None and get_logger().level == logging.NOTSET:
+        get_logger().setLevel(settings.log_level)
     return registry

@@ -379,7 +379,8 @@ def _begin_anew() -> None:
 
 @functools.cache
 def _flush_at_exit() -> None:
-    os.register_at_fork(after_in_child=_begin_anew)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_begin_anew)
     # `atexit` would come too late: by then the interpreter starts no work in thread pools any more, and a local
     # directory is written by one. What is registered here runs before the pools are told.
     register = getattr(threading, "_register_atexit", atexit.register)
