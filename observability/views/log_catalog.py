@@ -9,16 +9,14 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parquedb.errors import CorruptionError, ObjectNotFoundError
 from parquedb.observability.views.log_files import Leaf, LogFile, hour_folder, leaves_of, parse_key
-
-if TYPE_CHECKING:
-    from parquedb.storage.backend import StorageBackend
+from parquedb.observability.views.log_storage import LogStorage
 
 FOOTER_BYTES: Final = 65_536
 """Read from the end of a file at first; a longer footer takes a second read."""
@@ -100,7 +98,7 @@ class LogCatalog:
         folder: Of the data set, empty or ending in `/`.
     """
 
-    def __init__(self, storage: StorageBackend, folder: str) -> None:
+    def __init__(self, storage: LogStorage, folder: str) -> None:
         self.storage = storage
         self.folder = folder
         self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()

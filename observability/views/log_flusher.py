@@ -14,7 +14,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from parquedb.clock import Clock
 from parquedb.errors import AlreadyExistsError, OutcomeUnknownError, ParqueDBError
@@ -23,9 +23,7 @@ from parquedb.observability.logs import get_logger
 from parquedb.observability.views.log_buffer import LogBuffer
 from parquedb.observability.views.log_files import encode_rows, file_name, hour_folder, hour_of
 from parquedb.observability.views.log_rows import EVENT_TIME, Row
-
-if TYPE_CHECKING:
-    from parquedb.storage.backend import StorageBackend
+from parquedb.observability.views.log_storage import LogStorage
 
 TAKEN_ROWS_MAX: Final = 16_384
 """Rows of one flush; more wait for the next one, which follows at once."""
@@ -71,7 +69,7 @@ class LogFlusher:
     def __init__(  # noqa: PLR0913 - everything a flush needs, from the one place that has it
         self,
         buffer: LogBuffer,
-        storage: Callable[[], StorageBackend],
+        storage: Callable[[], LogStorage],
         folder: str,
         options: FlushOptions,
         *,

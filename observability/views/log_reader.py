@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 import pyarrow as pa
@@ -19,6 +19,7 @@ from parquedb.errors import CorruptionError
 from parquedb.observability.views.log_catalog import LiveFile, LogCatalog, Part, read_metadata
 from parquedb.observability.views.log_files import SCHEMA, LogFile
 from parquedb.observability.views.log_rows import TIME_COLUMNS
+from parquedb.observability.views.log_storage import Span
 from parquedb.observability.views.log_tests import ColumnTest, group_may_pass, passing
 
 WHOLE_BYTES_MAX: Final = 1 << 20
@@ -89,17 +90,8 @@ class LogReader:
         spans = [_span(metadata.row_group(group)) for group in groups]
         if _WHOLE_SHARE * sum(end - start for start, end in spans) >= file.bytes:
             return io.BytesIO(await self.catalog.storage.read(file.key))
-        ranges: Any = [_Range(file.key, start, end - start) for start, end in spans]
-        found = await self.catalog.storage.read_ranges(ranges)
+        found = await self.catalog.storage.read_ranges([Span(file.key, start, end - start) for start, end in spans])
         return SparseFile(file.bytes, {start: data for (start, _), data in zip(spans, found, strict=True)})
-
-
-class _Range(NamedTuple):
-    """The `Range` of the storage interface, whose module may not be imported from here."""
-
-    key: str
-    start: int
-    length: int
 
 
 class SparseFile(io.RawIOBase):

@@ -7,7 +7,7 @@ import concurrent.futures
 import contextlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from parquedb.clock import Clock
 from parquedb.errors import TimeoutError as NotInTimeError
@@ -20,9 +20,7 @@ from parquedb.observability.views.log_compaction import CompactionResult, LogCom
 from parquedb.observability.views.log_flusher import FlushOptions, LogFlusher
 from parquedb.observability.views.log_queries import LogQueries, LogStatistics
 from parquedb.observability.views.log_rows import Row, micros_of
-
-if TYPE_CHECKING:
-    from parquedb.storage.backend import StorageBackend
+from parquedb.observability.views.log_storage import LogStorage
 
 CLOSE_S: Final = 5.0
 """Seconds that closing a view may take when storage does not answer."""
@@ -50,7 +48,7 @@ class LogWork:
 
     def __init__(  # noqa: PLR0913 - everything a view hands over, once
         self,
-        storage: StorageBackend | Callable[[], StorageBackend],
+        storage: LogStorage | Callable[[], LogStorage],
         folder: str,
         buffer: LogBuffer,
         options: FlushOptions,
@@ -65,7 +63,7 @@ class LogWork:
         self._buffer = buffer
         self._ids = ids
         self._clock = clock
-        self._storage: StorageBackend | None = None
+        self._storage: LogStorage | None = None
         self._catalog: LogCatalog | None = None
         self.flusher = LogFlusher(
             buffer, self.storage, folder, options, ids=ids, gap_row=gap_row, clock=clock, on_stored=on_stored
@@ -73,7 +71,7 @@ class LogWork:
         self.loop = BackgroundLoop("parquedb-worker-logs")
         self._flushing: concurrent.futures.Future[None] = self.loop.start(self.flusher.run())
 
-    def storage(self) -> StorageBackend:
+    def storage(self) -> LogStorage:
         """Return the storage, opened; on the loop."""
         if self._storage is None:
             self._storage = self._given() if callable(self._given) else self._given

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from parquedb.clock import Clock, SystemClock
 from parquedb.documents.filters import compile_filter
@@ -37,11 +37,9 @@ from parquedb.observability.views.log_flusher import FlushOptions
 from parquedb.observability.views.log_handler import WorkerLogsHandler
 from parquedb.observability.views.log_queries import LogStatistics
 from parquedb.observability.views.log_rows import Redact, Row, RowMaker, micros_of
+from parquedb.observability.views.log_storage import LogStorage
 from parquedb.observability.views.log_work import CLOSE_S, LogWork
 from parquedb.observability.views.tail_events import record_of_tail_event
-
-if TYPE_CHECKING:
-    from parquedb.storage.backend import StorageBackend
 
 __all__ = ["START", "LogCounts", "LogStatistics", "WorkerLogsView", "create_worker_logs_view", "record_of_tail_event"]
 
@@ -98,7 +96,7 @@ class WorkerLogsView:
 
     def __init__(
         self,
-        storage: StorageBackend | Callable[[], StorageBackend],
+        storage: LogStorage | Callable[[], LogStorage],
         dataset_path: str = "",
         options: WorkerLogsOptions | None = None,
     ) -> None:
@@ -337,7 +335,7 @@ class WorkerLogsView:
 
 
 def create_worker_logs_view(
-    storage: StorageBackend | Callable[[], StorageBackend],
+    storage: LogStorage | Callable[[], LogStorage],
     dataset_path: str = "",
     flush_threshold: int = 1_000,
     flush_interval: float = 30.0,
