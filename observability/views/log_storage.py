@@ -1,4 +1,4 @@
-"""What the worker logs ask of a store; the storage interface, `storage/backend.py`, lies above this layer and has it all."""
+"""What the worker logs ask of a store; the storage interface, which lies above this layer, has all of it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Finding rows: every filter gives what its predicate says, and what cannot pass is not read."""
 
 import asyncio
+import itertools
+import operator
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -16,7 +18,7 @@ from parquedb.observability.views.log_catalog import FOOTER_BYTES, LogCatalog
 from parquedb.observability.views.log_queries import LogQueries
 from parquedb.observability.views.log_reader import SparseFile
 from parquedb.observability.views.log_rows import micros_of
-from parquedb.observability.views.log_tests import comparisons_of, hours_of
+from parquedb.observability.views.log_tests import ColumnTest, comparisons_of, hours_of
 from parquedb.storage.backends.delegating import Call, FunnelBackend
 from tests.observability.views.logs_in_memory import NOON, LogsInMemory
 
@@ -231,6 +233,16 @@ def test_a_sparse_file_gives_what_is_there_and_refuses_the_rest() -> None:
             file.read(length)
     file.seek(100)
     assert file.read(5) == b""
+
+
+@pytest.mark.parametrize("op", ["eq", "in", "gt", "gte", "lt", "lte"])
+def test_statistics_never_rule_out_a_value_that_passes(op: str) -> None:
+    passes = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
+    for low, high, wanted in itertools.product(range(4), repeat=3):
+        if low <= high:
+            test = passes.get(op, operator.eq)
+            some = any(test(value, wanted) for value in range(low, high + 1))
+            assert ColumnTest("http_status", op, (wanted,)).may_pass(low, high) == some
 
 
 def test_only_what_every_row_must_pass_narrows_the_hours() -> None:
