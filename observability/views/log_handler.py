@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from parquedb.observability.logs.fields import ERROR, facts_of
@@ -56,13 +56,27 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     fields["logger"] = record.name
     fields["message"] = _message(record)
     error = fields.pop(ERROR, None)
-    if record.exc_info and record.exc_info[1] is not None:
+    if isinstance(error, Mapping):
+        # Prepared already: plain data, without secrets, where `exc_info` may still hold some.
+        fields |= _of_prepared(error)
+    elif record.exc_info and record.exc_info[1] is not None:
         fields |= exception_fields(record.exc_info[1])
     elif isinstance(error, BaseException):
         fields |= {"exception": type(error).__name__, "exception_message": str(error)}
     elif error is not None:
         fields["exception"] = str(error)
     return fields
+
+
+def _of_prepared(error: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns for an error in the form of `ParqueDBError.to_json`; its code and context are attributes."""
+    rest = {name: value for name, value in error.items() if name not in {"name", "message", "stack"}}
+    fields = {
+        "exception": error.get("name", "Exception"),
+        "exception_message": error.get("message"),
+        "stack": error.get("stack"),
+    }
+    return fields | {ERROR: rest} if rest else fields
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -13,7 +13,7 @@ import polars
 import pytest
 
 from parquedb.clock import ManualClock
-from parquedb.errors import InvalidFilterError, InvalidInputError
+from parquedb.errors import InvalidFilterError, InvalidInputError, VersionConflictError
 from parquedb.observability.views.worker_logs import (
     START,
     WorkerLogsView,
@@ -265,6 +265,18 @@ class Test_a_handler:  # noqa: N801 - reads as a sentence
         assert "no stock" in rows["failed"]["stack"]
         assert (rows["failed"]["outcome"], rows["odd"]["exception"]) == ("exception", "OSError")
         assert any(message.startswith("broken %d %d (its arguments do not fit") for message in rows)
+
+    @pytest.mark.parametrize("opener", ["memory"], indirect=True)
+    def test_takes_an_error_that_was_prepared_and_not_the_exception_it_was_made_of(
+        self, view: WorkerLogsView, logger: logging.Logger
+    ) -> None:
+        prepared = VersionConflictError(expected=1, actual=2).to_json() | {"stack": "..."}
+        logger.error("refused", exc_info=OSError("canary"), extra={"error": prepared})
+        view.flush()
+        [row] = view.find()
+        assert (row["exception"], row["outcome"], row["stack"]) == ("VersionConflictError", "exception", "...")
+        assert row["attributes"]["error"]["code"] == "VERSION_CONFLICT"
+        assert "canary" not in repr(row)
 
     @pytest.mark.parametrize("opener", ["memory"], indirect=True)
     def test_never_raises_and_counts_what_it_cannot_take(self, view: WorkerLogsView, logger: logging.Logger) -> None:
