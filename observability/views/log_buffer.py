@@ -79,14 +79,15 @@ class LogBuffer:
         self._by_script: Counter[str] = Counter()
         self._dropped_by_level: Counter[str] = Counter()
 
-    def add(self, rows: list[tuple[Row, int]]) -> int:
-        """Take rows in as far as there is room; return how many wait now. Never blocks for longer than a moment."""
+    def add(self, rows: list[tuple[Row, int]]) -> tuple[int, int]:
+        """Take rows in as far as there is room; return how many waited before, and wait now. Never blocks long."""
         levels = [row[LEVEL_AT] for row, _ in rows]
         with self._lock:
             self._ingested += len(rows)
             _count(self._by_level, levels)
             _count(self._by_outcome, [row[OUTCOME_AT] for row, _ in rows])
             _count(self._by_script, [row[SCRIPT_AT] for row, _ in rows])
+            before = len(self._waiting)
             held = self.accepted - self.settled
             size = sum(size for _, size in rows)
             if held + len(rows) <= self._rows_max and self._bytes + size <= self._bytes_max:
@@ -95,7 +96,7 @@ class LogBuffer:
                 self.accepted += len(rows)
             else:
                 self._add_some(rows, held)
-            return len(self._waiting)
+            return before, len(self._waiting)
 
     def _add_some(self, rows: list[tuple[Row, int]], held: int) -> None:
         for row, size in rows:

@@ -112,7 +112,11 @@ class LogFlusher:
                     self._forced_to = self._buffer.accepted
             self._woken.clear()
             while self._is_due():
-                await self._flush_once()
+                try:
+                    await self._flush_once()
+                except Exception:
+                    # Never met; but it must not be the end of all storing.
+                    _logger.exception("a flush of worker logs failed, and its rows are lost")
 
     async def drained(self, target: int) -> None:
         """Store everything that was accepted up to the number `target`, and return when that is done."""
@@ -148,32 +152,31 @@ class LogFlusher:
                 else:
                     await self._store(hour, data)
 
+        stored = False
         try:
             async with asyncio.TaskGroup() as group:
                 for hour, mine in hours.items():
                     group.create_task(store(hour, mine))
-        except BaseException:
-            self._buffer.settle(len(rows), size, stored=False)
-            raise
-        self._buffer.settle(len(rows), size, stored=True)
-        async with self._settled:
-            self._settled.notify_all()
+            stored = True
+        finally:
+            self._buffer.settle(len(rows), size, stored=stored)
+            async with self._settled:
+                self._settled.notify_all()
         self._on_stored()
 
     async def _store(self, hour: int, data: bytes) -> None:
         key, unclear, failures = self._new_key(hour), False, 0
+        cause: Exception
         while True:
             try:
                 async with asyncio.timeout(ATTEMPT_S + _GRACE_S):
                     await self._storage().create(key, data, timeout_s=ATTEMPT_S)
-            except AlreadyExistsError:
+            except AlreadyExistsError as error:
                 if unclear:
                     break  # An attempt whose answer was lost.
-                key = self._new_key(hour)
-                continue
+                key, cause = self._new_key(hour), error
             except (OutcomeUnknownError, TimeoutError) as error:
-                unclear = True
-                cause: Exception = error
+                unclear, cause = True, error
             except Exception as error:  # noqa: BLE001 - whatever a store raises, the rows are kept and tried again
                 cause = error
             else:

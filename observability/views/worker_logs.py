@@ -113,7 +113,9 @@ class WorkerLogsView:
         """Start from nothing, in a new process."""
         options = self._options
         script = options.script or Path(sys.argv[0] if sys.argv else "").name or "python"
-        self._maker = RowMaker(script, options.worker or f"{socket.gethostname()}:{os.getpid()}", options.redact)
+        worker = options.worker or f"{socket.gethostname()}:{os.getpid()}"
+        self._maker = RowMaker(script, worker, options.redact)
+        self._gap_maker = RowMaker(script, worker)
         self._buffer = LogBuffer(options.buffer_rows_max, options.buffer_bytes_max)
         self._ids = UlidSource(self._clock, random.SystemRandom())
         self._lock = threading.RLock()
@@ -260,8 +262,7 @@ class WorkerLogsView:
     def _add(self, rows: list[tuple[Row, int]], wait_s: float) -> int:
         if wait_s > 0:
             self._buffer.wait_for_room(len(rows), sum(size for _, size in rows), wait_s)
-        before = self._buffer.waiting
-        after = self._buffer.add(rows)
+        before, after = self._buffer.add(rows)
         # The flusher sleeps while nothing waits, and until the threshold; in between there is nothing to tell it.
         if before == 0 or after >= self._options.flush_threshold > before:
             work = self.started()
@@ -299,7 +300,7 @@ class WorkerLogsView:
             "message": f"{dropped} rows were dropped before this one: the buffer was full",
             "dropped": dropped,
         }
-        return self._maker.rows(record, self._now_micros())[0][0]
+        return self._gap_maker.rows(record, self._now_micros())[0][0]
 
     def started(self) -> LogWork:
         """Return the working half, which begins to work now if it did not before.

@@ -89,6 +89,20 @@ def test_a_full_buffer_drops_what_comes_counts_it_by_level_and_says_so_in_the_lo
         assert [(row["level"], row["attributes"]["dropped"]) for row in gap] == [("WARNING", 15)]
 
 
+def test_a_gap_is_told_of_also_where_the_redaction_knows_no_such_record() -> None:
+    def redact(record: dict[str, Any]) -> dict[str, Any]:
+        return {"message": record["text"]}
+
+    storage = Outage(MemoryBackend())
+    with create_worker_logs_view(storage, flush_threshold=2, buffer_rows_max=2, redact=redact) as view:
+        view.ingest([{"text": f"m{number}"} for number in range(3)])
+        storage.lasts = False
+        view.flush(30)
+        view.ingest({"text": "m3"})
+        view.flush(30)
+        assert found(view) == {"m0": 1, "m1": 1, "m3": 1, "1 rows were dropped before this one: the buffer was full": 1}
+
+
 def test_memory_is_bounded_in_bytes_while_storage_is_down() -> None:
     bytes_max = 8 << 20
     storage = Outage(MemoryBackend())
