@@ -78,17 +78,18 @@ class LogCompactor:
         if files_min < 2:  # noqa: PLR2004 - one file is merged already
             raise InvalidInputError(f"expected files_min of at least 2, got {files_min}")
         merged = made = deleted = 0
-        for files in (await self._catalog.listing()).by_hour().values():
-            try:
-                hour = await self._catalog.resolve(files)
-                batches = list(_batches(hour.live, files_min))
-                for batch in batches:
-                    made += await self._merge(batch)
-                    merged += len(batch)
-                if batches or hour.superseded:
-                    deleted += await self._clean(files[0].hour)
-            except ObjectNotFoundError:
-                continue  # Another process is at this hour.
+        for hour, files in (await self._catalog.listing()).by_hour().items():
+            async for found in self._catalog.attempts(files):
+                try:
+                    batches = list(_batches(found.live, files_min))
+                    for batch in batches:
+                        made += await self._merge(batch)
+                        merged += len(batch)
+                except ObjectNotFoundError:
+                    continue  # Another process is at this hour.
+                if batches or found.superseded:
+                    deleted += await self._clean(hour)
+                break
         return CompactionResult(merged, made, deleted)
 
     async def delete_before(self, cutoff: int) -> CompactionResult:
@@ -103,11 +104,16 @@ class LogCompactor:
             if hour <= whole:
                 deleted += await self._delete(files)
                 continue
-            for live in (await self._catalog.resolve(files)).live:
-                if await self._begins_before(live, cutoff):
-                    made += await self._merge([live], cutoff)
-                    merged += 1
-            deleted += await self._clean(hour)
+            async for found in self._catalog.attempts(files):
+                try:
+                    for live in found.live:
+                        if await self._begins_before(live, cutoff):
+                            made += await self._merge([live], cutoff)
+                            merged += 1
+                except ObjectNotFoundError:
+                    continue  # Another process is at this hour.
+                deleted += await self._clean(hour)
+                break
         return CompactionResult(merged, made, deleted)
 
     async def _merge(self, sources: Sequence[LiveFile], cutoff: int | None = None) -> int:
@@ -134,8 +140,9 @@ class LogCompactor:
         return False
 
     async def _clean(self, hour: int) -> int:
-        files = (await self._catalog.listing(hour, hour)).files
-        return await self._delete((await self._catalog.resolve(files)).superseded)
+        async for found in self._catalog.attempts((await self._catalog.listing(hour, hour)).files):
+            return await self._delete(found.superseded)
+        return 0
 
     async def _delete(self, files: Sequence[LogFile]) -> int:
         for file in files:

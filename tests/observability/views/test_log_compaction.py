@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -270,3 +270,38 @@ async def test_foreign_objects_in_the_folder_are_left_alone() -> None:
 async def test_a_compaction_of_less_than_two_files_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="at least 2, got 1"):
         await LogsInMemory().compactor().compact(1)
+
+
+async def test_merges_and_expiries_at_once_keep_what_is_young_and_let_go_of_what_is_old() -> None:
+    cutoff = NOON + 2 * MINUTE
+    for seed in range(8):
+        logs, rng = LogsInMemory(seed), random.Random(seed)
+
+        async def pause(rng: random.Random = rng) -> None:
+            for _ in range(rng.randrange(4)):
+                await asyncio.sleep(0)
+
+        def young(logs: LogsInMemory = logs) -> set[str]:
+            return {row for row, moment in logs.rows.items() if moment >= cutoff}
+
+        async def look(logs: LogsInMemory = logs, young: Callable[[], set[str]] = young) -> None:
+            for _ in range(6):
+                before = young()
+                counted = Counter(await logs.found())
+                assert max(counted.values()) == 1
+                assert before <= set(counted)
+
+        async def write(logs: LogsInMemory = logs, pause: Callable[[], Awaitable[None]] = pause) -> None:
+            for _ in range(4):
+                await pause()
+                await logs.flush([NOON - HOUR, *spread(4)])
+
+        await flushed(logs, 5)
+        logs.storage.pause = pause
+        work = [logs.compactor().compact(2), logs.compactor().compact(2), write(), look(), look()]
+        expiries = [logs.compactor().delete_before(micros_of(cutoff) or 0) for _ in range(2)]
+        await asyncio.gather(*work, *expiries)
+        logs.storage.pause = None
+        assert young() <= set(await logs.found())
+        await logs.compactor().delete_before(micros_of(cutoff) or 0)
+        assert Counter(await logs.found()) == Counter(young())
