@@ -120,6 +120,10 @@ class LogCatalog:
             found = later
         return found
 
+    async def is_short(self) -> bool:
+        """Whether one page of a listing shows all files."""
+        return not (await self.storage.list(self.folder)).more
+
     async def _list(self, first: int | None, last: int | None) -> Listing:
         files: list[LogFile] = []
         # "/" sorts before everything in the folder.

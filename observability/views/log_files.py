@@ -31,6 +31,9 @@ from parquedb.errors import CorruptionError
 from parquedb.observability.views.log_rows import COLUMNS, TIME_COLUMNS, Row
 
 HOUR_MICROS: Final = 3_600_000_000
+HOUR_MIN: Final = -17_259_888
+"""The first hour of the year 1."""
+
 ROW_GROUP_ROWS: Final = 16_384
 GENERATION_MAX: Final = 9999
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from parquedb.documents.filters import Predicate, compile_filter
 from parquedb.errors import InvalidInputError, ObjectNotFoundError
 from parquedb.observability.views.log_catalog import LogCatalog
-from parquedb.observability.views.log_files import LogFile, hour_of
+from parquedb.observability.views.log_files import HOUR_MIN, LogFile, hour_of
 from parquedb.observability.views.log_reader import LogReader, Piece, documents_of, moment_of
 from parquedb.observability.views.log_tests import ColumnTest, comparisons_of, hours_of
 
@@ -81,8 +81,9 @@ class LogQueries:
         # What is asked for is usually recent: a long past is only listed when the last hours do not hold enough.
         found: list[dict[str, Any]] = []
         until = hour_of(now_micros) if last is None else last
-        for window in (*_WINDOWS_H, None):
-            first = None if window is None else until - window
+        windows = (None,) if await self.catalog.is_short() else (*_WINDOWS_H, None)
+        for window in windows:
+            first = None if window is None else max(HOUR_MIN, until - window)
             found += await self._find(predicate, tests, (first, last), limit - len(found), newest_first)
             if len(found) >= limit or first is None:
                 return found

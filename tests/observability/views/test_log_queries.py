@@ -116,7 +116,7 @@ class Reading(FunnelBackend):
     def __init__(self, logs: LogsInMemory) -> None:
         super().__init__(logs.storage)
         self.read_keys: list[str] = []
-        self.bytes = 0
+        self.bytes = self.listed = 0
         self.before_read: Callable[[], Awaitable[object]] | None = None
 
     async def _pass(self, call: Call[Any]) -> Any:
@@ -126,6 +126,8 @@ class Reading(FunnelBackend):
                 await before()
             self.read_keys.append(call.key)
         answer = await call.send(self.inner, call.timeout_s)
+        if call.operation == "list":
+            self.listed += len(answer.objects)
         if call.operation.startswith("read"):
             self.bytes += len(answer) if isinstance(answer, bytes) else sum(map(len, answer))
         return answer
@@ -148,12 +150,15 @@ async def test_bounds_of_the_event_time_select_the_hours_that_are_read() -> None
 
 async def test_the_newest_rows_are_found_without_reading_the_past() -> None:
     logs = LogsInMemory()
-    await logs.flush([NOON - HOUR * hours for hours in range(48)])
+    await logs.flush([NOON - HOUR * hours for hours in range(1_100)])
     reading = Reading(logs)
     now = micros_of(NOON + 30 * MINUTE) or 0
     found = await queries_on(reading).find(None, limit=2, newest_first=True, now_micros=now)
     assert [row["event_time"] for row in found] == [NOON, NOON - HOUR]
     assert len(reading.read_keys) == 2
+    assert reading.listed == 1000 + 2  # The first page, which showed that there are more, and the last hours.
+    oldest = {"event_time": {"$lt": datetime(1, 1, 1, 1, tzinfo=UTC)}}
+    assert await queries_on(reading).find(oldest, limit=2, newest_first=True, now_micros=now) == []
 
 
 async def test_of_a_large_file_only_the_row_groups_that_may_pass_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
