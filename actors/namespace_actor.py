@@ -28,7 +28,7 @@ from parquedb.actors.health_methods import HealthMethods
 from parquedb.actors.metering import OwnerMeter
 from parquedb.actors.operations import MANY, Operation, Outcome
 from parquedb.actors.packing import decode_operations, encode_outcomes
-from parquedb.actors.process import prepare_process
+from parquedb.actors.process import finish_process, prepare_process
 from parquedb.clock import SystemClock
 from parquedb.errors import (
     BackpressureError,
@@ -192,14 +192,14 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         here, with everything that lives on it.
         """
         loop = self._loop
-        if loop is None or loop.is_closed():
-            return
         # Whatever goes wrong: the process ends, and the next owner copes with one that vanished.
         with contextlib.suppress(Exception):
-            if loop.is_running():
+            if loop is not None and loop.is_running():
                 asyncio.run_coroutine_threadsafe(self.close(), loop).result(SHUTDOWN_S)
-            else:
+            elif loop is not None and not loop.is_closed():
                 loop.run_until_complete(asyncio.wait_for(self.close(), SHUTDOWN_S))
+        # Last, for giving up the namespace is logged too.
+        finish_process()
 
     def _open_storage(self) -> RetryingBackend:
         settings = self._settings

@@ -3,14 +3,18 @@
 import gc
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from parquedb.observability.hooks import HookRegistry, load_hooks
 from parquedb.observability.logs.configuration import apply_log_settings
 from parquedb.observability.logs.context import set_process_fields
+from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.otel.export import process_telemetry
 from parquedb.observability.otel.log_records import process_log_export
 from parquedb.settings import Settings
+
+OWNER_SCRIPT = "parquedb-owner"
+"""What owners are called in the worker logs."""
 
 GC_THRESHOLDS = (100_000, 20, 100)
 """Allocations before the youngest generation is looked through, and how often the older ones are."""
@@ -52,4 +56,22 @@ def prepare_process(
     telemetry = process_telemetry(identity)
     if telemetry is not None:
         registry.register_hook(telemetry.hook)
+    if settings.worker_logs is not None:
+        _store_logs(settings)
     return registry
+
+
+def finish_process() -> None:
+    """Store what waits, in a process that is about to end."""
+    while _endings:
+        _endings.pop()()
+
+
+_endings: list[Callable[[], None]] = []
+
+
+def _store_logs(settings: Settings) -> None:
+    from parquedb.storage.worker_logs import attach_worker_logs, close_worker_logs  # noqa: PLC0415 - few owners do this
+
+    attach_worker_logs(settings, script=OWNER_SCRIPT, redact=redactor.value)
+    _endings.append(close_worker_logs)

@@ -54,8 +54,18 @@ def _connection(
 
 
 def resolve(settings: Settings) -> Settings:
-    """Return settings that mean the same in every process: an actor has another working directory."""
+    """Return settings that mean the same in every process: an actor has another working directory.
+
+    Raises:
+        ConfigurationError: a URL is none, or the worker logs and the database lie in each other.
+    """
     storage = settings.storage
     if storage.read_fallback_url is not None:
         storage = storage.model_copy(update={"read_fallback_url": canonical_url(storage.read_fallback_url)})
-    return settings.model_copy(update={"url": canonical_url(settings.url), "storage": storage})
+    url, logs = canonical_url(settings.url), settings.worker_logs
+    if logs is not None:
+        from parquedb.storage.worker_logs import check_worker_logs  # noqa: PLC0415 - few processes store their logs
+
+        logs = canonical_url(logs)
+        check_worker_logs(logs, url)
+    return settings.model_copy(update={"url": url, "storage": storage, "worker_logs": logs})

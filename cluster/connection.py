@@ -19,6 +19,7 @@ from parquedb.cluster.placement import served_namespaces
 from parquedb.cluster.roll_call import ASK_TIMEOUT_S
 from parquedb.errors import ConfigurationError, InvalidInputError
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
+from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.metrics.collector import UpkeepCollector
 from parquedb.observability.metrics.snapshot import MetricsSnapshot, hooks_of
 from parquedb.observability.metrics.tally import Tally
@@ -80,6 +81,7 @@ class Connection:
             lambda: self.open_storage("loads"), reachable=not settings.url.startswith("memory:")
         )
         self._joined = False
+        self._detach_logs: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
     def join(self) -> None:
@@ -96,6 +98,10 @@ class Connection:
                 ray_runtime.join(self.settings, counted=not self._joined)
                 self._joined = True
                 self.settings = secrets.recover(self.settings)
+                if self._detach_logs is None and self.settings.worker_logs is not None:
+                    from parquedb.storage.worker_logs import attach_worker_logs  # noqa: PLC0415 - few processes do this
+
+                    self._detach_logs = attach_worker_logs(self.settings, redact=redactor.value)
 
     def pickled(self) -> tuple[Settings, bytes]:
         """Return what another process needs to make this connection again; the secret goes another way."""
@@ -112,6 +118,9 @@ class Connection:
             if self._joined:
                 self._joined = False
                 ray_runtime.leave()
+            detach, self._detach_logs = self._detach_logs, None
+        if detach is not None:
+            detach()
 
     def probe_storage(self) -> None:
         """Try the store once per process and database (`memory://` lives inside the actors and is not tried).

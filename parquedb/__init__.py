@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from parquedb.observability.logs.configuration import configure_logging as configure_logging
     from parquedb.observability.metrics.collector import MetricsCollector as MetricsCollector
     from parquedb.observability.metrics.snapshot import MetricsSnapshot as MetricsSnapshot
+    from parquedb.observability.views.worker_logs import WorkerLogsView as WorkerLogsView
+    from parquedb.observability.views.worker_logs import create_worker_logs_view as create_worker_logs_view
     from parquedb.settings import Settings as Settings
     from parquedb.settings_environment import load_settings as load_settings
     from parquedb.storage.breaker.circuit import CircuitBreaker as CircuitBreaker
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from parquedb.storage.breaker.monitor import global_circuit_breaker_monitor as global_circuit_breaker_monitor
     from parquedb.storage.verification.report import DatabaseReport as DatabaseReport
     from parquedb.storage.verification.report import VerificationReport as VerificationReport
+    from parquedb.storage.worker_logs import open_worker_logs as open_worker_logs
 
 _HOMES = {
     "AIRequestsView": "parquedb.observability.ai.requests",
@@ -94,6 +97,9 @@ _HOMES = {
     "load_settings": "parquedb.settings_environment",
     "record_ai_request": "parquedb.observability.ai.requests",
     "log_context": "parquedb.observability.logs",
+    "WorkerLogsView": "parquedb.observability.views.worker_logs",
+    "create_worker_logs_view": "parquedb.observability.views.worker_logs",
+    "open_worker_logs": "parquedb.storage.worker_logs",
     "register_hook": "parquedb.observability.hooks",
     "set_logger": "parquedb.observability.logs",
 }
@@ -123,6 +129,7 @@ __all__ = [
     "Settings",
     "Snapshot",
     "UpdateResult",
+    "WorkerLogsView",
     "__version__",
     "capture_ai_requests",
     "configure_logging",
@@ -132,11 +139,13 @@ __all__ = [
     "create_mutation_context",
     "create_query_context",
     "create_storage_context",
+    "create_worker_logs_view",
     "errors",
     "global_circuit_breaker_monitor",
     "global_hook_registry",
     "load_settings",
     "log_context",
+    "open_worker_logs",
     "record_ai_request",
     "register_hook",
     "set_logger",

@@ -207,11 +207,14 @@ class Settings(LogSettings):
         default=(), max_length=100, description='Hooks as "module:attribute"; in the environment separated by commas.'
     )
     metrics: bool = Field(default=True, description="Whether operations are counted, for `db.metrics()`.")
+    worker_logs: str | None = Field(
+        default=None, description="Where every process stores what it logs, a URL of its own; nowhere when absent."
+    )
     engine: EngineSettings = Field(default_factory=EngineSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     client: ClientSettings = Field(default_factory=ClientSettings)
 
-    _check_url = field_validator("url", mode="before")(checked_url)
+    _check_url = field_validator("url", "worker_logs", mode="before")(checked_url)
 
     def __getstate__(self) -> dict[Any, Any]:
         """Leave the secret out: a pickle is copied, stored and logged by programs that know nothing of secrets."""

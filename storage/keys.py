@@ -3,7 +3,8 @@
 A key is `/`-joined encoded segments. The output alphabet is `a-z 0-9 . _ ~ -`: upper-case letters are escaped because
 some disks ignore case, and a dot never stands first or last, so `.` and `..` cannot occur. `~` always begins an escape
 of two hex digits; the names `~probe` and those a backend keeps for itself (`~tmp`) begin with no hex escape and
-therefore collide with nothing a user can name.
+therefore collide with nothing a user can name. Neither do folders of a partitioned data set, such as `year=2026`: they
+are keys as well, and `=` is in no encoded segment.
 """
 
 import re
@@ -27,8 +28,11 @@ _KEPT = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
 _ESCAPE = [chr(byte) if byte in _KEPT else f"~{byte:02x}" for byte in range(256)]
 _SEGMENT_PATTERN = r"(?:[a-z0-9_-]|~[0-9a-f]{2})(?:(?:[a-z0-9._-]|~[0-9a-f]{2})*(?:[a-z0-9_-]|~[0-9a-f]{2}))?"
 _SEGMENT = re.compile(_SEGMENT_PATTERN)
-_KEY = re.compile(rf"(?:{PROBE_FOLDER}/)?{_SEGMENT_PATTERN}(?:/{_SEGMENT_PATTERN})*")
-_PARTIAL = re.compile(r"(?:[a-z0-9_~-][a-z0-9._~-]*)?")
+# As Hive names the partitions of a data set; the form that other readers take values from.
+_PARTITION_PATTERN = r"[a-z][a-z0-9_]*=[a-z0-9_-]+"
+_PART = rf"(?:{_SEGMENT_PATTERN}|{_PARTITION_PATTERN})"
+_KEY = re.compile(rf"(?:{PROBE_FOLDER}/)?{_PART}(?:/{_PART})*")
+_PARTIAL = re.compile(r"(?:[a-z0-9_~-][a-z0-9._~-]*|[a-z][a-z0-9_]*=[a-z0-9_-]*)?")
 
 _NAMESPACE_RULE = (
     f"a namespace is 1 to {NAMESPACE_LENGTH_MAX} characters of text without '/', '\\', NUL or control characters, "
@@ -90,7 +94,7 @@ def is_key(key: str) -> bool:
 
 
 def check_key(key: str) -> str:
-    """Return `key` if it consists of encoded segments.
+    """Return `key` if it consists of encoded segments and `name=value` folders of partitions.
 
     Raises:
         PathTraversalError: it holds something that could lead out of the root.

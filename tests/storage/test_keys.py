@@ -195,6 +195,22 @@ def test_a_prefix_that_no_key_has_is_refused(prefix: str) -> None:
         keys.check_prefix(prefix)
 
 
+@given(texts)
+def test_a_partition_folder_is_a_key_and_no_name(name: str) -> None:
+    assert keys.check_key("logs/year=2026/month=01/0000-01j.parquet")
+    assert keys.check_prefix("logs/year=2026/mon")
+    assert keys.check_prefix("logs/year=2026/month=")
+    assert "=" not in keys.encode_segment(name)
+    assert not keys.is_segment("year=2026")
+    with pytest.raises(InvalidPathError):
+        keys.decode_segment("year=2026")
+
+
+@pytest.mark.parametrize("key", ["year=", "=2026", "year=..", "year=2026=1", "Year=2026", "year=2.", "~year=1", "1=1"])
+def test_what_is_no_plain_partition_is_no_key(key: str) -> None:
+    assert not keys.is_key(f"logs/{key}/a")
+
+
 def test_a_pathological_key_is_refused_quickly() -> None:
     with pytest.raises(InvalidPathError):
         keys.check_key("a." * 340 + "!")

@@ -1,0 +1,133 @@
+"""What of the worker logs lives on an event loop of its own: the storage, the flusher, and the answers to questions."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from parquedb.clock import Clock
+from parquedb.errors import TimeoutError as NotInTimeError
+from parquedb.ids import UlidSource
+from parquedb.observability.logs import get_logger
+from parquedb.observability.views.background import BackgroundLoop
+from parquedb.observability.views.log_buffer import LogBuffer
+from parquedb.observability.views.log_catalog import LogCatalog
+from parquedb.observability.views.log_compaction import CompactionResult, LogCompactor
+from parquedb.observability.views.log_flusher import FlushOptions, LogFlusher
+from parquedb.observability.views.log_queries import LogQueries, LogStatistics
+from parquedb.observability.views.log_rows import Row, micros_of
+from parquedb.observability.views.log_storage import LogStorage
+
+CLOSE_S: Final = 5.0
+"""Seconds that closing a view may take when storage does not answer."""
+
+_logger = get_logger(__name__)
+
+
+class LogWork:
+    """The working half of a view. Its coroutines run on `loop` only.
+
+    Args:
+        storage: The storage, or what opens it; in the latter case it is closed at the end.
+        folder: Of the data set, empty or ending in `/`.
+        buffer: The rows that wait.
+        options: When to flush.
+        ids: Makes ids of rows and files.
+        gap_row: Makes the row that tells of so many dropped ones.
+        clock: Tells the present.
+        on_stored: Called after each flush that stored something.
+
+    Attributes:
+        loop: The loop.
+        flusher: Stores the rows.
+    """
+
+    def __init__(  # noqa: PLR0913 - everything a view hands over, once
+        self,
+        storage: LogStorage | Callable[[], LogStorage],
+        folder: str,
+        buffer: LogBuffer,
+        options: FlushOptions,
+        *,
+        ids: UlidSource,
+        gap_row: Callable[[int], Row],
+        clock: Clock,
+        on_stored: Callable[[], None],
+    ) -> None:
+        self._given = storage
+        self._folder = folder
+        self._buffer = buffer
+        self._ids = ids
+        self._clock = clock
+        self._storage: LogStorage | None = None
+        self._catalog: LogCatalog | None = None
+        self.flusher = LogFlusher(
+            buffer, self.storage, folder, options, ids=ids, gap_row=gap_row, clock=clock, on_stored=on_stored
+        )
+        self.loop = BackgroundLoop("parquedb-worker-logs")
+        self._flushing: concurrent.futures.Future[None] = self.loop.start(self.flusher.run())
+
+    def storage(self) -> LogStorage:
+        """Return the storage, opened; on the loop."""
+        if self._storage is None:
+            self._storage = self._given() if callable(self._given) else self._given
+        return self._storage
+
+    async def catalog(self) -> LogCatalog:
+        """Return the files, as this process knows them."""
+        if self._catalog is None:
+            self._catalog = LogCatalog(self.storage(), self._folder)
+        return self._catalog
+
+    async def flush(self, timeout_s: float | None) -> None:
+        """See `WorkerLogsView.flush`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.flusher.drained(self._buffer.accepted)
+        except TimeoutError:
+            waiting = f"{self._buffer.counts().buffered} rows of worker logs are not stored yet"
+            raise NotInTimeError(waiting, timeout_s=timeout_s) from None
+
+    async def find(
+        self,
+        filter: Mapping[str, Any] | None,  # noqa: A002 - MongoDB's name for it
+        limit: int,
+        newest_first: bool,
+    ) -> list[dict[str, Any]]:
+        """See `WorkerLogsView.find`."""
+        queries = LogQueries(await self.catalog())
+        now_micros = micros_of(self._clock.now()) or 0
+        return await queries.find(filter, limit=limit, newest_first=newest_first, now_micros=now_micros)
+
+    async def statistics(self, start: datetime | None, end: datetime | None) -> LogStatistics:
+        """See `WorkerLogsView.statistics`."""
+        return await LogQueries(await self.catalog()).statistics(start, end)
+
+    async def compact(self, files_min: int) -> CompactionResult:
+        """See `WorkerLogsView.compact`."""
+        return await LogCompactor(await self.catalog(), self._ids).compact(files_min)
+
+    async def delete_before(self, cutoff: int) -> CompactionResult:
+        """See `WorkerLogsView.delete_older_than`."""
+        return await LogCompactor(await self.catalog(), self._ids).delete_before(cutoff)
+
+    async def end(self, timeout_s: float) -> None:
+        """Store what waits, in at most `timeout_s` seconds; drop the rest, and close the storage if it was opened."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.flusher.drained(self._buffer.accepted)
+        self._flushing.cancel()
+        # Its cancellation reaches the task in the next round of the loop.
+        await asyncio.sleep(0)
+        self._buffer.abandon()
+        if dropped := self._buffer.counts().dropped:
+            _logger.warning("%d rows of worker logs were dropped in all", dropped)
+        storage, self._storage = self._storage, None
+        if callable(self._given) and storage is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await storage.close()
