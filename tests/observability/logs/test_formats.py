@@ -41,7 +41,7 @@ def test_a_json_line_has_the_fields_of_the_specification():
 @pytest.mark.parametrize(
     "value",
     [float("nan"), 2**70, b"\xff", {1: {2}}, {"deep": [object()]}, "\ud800", "two\nlines", None, [[[[["x"]]]]]],
-    ids=repr,
+    ids=["nan", "large", "bytes", "set", "object", "surrogate", "lines", "none", "deep"],
 )
 def test_any_value_makes_one_line_of_json(value):
     line = JsonFormatter().format(logged("odd %s", value, odd=value))
