@@ -46,7 +46,7 @@ def test_an_owner_logs_json_with_its_namespace_and_its_process(
 ) -> None:
     asked = {"log_format": "json", "log_levels": {"actors.checkpoint": "ERROR"}, "log_slow_s": 0.001}
     with parquedb.connect(tmp_path / "db", **asked) as db:
-        db.create("posts", {"n": 1})
+        db.create_many("posts", [{"n": number} for number in range(500)])  # More than a millisecond's work.
         db.flush("posts")
         pid = db.stats("posts")["pid"]
         owner = find(db.settings, "posts")
@@ -57,9 +57,9 @@ def test_an_owner_logs_json_with_its_namespace_and_its_process(
     assert {"owner.opened", "operation.slow", "owner.closed"} <= events.keys()
     assert "flush.done" not in events  # Its part of the tree logs errors only.
     assert {(record["namespace"], record["pid"]) for record in found} == {("posts", pid)}
-    assert events["operation.slow"]["kinds"] == ["create"]
+    assert events["operation.slow"]["kinds"] == ["create_many"]
     [slow] = [facts for facts in map(facts_of, callers_side.records) if facts["event"] == "operation.slow"]
-    assert (slow["namespace"], slow["operation"]) == ("posts", "create")
+    assert (slow["namespace"], slow["operation"]) == ("posts", "create_many")
     assert slow["request_id"] == events["operation.slow"]["request_id"]
 
 
