@@ -148,7 +148,7 @@ def _cpu_row(what: str, traced: list[float], plain: list[float], note: str, bar:
     ratios = [with_ / without for with_, without in zip(traced, plain, strict=True)]
     ours, peer = statistics.median(traced), statistics.median(plain)
     figure, beside = f"{quantity(ours)} µs", f"{quantity(peer)} µs (untraced)"
-    return Row(what, figure, beside, statistics.median(ratios), bar, (min(ratios), max(ratios)), note)
+    return Row(what, figure, beside, ours / peer, bar, (min(ratios), max(ratios)), note)
 
 
 def _p99(bench: Bench, plain: Variant, lost: Variant) -> Row:
