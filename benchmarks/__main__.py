@@ -13,11 +13,8 @@ from benchmarks.table import Row, load, machine, markdown, plain, today
 
 GROUPS = (
     *("throughput", "latency", "commits", "opening", "reads", "queries", "bulk", "failover", "overload"),
-    *("hooks", "metrics", "telemetry", "logs", "usage"),
+    *("hooks", "metrics", "telemetry", "worker_logs", "ai_usage"),
 )
-MODULES = {"logs": "worker_logs", "usage": "ai_usage"}
-"""Groups whose module has another name."""
-
 RESULTS = Path(__file__).with_name("results.md")
 
 
@@ -38,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
                 bench.say(f"{name} ...")
                 # Ray tells of killed workers on stdout, which is the table's.
                 with contextlib.redirect_stdout(sys.stderr):
-                    rows += importlib.import_module(f"benchmarks.{MODULES.get(name, name)}").run(bench)
+                    rows += importlib.import_module(f"benchmarks.{name}").run(bench)
         facts["load average after"] = " ".join(map(str, load()))
     facts["duration"] = f"{time.monotonic() - started_s:.0f} s"
     text = markdown(rows, facts)
