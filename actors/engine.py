@@ -15,29 +15,30 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Final, Literal
 
-from parquedb.actors import examination, journal
-from parquedb.actors.announcements import Announcer
-from parquedb.actors.bulk import BulkLoads
-from parquedb.actors.calls import Awaited, Call, Write
-from parquedb.actors.checkpoint import Checkpointer
-from parquedb.actors.commit_watch import CommitWatch
-from parquedb.actors.compaction import Compactor
-from parquedb.actors.document_cache import DocumentCache
-from parquedb.actors.evaluate import Rules
-from parquedb.actors.intake import Intake
-from parquedb.actors.lease import Lease
-from parquedb.actors.loading import load_for
-from parquedb.actors.many import Many
-from parquedb.actors.operations import Operation, Outcome
-from parquedb.actors.past_reads import PastReader
-from parquedb.actors.reads import Reader
-from parquedb.actors.request_ids import RequestIds
-from parquedb.actors.sessions import Sessions
-from parquedb.actors.state import NamespaceState
-from parquedb.actors.statistics import lag, statistics
-from parquedb.actors.whole_answers import WholeAnswers
-from parquedb.actors.write_queue import WriteQueue
-from parquedb.actors.writer import Writer
+from parquedb.actors.folding.checkpoint import Checkpointer
+from parquedb.actors.folding.compaction import Compactor
+from parquedb.actors.loads.bulk import BulkLoads
+from parquedb.actors.reads import examination
+from parquedb.actors.reads.past_reads import PastReader
+from parquedb.actors.reads.reader import Reader
+from parquedb.actors.reporting import journal
+from parquedb.actors.reporting.announcements import Announcer
+from parquedb.actors.reporting.commit_watch import CommitWatch
+from parquedb.actors.reporting.statistics import lag, statistics
+from parquedb.actors.requests.operations import Operation, Outcome
+from parquedb.actors.state.document_cache import DocumentCache
+from parquedb.actors.state.lease import Lease
+from parquedb.actors.state.namespace_state import NamespaceState
+from parquedb.actors.state.request_ids import RequestIds
+from parquedb.actors.state.sessions import Sessions
+from parquedb.actors.state.whole_answers import WholeAnswers
+from parquedb.actors.writes.calls import Awaited, Call, Write
+from parquedb.actors.writes.evaluate import Rules
+from parquedb.actors.writes.intake import Intake
+from parquedb.actors.writes.loading import load_for
+from parquedb.actors.writes.many import Many
+from parquedb.actors.writes.write_queue import WriteQueue
+from parquedb.actors.writes.writer import Writer
 from parquedb.clock import Clock
 from parquedb.errors import FencedError, InternalError, ParqueDBError, RpcUnavailableError
 from parquedb.errors import TimeoutError as DeadlineError

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import ray
 
 import parquedb
-from parquedb.cluster.placement import find, served_namespaces
+from parquedb.cluster.runtime.placement import find, served_namespaces
 from tests.support.s3_servers import S3Server, start_weed
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from benchmarks.bench import WHERE, Bench, end_actors
 from benchmarks.engines import NAMESPACE, make_owner
 from benchmarks.table import Row
 from benchmarks.throughput import document
-from parquedb.actors.operations import Operation
+from parquedb.actors.requests.operations import Operation
 from tests.support.fault_proxy import FaultProxy, Seen
 
 NAME = "commits"

@@ -13,7 +13,7 @@ from benchmarks.bench import Bench, end_actors, take_turns
 from benchmarks.noop import start_noop
 from benchmarks.table import Row, compared
 from benchmarks.throughput import document
-from parquedb.cluster.placement import find
+from parquedb.cluster.runtime.placement import find
 
 NAME = "failover"
 RETRY_S = 0.005

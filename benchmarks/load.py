@@ -13,7 +13,7 @@ import ray
 
 import parquedb
 from benchmarks.throughput import document
-from parquedb.cluster.calls import reply_to, translate
+from parquedb.cluster.transport.calls import reply_to, translate
 from parquedb.errors import ParqueDBError
 
 TICK_S = 0.002

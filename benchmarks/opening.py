@@ -9,7 +9,7 @@ from benchmarks.bench import Bench
 from benchmarks.engines import NAMESPACE, Owner, make_owner
 from benchmarks.table import Row, quantity
 from benchmarks.throughput import document
-from parquedb.actors.operations import Operation
+from parquedb.actors.requests.operations import Operation
 
 NAME = "opening"
 BAR = ("<=", 3.0)

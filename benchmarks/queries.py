@@ -19,7 +19,7 @@ from pyroaring import BitMap
 from benchmarks.bench import Bench
 from benchmarks.flights import flights
 from benchmarks.table import Row, compared, percentile, quantity
-from parquedb.actors.process import GC_THRESHOLDS
+from parquedb.actors.host.process import GC_THRESHOLDS
 from parquedb.documents.filters import compile_filter
 from parquedb.documents.sorting import parse_sort
 from parquedb.storage.backends.local import LocalBackend

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parquedb import errors as errors
-    from parquedb.cluster.async_client import AsyncDatabase as AsyncDatabase
-    from parquedb.cluster.async_collection import AsyncCollection as AsyncCollection
-    from parquedb.cluster.client import Database as Database
-    from parquedb.cluster.collection import Collection as Collection
-    from parquedb.cluster.connect import connect as connect
-    from parquedb.cluster.connect import connect_async as connect_async
-    from parquedb.cluster.exchange_results import ExportResult as ExportResult
-    from parquedb.cluster.exchange_results import ImportResult as ImportResult
-    from parquedb.cluster.exchange_results import RowError as RowError
-    from parquedb.cluster.explanation import Explanation as Explanation
-    from parquedb.cluster.health import DatabaseHealth as DatabaseHealth
-    from parquedb.cluster.history_results import Change as Change
-    from parquedb.cluster.many_writes import UpdateResult as UpdateResult
-    from parquedb.cluster.pages import AsyncPage as AsyncPage
-    from parquedb.cluster.pages import Page as Page
-    from parquedb.cluster.snapshot import Snapshot as Snapshot
+    from parquedb.cluster.client.async_collection import AsyncCollection as AsyncCollection
+    from parquedb.cluster.client.async_database import AsyncDatabase as AsyncDatabase
+    from parquedb.cluster.client.collection import Collection as Collection
+    from parquedb.cluster.client.connect import connect as connect
+    from parquedb.cluster.client.connect import connect_async as connect_async
+    from parquedb.cluster.client.database import Database as Database
+    from parquedb.cluster.client.explanation import Explanation as Explanation
+    from parquedb.cluster.client.history_results import Change as Change
+    from parquedb.cluster.client.many_writes import UpdateResult as UpdateResult
+    from parquedb.cluster.client.pages import AsyncPage as AsyncPage
+    from parquedb.cluster.client.pages import Page as Page
+    from parquedb.cluster.exchange.results import ExportResult as ExportResult
+    from parquedb.cluster.exchange.results import ImportResult as ImportResult
+    from parquedb.cluster.exchange.results import RowError as RowError
+    from parquedb.cluster.overview.health import DatabaseHealth as DatabaseHealth
+    from parquedb.cluster.snapshots.snapshot import Snapshot as Snapshot
     from parquedb.errors import ParqueDBError as ParqueDBError
     from parquedb.observability.ai.capture import capture_ai_requests as capture_ai_requests
     from parquedb.observability.ai.requests import AIRequestsView as AIRequestsView
@@ -60,34 +60,34 @@ if TYPE_CHECKING:
 _HOMES = {
     "AIRequestsView": "parquedb.observability.ai.requests",
     "AIUsageView": "parquedb.observability.ai.usage_view",
-    "AsyncCollection": "parquedb.cluster.async_collection",
-    "AsyncDatabase": "parquedb.cluster.async_client",
-    "AsyncPage": "parquedb.cluster.pages",
-    "Change": "parquedb.cluster.history_results",
+    "AsyncCollection": "parquedb.cluster.client.async_collection",
+    "AsyncDatabase": "parquedb.cluster.client.async_database",
+    "AsyncPage": "parquedb.cluster.client.pages",
+    "Change": "parquedb.cluster.client.history_results",
     "CircuitBreaker": "parquedb.storage.breaker.circuit",
     "CircuitBreakerMonitor": "parquedb.storage.breaker.monitor",
-    "Collection": "parquedb.cluster.collection",
-    "Database": "parquedb.cluster.client",
-    "DatabaseHealth": "parquedb.cluster.health",
+    "Collection": "parquedb.cluster.client.collection",
+    "Database": "parquedb.cluster.client.database",
+    "DatabaseHealth": "parquedb.cluster.overview.health",
     "DatabaseReport": "parquedb.storage.verification.report",
-    "Explanation": "parquedb.cluster.explanation",
-    "ExportResult": "parquedb.cluster.exchange_results",
+    "Explanation": "parquedb.cluster.client.explanation",
+    "ExportResult": "parquedb.cluster.exchange.results",
     "HookRegistry": "parquedb.observability.hooks",
     "HookStats": "parquedb.observability.callbacks",
-    "ImportResult": "parquedb.cluster.exchange_results",
+    "ImportResult": "parquedb.cluster.exchange.results",
     "MetricsCollector": "parquedb.observability.metrics.collector",
     "MetricsSnapshot": "parquedb.observability.metrics.snapshot",
-    "Page": "parquedb.cluster.pages",
+    "Page": "parquedb.cluster.client.pages",
     "ParqueDBError": "parquedb.errors",
-    "RowError": "parquedb.cluster.exchange_results",
+    "RowError": "parquedb.cluster.exchange.results",
     "Settings": "parquedb.settings",
-    "Snapshot": "parquedb.cluster.snapshot",
-    "UpdateResult": "parquedb.cluster.many_writes",
+    "Snapshot": "parquedb.cluster.snapshots.snapshot",
+    "UpdateResult": "parquedb.cluster.client.many_writes",
     "VerificationReport": "parquedb.storage.verification.report",
     "capture_ai_requests": "parquedb.observability.ai.capture",
     "configure_logging": "parquedb.observability.logs.configuration",
-    "connect": "parquedb.cluster.connect",
-    "connect_async": "parquedb.cluster.connect",
+    "connect": "parquedb.cluster.client.connect",
+    "connect_async": "parquedb.cluster.client.connect",
     "create_mutation_context": "parquedb.observability.contexts",
     "create_query_context": "parquedb.observability.contexts",
     "create_storage_context": "parquedb.observability.contexts",

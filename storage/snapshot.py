@@ -41,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotContent:
-    """What a snapshot is made of; see `parquedb.actors.snapshots.describe`.
+    """What a snapshot is made of; see `parquedb.actors.reads.snapshots.describe`.
 
     Attributes:
         namespace: Whose it is.

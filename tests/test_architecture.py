@@ -18,7 +18,7 @@ MODULES_MIN = {"parquedb": 15, "observability": 8, "storage": 30, "actors": 12, 
 
 # Library -> where the modules that may import it begin. Type-checking imports are free.
 HOMES = {
-    "ray": ("cluster/", "actors/namespace_actor.py", "actors/health_methods.py"),
+    "ray": ("cluster/", "actors/host/namespace_actor.py", "actors/host/health_methods.py"),
     "s3fs": ("storage/backends/s3",),
     "aiobotocore": ("storage/backends/s3",),
     "botocore": ("storage/backends/s3",),
@@ -140,7 +140,7 @@ def test_a_module_keeps_the_house_rules(where: str) -> None:
 
 SEEDED = {
     "points upward": ("storage/x.py", "from parquedb.actors.engine import NamespaceEngine"),
-    "cluster.client: points upward": ("actors/x.py", "def f():\n    import parquedb.cluster.client"),
+    "cluster.client.database: points upward": ("actors/x.py", "def f():\n    import parquedb.cluster.client.database"),
     "storage: points upward": ("observability/x.py", "from parquedb import storage"),
     "keys: points upward": ("parquedb/documents/x.py", "from parquedb.storage import keys"),
     "through the front door": ("storage/x.py", "from parquedb import connect"),
@@ -149,10 +149,10 @@ SEEDED = {
     "ray lives in": ("actors/engine.py", "import ray"),
     "s3fs lives in": ("storage/backends/layers.py", "from s3fs import S3FileSystem"),
     "opentelemetry lives in": ("cluster/x.py", "from opentelemetry import trace"),
-    "rich lives in": ("cluster/client.py", "import rich.table"),
+    "rich lives in": ("cluster/client/database.py", "import rich.table"),
     "not among the dependencies": ("storage/x.py", "import pandas"),
     "a bare assert": ("storage/x.py", "assert True"),
-    "print outside": ("cluster/client.py", "print(1)"),
+    "print outside": ("cluster/client/database.py", "print(1)"),
     "no docstring": ("storage/x.py", ""),
     "more than 400 lines": ("storage/x.py", "'''Long.'''\n" + "x = 1\n" * MODULE_LINES_MAX),
 }
@@ -171,7 +171,10 @@ def test_what_the_rules_allow_is_allowed() -> None:
     allowed = '"""A module."""\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import ray\n'
     assert faults("storage/x.py", allowed + "from parquedb.errors import NotFoundError\n") == []
     assert faults("cluster/cli/x.py", '"""A module."""\nimport parquedb, ray, rich\nprint(1)\n') == []
-    assert faults("parquedb/__init__.py", '"""Front door."""\nfrom parquedb.cluster.client import Database\n') == []
+    assert (
+        faults("parquedb/__init__.py", '"""Front door."""\nfrom parquedb.cluster.client.database import Database\n')
+        == []
+    )
 
 
 def test_the_rules_looked_at_every_folder() -> None:

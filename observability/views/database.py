@@ -59,7 +59,7 @@ class Snapshot(Protocol):
 
 
 class Collection(Protocol):
-    """One namespace; see `parquedb.cluster.collection.Collection`."""
+    """One namespace; see `parquedb.cluster.client.collection.Collection`."""
 
     namespace: str
 

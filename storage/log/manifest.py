@@ -119,7 +119,7 @@ class Manifest:
         dead: Data file key to deletion vector (`parquedb.storage.files.deletions`).
         registry: Wire form of `parquedb.storage.files.columns.ColumnRegistry`.
         tails: Folded log entries whose documents are in no data file yet, oldest first.
-        sessions: Wire form of the session table (`parquedb.actors.sessions`).
+        sessions: Wire form of the session table (`parquedb.actors.state.sessions`).
         request_ids: Segments of callers' own request ids, oldest first.
         leases: `read_lease_s` and `log_grace_s` of the epoch that wrote this; they bind its successor.
         past: Some checkpoints that landed before this was written, the last one included, oldest first: key of the

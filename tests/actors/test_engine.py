@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from parquedb.actors.engine import NamespaceEngine
-from parquedb.actors.operations import Operation, SessionRequest
+from parquedb.actors.requests.operations import Operation, SessionRequest
 from parquedb.clock import ManualClock, SystemClock
 from parquedb.errors import (
     AlreadyExistsError,

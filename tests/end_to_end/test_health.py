@@ -8,7 +8,7 @@ from pathlib import Path
 import ray
 
 import parquedb
-from parquedb.cluster.placement import find, served_namespaces
+from parquedb.cluster.runtime.placement import find, served_namespaces
 from parquedb.storage.breaker.monitor import global_circuit_breaker_monitor
 
 

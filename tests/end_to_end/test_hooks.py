@@ -15,9 +15,9 @@ import pytest
 import ray
 
 import parquedb
-from parquedb.actors.document_methods import DocumentMethods
-from parquedb.cluster.async_collection import AsyncCollection
-from parquedb.cluster.collection import Collection
+from parquedb.actors.host.document_methods import DocumentMethods
+from parquedb.cluster.client.async_collection import AsyncCollection
+from parquedb.cluster.client.collection import Collection
 from parquedb.errors import AlreadyExistsError, VersionConflictError
 from parquedb.observability.testing import Record, RecordingHook
 from tests.observability import sample_hooks

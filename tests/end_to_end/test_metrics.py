@@ -12,7 +12,7 @@ import pytest
 import ray
 
 import parquedb
-from parquedb.cluster.placement import find
+from parquedb.cluster.runtime.placement import find
 from parquedb.errors import InvalidInputError, VersionConflictError
 from parquedb.observability.metrics.snapshot import CircuitKey, MetricsSnapshot, OperationKey
 from tests.end_to_end.test_health import end_actors

@@ -58,7 +58,7 @@ def connect(ray_cluster: str) -> Iterator[Callable[..., parquedb.Database]]:
 
 
 def end_actors(settings: parquedb.Settings) -> None:
-    from parquedb.cluster.placement import find, served_namespaces  # noqa: PLC0415 - imports Ray's half
+    from parquedb.cluster.runtime.placement import find, served_namespaces  # noqa: PLC0415 - imports Ray's half
 
     for namespace in served_namespaces(settings):
         ray.kill(find(settings, namespace))

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from ray import cloudpickle
 
 import parquedb
-from parquedb.cluster.placement import find
+from parquedb.cluster.runtime.placement import find
 from parquedb.errors import ParqueDBError
 from parquedb.observability.hooks import register_hook
 from parquedb.observability.logs import get_logger

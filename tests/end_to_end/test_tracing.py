@@ -15,7 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import TracerProvider
 
 import parquedb
-from parquedb.cluster.collection import Collection
+from parquedb.cluster.client.collection import Collection
 from parquedb.errors import EntityNotFoundError, ParqueDBError
 from parquedb.observability.otel.export import take_process_telemetry
 from tests.support.collector import Collector, Received, attributes_of, rotel_binary, running_collector

@@ -16,7 +16,7 @@ import pytest
 import ray
 
 import parquedb
-from parquedb.cluster.placement import find
+from parquedb.cluster.runtime.placement import find
 from tests.support.chain import Bystander, check_attempts
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.places import NAMESPACE, EngineCollection, engine_on, on_s3, settings_of

@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.load import resident_bytes
 from benchmarks.noop import start_noop
-from parquedb.cluster.calls import reply_to, translate
-from parquedb.cluster.placement import find
+from parquedb.cluster.runtime.placement import find
+from parquedb.cluster.transport.calls import reply_to, translate
 from parquedb.errors import BackpressureError, ParqueDBError
 from tests.support.chain import Bystander, check_attempts
 from tests.support.fault_proxy import FaultProxy

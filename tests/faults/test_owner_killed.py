@@ -13,7 +13,7 @@ import pytest
 import ray
 
 import parquedb
-from parquedb.cluster.placement import find
+from parquedb.cluster.runtime.placement import find
 from parquedb.storage.log.entry import Kind
 from tests.support.chain import Bystander, check_attempts
 from tests.support.places import BUSY, NAMESPACE, on_disk, on_s3

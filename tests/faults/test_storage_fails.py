@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from benchmarks.load import resident_bytes
-from parquedb.cluster.calls import reply_to
+from parquedb.cluster.transport.calls import reply_to
 from parquedb.errors import CircuitOpenError, FencedError, OutcomeUnknownError, ParqueDBError, TimeoutError  # noqa: A004
 from parquedb.storage.log.entry import Kind
 from tests.support.chain import Bystander, History, Verdict, check_attempts

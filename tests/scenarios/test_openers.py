@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from parquedb.actors.writer import _HARD_BOUND
+from parquedb.actors.writes.writer import _HARD_BOUND
 from parquedb.errors import FencedError
 from parquedb.settings import EngineSettings
 from parquedb.storage.backend import ListPage

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from parquedb.actors.operations import Outcome
+from parquedb.actors.requests.operations import Outcome
 from parquedb.errors import FencedError, SnapshotNotFoundError, VersionConflictError
 from parquedb.storage.files.data_files import DataFiles
 from parquedb.storage.snapshot import SnapshotContent, Wanted, memory_table, tables

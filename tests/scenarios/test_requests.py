@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from parquedb.actors.operations import Outcome, Request
+from parquedb.actors.requests.operations import Outcome, Request
 from parquedb.errors import OutcomeUnknownError
 from tests.support.stage import EVERYWHERE, Owner, Stage, sent
 

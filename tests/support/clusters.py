@@ -174,7 +174,7 @@ class _Callers:
             await asyncio.sleep(PAUSE_S)
 
     async def _tell(self, told: Told, reply: Any) -> None:
-        from parquedb.cluster.calls import reply_to  # noqa: PLC0415 - only in the cluster's own process
+        from parquedb.cluster.transport.calls import reply_to  # noqa: PLC0415 - only in the cluster's own process
         from parquedb.errors import ParqueDBError  # noqa: PLC0415 - as above
 
         try:
@@ -196,7 +196,7 @@ def _say(event: str, **facts: Any) -> None:
 
 
 async def _serve(task: dict[str, Any]) -> None:
-    from parquedb.cluster.placement import find_or_create  # noqa: PLC0415 - only in the cluster's own process
+    from parquedb.cluster.runtime.placement import find_or_create  # noqa: PLC0415 - only in the cluster's own process
     from parquedb.settings import load_settings  # noqa: PLC0415 - as above
 
     handle = find_or_create(load_settings(**task["settings"]), NAMESPACE)

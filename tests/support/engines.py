@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from parquedb.actors.engine import NamespaceEngine
-from parquedb.actors.operations import Operation, Outcome, Request
+from parquedb.actors.requests.operations import Operation, Outcome, Request
 from parquedb.clock import Clock, SystemClock
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import EngineSettings

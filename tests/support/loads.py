@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from parquedb.actors.engine import NamespaceEngine
-from parquedb.actors.operations import INSERT_ARROW, Operation, Outcome
-from parquedb.actors.packing import decode_operations, pack
-from parquedb.cluster.bulk_steps import Ask, advance
-from parquedb.cluster.delivery import Delivery
-from parquedb.cluster.direct_storage import DirectStorage
+from parquedb.actors.requests.operations import INSERT_ARROW, Operation, Outcome
+from parquedb.actors.requests.packing import decode_operations, pack
+from parquedb.cluster.loads.bulk_steps import Ask, advance
+from parquedb.cluster.loads.direct_storage import DirectStorage
+from parquedb.cluster.transport.delivery import Delivery
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.delegating import DelegatingBackend
 
@@ -53,7 +53,7 @@ class Caller:
         """Take all steps; return what they come to.
 
         Args:
-            steps: See `parquedb.cluster.bulk_steps`.
+            steps: See `parquedb.cluster.loads.bulk_steps`.
             between: Awaited before a load of stored files is sent, with its operation.
         """
         outcome: Outcome | None = None

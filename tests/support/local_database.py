@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from parquedb.actors.engine import NamespaceEngine
-from parquedb.actors.operations import Operation, Outcome
-from parquedb.cluster.async_collection import AsyncCollection
-from parquedb.cluster.collection import Collection
-from parquedb.cluster.connection import Connection
-from parquedb.cluster.delivery import encode_wire
-from parquedb.cluster.snapshot import Snapshot
+from parquedb.actors.requests.operations import Operation, Outcome
+from parquedb.cluster.client.async_collection import AsyncCollection
+from parquedb.cluster.client.collection import Collection
+from parquedb.cluster.client.connection import Connection
+from parquedb.cluster.snapshots.snapshot import Snapshot
+from parquedb.cluster.transport.delivery import encode_wire
 from parquedb.documents.codec import decode
 from parquedb.settings import Settings
 from parquedb.settings_environment import load_settings

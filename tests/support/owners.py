@@ -7,7 +7,7 @@ from typing import Any
 import ray
 
 import parquedb
-from parquedb.cluster.placement import find
+from parquedb.cluster.runtime.placement import find
 from tests.support.places import NAMESPACE
 
 

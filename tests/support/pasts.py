@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from parquedb.actors.commit_group import BulkRequest
 from parquedb.actors.engine import NamespaceEngine
+from parquedb.actors.writes.commit_group import BulkRequest
 from parquedb.errors import ParqueDBError
 from parquedb.storage.backends.memory import MemoryBackend
 from parquedb.storage.bulk.load_entry import Bulk

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from parquedb.actors import arguments, read_arguments
 from parquedb.actors.engine import NamespaceEngine
-from parquedb.actors.operations import Operation
+from parquedb.actors.requests import arguments, read_arguments
+from parquedb.actors.requests.operations import Operation
 from parquedb.clock import SystemClock
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from parquedb import errors
-from parquedb.actors import checkpoint, evaluate, frames, lease, state, writer
-from parquedb.actors.calls import Write
-from parquedb.actors.sessions import Sessions
-from parquedb.actors.state import NamespaceState
-from parquedb.actors.update_run import UpdateRun
-from parquedb.actors.write_queue import WriteQueue
+from parquedb.actors.folding import checkpoint
+from parquedb.actors.state import frames, lease
+from parquedb.actors.state import namespace_state as state
+from parquedb.actors.state.namespace_state import NamespaceState
+from parquedb.actors.state.sessions import Sessions
+from parquedb.actors.writes import evaluate, writer
+from parquedb.actors.writes.calls import Write
+from parquedb.actors.writes.update_run import UpdateRun
+from parquedb.actors.writes.write_queue import WriteQueue
 from parquedb.storage.compaction.merge import Merge
 from parquedb.storage.compaction.moved import Moved
 from parquedb.storage.log import collection, opening

@@ -10,19 +10,21 @@ import pytest
 import xxhash
 from pyroaring import BitMap
 
-from parquedb.actors import bulk, history_fold, past
-from parquedb.actors.checkpoint import Checkpointer
-from parquedb.actors.document_cache import DocumentCache
 from parquedb.actors.engine import NamespaceEngine
-from parquedb.actors.many import Many
-from parquedb.actors.new_ids import NewIds
-from parquedb.actors.reads import Reader
-from parquedb.actors.request_ids import RequestIds
-from parquedb.actors.schemas import SchemaState
-from parquedb.actors.sessions import Sessions
-from parquedb.actors.snapshots import Pins
-from parquedb.actors.state import NamespaceState
-from parquedb.actors.writer import Writer
+from parquedb.actors.folding import history_fold
+from parquedb.actors.folding.checkpoint import Checkpointer
+from parquedb.actors.loads import bulk
+from parquedb.actors.loads.new_ids import NewIds
+from parquedb.actors.reads import past
+from parquedb.actors.reads.reader import Reader
+from parquedb.actors.reads.snapshots import Pins
+from parquedb.actors.state.document_cache import DocumentCache
+from parquedb.actors.state.namespace_state import NamespaceState
+from parquedb.actors.state.request_ids import RequestIds
+from parquedb.actors.state.sessions import Sessions
+from parquedb.actors.writes.many import Many
+from parquedb.actors.writes.schemas import SchemaState
+from parquedb.actors.writes.writer import Writer
 from parquedb.storage.files import object_cache
 from parquedb.storage.files.data_files import IndexNotLoaded
 from parquedb.storage.history.source import HistorySource

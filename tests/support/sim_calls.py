@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from parquedb import errors
-from parquedb.actors.operations import Operation, Outcome, SessionRequest
-from parquedb.actors.packing import decode_outcomes, encode_operations, whole
+from parquedb.actors.requests.operations import Operation, Outcome, SessionRequest
+from parquedb.actors.requests.packing import decode_outcomes, encode_operations, whole
 from tests.support.sim_hosts import Host
 from tests.support.virtual_loop import Process
 

@@ -5,7 +5,7 @@ from itertools import repeat
 from typing import Any
 
 from parquedb import errors
-from parquedb.actors.operations import Operation, Outcome
+from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.storage.log.entry import position_of
 from parquedb.storage.log.manifest import decode_manifest
 from tests.support.sim_calls import Op

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from parquedb.actors.operations import Operation, Request, SessionRequest
+from parquedb.actors.requests.operations import Operation, Request, SessionRequest
 from parquedb.documents.update_shapes import shaped_update
 from tests.support.sim_calls import Caller, Op, Run
 from tests.support.sim_model import SCHEMA_WIRES

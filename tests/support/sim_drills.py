@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from parquedb.actors.engine import NamespaceEngine
-from parquedb.actors.operations import Operation
+from parquedb.actors.requests.operations import Operation
 from parquedb.settings import EngineSettings
 from tests.support.sim_clients import Client
 from tests.support.sim_loaders import Loader

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from parquedb import errors
 from parquedb.actors.engine import NamespaceEngine
-from parquedb.actors.operations import Outcome
-from parquedb.actors.packing import decode_operations, encode_outcomes
+from parquedb.actors.requests.operations import Outcome
+from parquedb.actors.requests.packing import decode_operations, encode_outcomes
 from parquedb.observability.hooks import HookRegistry
 from tests.support.sim_plans import NAMESPACE
 from tests.support.virtual_loop import Process, SimClock

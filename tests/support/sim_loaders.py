@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from parquedb import errors
-from parquedb.actors.load import Load, Terms, first_ulid
-from parquedb.actors.operations import BULK_TERMS, INSERT_ARROW, Operation
+from parquedb.actors.loads.load import Load, Terms, first_ulid
+from parquedb.actors.requests.operations import BULK_TERMS, INSERT_ARROW, Operation
 from parquedb.storage.bulk.store import BulkStore
 from parquedb.storage.log.commit import Committer
 from tests.support.sim_calls import Op

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parquedb.actors.operations import Operation
+from parquedb.actors.requests.operations import Operation
 from parquedb.schemas.source import parse
 from tests.support.sim_plans import NAMESPACE
 

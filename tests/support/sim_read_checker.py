@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from parquedb import errors
-from parquedb.actors.operations import Outcome
+from parquedb.actors.requests.operations import Outcome
 from tests.support.sim_calls import Op
 from tests.support.sim_history import Document, History
 from tests.support.sim_model import passes

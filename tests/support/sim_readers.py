@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from parquedb import errors
-from parquedb.actors.operations import Operation, Outcome
+from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.documents.filters import compile_filter
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.files.data_files import DataFiles

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import pytest
 
 from parquedb.actors.engine import NamespaceEngine
-from parquedb.actors.operations import Outcome, Request, SessionRequest
+from parquedb.actors.requests.operations import Outcome, Request, SessionRequest
 from parquedb.errors import OutcomeUnknownError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.storage.backend import ListPage, StorageBackend

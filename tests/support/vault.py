@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import xxhash
 from pyroaring import BitMap
 
-from parquedb.actors.commit_group import BulkRequest
 from parquedb.actors.engine import NamespaceEngine
+from parquedb.actors.writes.commit_group import BulkRequest
 from parquedb.clock import SystemClock
 from parquedb.errors import CorruptionError
 from parquedb.storage.backend import StorageBackend

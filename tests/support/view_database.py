@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from parquedb.actors.engine import NamespaceEngine
-from parquedb.actors.operations import Operation, Outcome
-from parquedb.cluster.collection import Collection
-from parquedb.cluster.delivery import encode_wire
-from parquedb.cluster.snapshot import Snapshot
+from parquedb.actors.requests.operations import Operation, Outcome
+from parquedb.cluster.client.collection import Collection
+from parquedb.cluster.snapshots.snapshot import Snapshot
+from parquedb.cluster.transport.delivery import encode_wire
 from parquedb.documents.codec import decode
 from parquedb.errors import ConfigurationError
 from parquedb.settings import Settings

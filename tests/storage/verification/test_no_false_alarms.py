@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from parquedb.actors import schema_arguments
+from parquedb.actors.requests import schema_arguments
 from parquedb.clock import SystemClock
 from parquedb.errors import CollectionNotFoundError, InternalError, ObjectNotFoundError
 from parquedb.storage.backend import StorageBackend

@@ -97,7 +97,7 @@ class RayCluster:
         import ray  # noqa: PLC0415 - as above
         from ray.exceptions import RayError  # noqa: PLC0415 - as above
 
-        from parquedb.cluster.placement import find  # noqa: PLC0415 - as above
+        from parquedb.cluster.runtime.placement import find  # noqa: PLC0415 - as above
 
         handles = {namespace: find(self._settings, namespace) for namespace in NAMESPACES}
         replies = {namespace: handle.stats.remote() for namespace, handle in handles.items() if handle is not None}

@@ -1,0 +1,1 @@
+"""Folding the log into manifests and files, and merging files."""

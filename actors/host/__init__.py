@@ -1,0 +1,1 @@
+"""The Ray actor that hosts one namespace, and its process."""

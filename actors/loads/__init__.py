@@ -1,0 +1,1 @@
+"""Bulk loads as the owner sees them: terms, checks, one entry."""

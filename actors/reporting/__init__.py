@@ -1,0 +1,1 @@
+"""What is told of an owner's work: to hooks, to the log, to whoever asks for numbers."""

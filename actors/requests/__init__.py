@@ -1,0 +1,1 @@
+"""What callers ask of a namespace: operations, their arguments checked, and how they travel."""

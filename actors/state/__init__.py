@@ -1,0 +1,1 @@
+"""What an owner holds in memory of what is committed."""

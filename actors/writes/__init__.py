@@ -1,0 +1,1 @@
+"""From a call that arrives to a group that is committed: queued, decided, numbered, answered."""

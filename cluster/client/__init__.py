@@ -1,0 +1,1 @@
+"""The public client, for synchronous use and for coroutines."""

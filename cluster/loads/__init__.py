@@ -1,0 +1,1 @@
+"""Loads whose files the caller makes and stores by itself."""

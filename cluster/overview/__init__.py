@@ -1,0 +1,1 @@
+"""Looking at a whole database: health, metrics, verification."""

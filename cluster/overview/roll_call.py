@@ -1,0 +1,99 @@
+"""Asking every owner of a database in this cluster at once, and waiting for none beyond the deadline."""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import ray
+from ray.exceptions import PendingCallsLimitExceeded, RayError
+
+from parquedb.cluster.runtime.placement import find, served_namespaces
+from parquedb.cluster.transport.calls import wait_for
+from parquedb.cluster.transport.coalescer import NoReplyYet
+from parquedb.settings import Settings
+
+ASK_TIMEOUT_S: Final = 5.0
+"""Seconds for the whole question, unless the caller says otherwise."""
+
+_FETCH_S: Final = 1.0
+"""Seconds that a reply which has arrived may take to be unpacked."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollCall:
+    """What the owners of a database said.
+
+    Attributes:
+        answers: By namespace, one answer to each question.
+        silent: Namespaces whose owner did not answer, and why.
+        error: Why the owners could not be listed; None when they were.
+    """
+
+    answers: dict[str, list[Any]] = field(default_factory=dict)
+    silent: dict[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+
+def ask_owners(settings: Settings, questions: Sequence[str], timeout_s: float) -> RollCall:
+    """Call methods without arguments of every owner; starts none, and returns within about `timeout_s` seconds."""
+    deadline_s = time.monotonic() + timeout_s
+    answer: Future[RollCall] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(_asked(settings, questions, deadline_s, timeout_s))
+        except Exception as error:  # noqa: BLE001 - told to the thread that waits
+            answer.set_exception(error)
+
+    # Ray's questions about names know no time limit, and a cluster without its head answers none of them.
+    threading.Thread(target=ask, name="parquedb-roll-call", daemon=True).start()
+    try:
+        return answer.result(timeout_s + _FETCH_S)
+    except FutureTimeoutError:
+        return RollCall(error=f"the cluster did not say within {timeout_s:g} s which owners it has")
+    except (RayError, RuntimeError, ValueError) as error:
+        return RollCall(error=f"the owners could not be listed: {type(error).__name__}: {error}")
+
+
+def _asked(settings: Settings, questions: Sequence[str], deadline_s: float, timeout_s: float) -> RollCall:
+    late = f"no answer within {timeout_s:g} s"
+    replies: dict[str, list[Any]] = {}
+    silent: dict[str, str] = {}
+    for namespace in served_namespaces(settings):
+        handle = find(settings, namespace) if time.monotonic() < deadline_s else None
+        try:
+            if handle is not None:
+                replies[namespace] = [getattr(handle, question).remote() for question in questions]
+            elif time.monotonic() >= deadline_s:
+                silent[namespace] = late
+        except PendingCallsLimitExceeded:
+            silent[namespace] = "too many calls of this process wait for it already"
+    waited = [reply for asked in replies.values() for reply in asked]
+    if waited:
+        left_s = max(0.0, deadline_s - time.monotonic())
+        ray.wait(waited, num_returns=len(waited), timeout=left_s)
+    answers: dict[str, list[Any]] = {}
+    for namespace, asked in replies.items():
+        said = _said(namespace, asked, late)
+        if isinstance(said, str):
+            silent[namespace] = said
+        else:
+            answers[namespace] = said
+    return RollCall(answers, silent)
+
+
+def _said(namespace: str, replies: list[Any], late: str) -> list[Any] | str:
+    """Return the answers of one owner, or why there are none."""
+    ready, _ = ray.wait(replies, num_returns=len(replies), timeout=0)
+    if len(ready) < len(replies):
+        return late
+    try:
+        return [wait_for(reply, namespace, _FETCH_S) for reply in replies]
+    except NoReplyYet:
+        return late
+    except Exception as error:  # noqa: BLE001 - an owner that died or failed is an answer as well
+        return f"{type(error).__name__}: {error}"

@@ -1,0 +1,1 @@
+"""Ray, and which of its actors serves a namespace."""

@@ -1,0 +1,166 @@
+"""Ray in this process: joined if it runs, started if not, ended by whoever started it when nobody uses it any more."""
+
+import atexit
+import logging
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import ray
+from ray.exceptions import RayError
+
+from parquedb.cluster.reporting import journal
+from parquedb.cluster.runtime.placement import close_owners
+from parquedb.errors import ConfigurationError, RpcUnavailableError
+from parquedb.settings import Settings
+
+REACH_TIMEOUT_S = 5.0
+"""Seconds to reach the port of a cluster's head. Ray itself would try for minutes, and then end the process."""
+
+PORTS = 1 << 16
+
+_HEAD = re.compile(r"(?:ray://)?\[?(?P<host>[^\[\]/]+?)\]?:(?P<port>\d{1,5})")
+
+_lock = threading.Lock()
+_lasting = threading.Event()
+_users = 0
+_started_here = False
+
+
+def join(settings: Settings, *, counted: bool = True) -> None:
+    """Make sure that Ray is initialised; a cluster that runs already is joined, else one starts in this machine.
+
+    Args:
+        settings: `ray_address` names a cluster; None means "one that runs here, or a new one".
+        counted: Whether this is one more user, who will call `leave`.
+
+    Raises:
+        RpcUnavailableError: `ray_address` was given and there is no cluster.
+        ConfigurationError: `ray_address` is no address.
+    """
+    global _users, _started_here  # noqa: PLW0603 - Ray itself is one per process
+    with _lock:
+        if not ray.is_initialized():
+            try:
+                _started_here = _init(settings)
+                journal.ray_joined(settings.ray_address, started=_started_here)
+            except (OSError, RayError, RuntimeError) as error:
+                raise RpcUnavailableError(_unreachable(settings.ray_address, error), cause=error) from error
+            except ValueError as error:
+                message = (
+                    f"ray_address {settings.ray_address!r}: expected 'host:port', 'ray://host:port' or 'auto' ({error})"
+                )
+                raise ConfigurationError(message, setting="ray_address", cause=error) from error
+        if counted:
+            _users += 1
+
+
+def leave() -> None:
+    """Count one user less; the last one ends a Ray that `join` started, after its owners have said goodbye."""
+    global _users, _started_here  # noqa: PLW0603 - as above
+    with _lock:
+        _users -= 1
+        if _users > 0 or not _started_here:
+            return
+        _started_here = False
+        if ray.is_initialized():
+            close_owners()
+            ray.shutdown()
+        _lasting.set()
+
+
+def _farewell() -> None:
+    """A program that ends without closing its databases takes a Ray that was started for it along."""
+    if _started_here and ray.is_initialized():
+        close_owners()
+
+
+def _init(settings: Settings) -> bool:
+    """Join or start a Ray; return whether one was started."""
+    if settings.ray_address is not None:
+        _reach(settings.ray_address)
+        _ray_init(settings.ray_address)
+        return False
+    # Ray runs its workers at low priority, for they are meant to be guests of the machine. Owners answer calls: at low
+    # priority they would wait for any other busy program. A cluster that is joined has made its own choice.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    if threading.current_thread() is threading.main_thread():
+        return _start_or_join()
+    return _in_lasting_thread(_start_or_join)
+
+
+def _start_or_join() -> bool:
+    try:
+        # Labels may be given for a new cluster only: so Ray says whether it would join one. "auto" would not do, it
+        # also joins the private Ray of any other program on this machine.
+        _ray_init(None, include_dashboard=False, labels={})
+    except ValueError:
+        _ray_init(None)
+        return False
+    # After `ray.init`, so that it runs before what Ray registered for the same moment.
+    atexit.register(_farewell)
+    return True
+
+
+def _in_lasting_thread(work: Callable[[], bool]) -> bool:
+    """Run `work` in a thread that stays until Ray has been left.
+
+    The kernel ends the processes of a Ray with the thread that started them, and this one may be an executor's.
+    """
+    global _lasting  # noqa: PLW0603 - as above
+    result: Future[bool] = Future()
+    left = threading.Event()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except Exception as error:  # noqa: BLE001 - raised in the caller's thread
+            result.set_exception(error)
+        else:
+            left.wait()
+
+    threading.Thread(target=run, name="parquedb-ray", daemon=True).start()
+    _lasting = left
+    return result.result()
+
+
+def _reach(address: str) -> None:
+    """See that somebody listens at an address with a port; `auto` and the like are Ray's to look up.
+
+    Raises:
+        OSError: nobody does.
+        ValueError: there is no such port.
+    """
+    named = _HEAD.fullmatch(address)
+    if named is None:
+        return
+    port = int(named["port"])
+    if not 0 < port < PORTS:
+        raise ValueError(f"there is no port {port}")
+    socket.create_connection((named["host"], port), REACH_TIMEOUT_S).close()
+
+
+def _unreachable(address: str | None, error: Exception) -> str:
+    if address is None:
+        return f"no Ray could be started here: {error}"
+    return (
+        f"no Ray cluster could be reached at ray_address {address!r}: {error}. Start one (`ray start --head`), correct "
+        "the address, or leave it out to use a Ray of this machine"
+    )
+
+
+def _ray_init(
+    address: str | None, *, include_dashboard: bool | None = None, labels: dict[str, str] | None = None
+) -> None:
+    ray.init(
+        address=address,
+        include_dashboard=include_dashboard,
+        labels=labels,
+        log_to_driver=False,
+        # The application decides about its logging, not a library's library.
+        configure_logging=False,
+        logging_level=logging.WARNING,
+    )

@@ -1,0 +1,1 @@
+"""A namespace as of one moment, read straight from storage."""

@@ -1,0 +1,181 @@
+"""An owner tells the log what an operator has to know, and nothing for each operation."""
+
+import logging
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from parquedb.actors.host.namespace_actor import NamespaceActor
+from parquedb.actors.reporting import journal
+from parquedb.actors.reporting.pressure import CALM_S, Pressure
+from parquedb.actors.requests.operations import Operation, SessionRequest
+from parquedb.admission import QueueBounds
+from parquedb.clock import ManualClock, SystemClock
+from parquedb.errors import BackpressureError, ParqueDBError, StorageReadError
+from parquedb.observability.logs import get_logger
+from parquedb.observability.logs.fields import facts_of
+from parquedb.settings_environment import load_settings
+from parquedb.storage.backends.faults import Fault, FaultRule, FaultyBackend
+from parquedb.storage.backends.memory import MemoryBackend
+from tests.observability.logs.kept import Kept
+from tests.support.engines import opened, run
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    tree, handler = get_logger(), Kept()
+    before = tree.level
+    tree.setLevel(logging.INFO)
+    tree.addHandler(handler)
+    yield handler
+    tree.removeHandler(handler)
+    tree.setLevel(before)
+
+
+def told(kept: Kept, event: str) -> list[dict[str, Any]]:
+    found = [dict(facts_of(record)) for record in kept.records]
+    return [facts for facts in found if facts.get("event") == event]
+
+
+def faulty() -> FaultyBackend:
+    return FaultyBackend(MemoryBackend(), rng=random.Random(1), clock=SystemClock())
+
+
+async def test_an_owner_says_when_it_opens_and_closes_and_nothing_for_its_operations(kept: Kept) -> None:
+    actor = NamespaceActor(load_settings("memory://journal"), "posts")
+    for number in range(5):
+        await actor.create({"n": number}, id=f"d{number}")
+        await actor.get(f"d{number}")
+    await actor.close()
+    assert [facts["event"] for facts in map(facts_of, kept.records)] == ["owner.opened", "owner.closed"]
+    assert told(kept, "owner.opened")[0]["namespace"] == "posts"
+    assert told(kept, "owner.opened")[0]["duration"] > 0
+
+
+async def test_a_slow_call_is_told_with_what_it_carried(kept: Kept) -> None:
+    actor = NamespaceActor(load_settings("memory://journal", log_slow_s=0.001), "posts")
+    await actor.create_many([{"n": number} for number in range(2000)])
+    [slow] = told(kept, "operation.slow")
+    assert (slow["namespace"], slow["kinds"], slow["operations"]) == ("posts", ["create_many"], 1)
+    assert slow["duration"] >= 0.001
+    await actor.close()
+
+
+def test_a_slow_call_names_the_first_request_and_the_trace(kept: Kept) -> None:
+    request = SessionRequest(b"s" * 16, 7, 1, 0)
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    many = [Operation("create", request=request), Operation("delete", traceparent=trace)]
+    journal.slow_call("posts", many, 2.0)
+    [slow] = told(kept, "operation.slow")
+    assert slow["trace_id"] == "a" * 32
+    assert slow["span_id"] == "b" * 16
+    assert slow["request_id"].endswith("-7-0")
+    assert kept.messages == ["namespace posts: a call of 2 operations (create, delete) took 2.000 s"]
+
+
+async def test_a_commit_in_doubt_is_told_once_and_then_how_it_ended(kept: Kept) -> None:
+    store = faulty()
+    async with opened(store) as owner:
+        lost = FaultRule(fault=Fault.LOST_REQUEST, operations=frozenset({"create"}), key_part="log/", count=2)
+        store.add(lost)
+        await run(owner, "create", "a", {"n": 1})
+    [doubt], [settled] = told(kept, "commit.in_doubt"), told(kept, "commit.settled")
+    assert doubt["error"]["code"] == "OUTCOME_UNKNOWN"
+    assert (settled["attempts"], settled["operation"]) == (3, "commit")
+
+
+async def test_flush_compaction_and_collection_are_told_with_their_counts(kept: Kept) -> None:
+    async with opened(MemoryBackend()) as owner:
+        for number in range(2):
+            await run(owner, "create", f"d{number}", {"n": number})
+            await owner.flush()
+        await owner.compact()
+    assert [(facts["rows"], facts["reason"]) for facts in told(kept, "flush.done")] == [(1, "request"), (1, "request")]
+    [merged] = told(kept, "compaction.done")
+    assert (merged["files_in"], merged["files_out"], merged["rows"]) == (2, 1, 2)
+
+
+async def test_a_flush_that_fails_is_told_with_its_error(kept: Kept) -> None:
+    store = faulty()
+    async with opened(store) as owner:
+        await run(owner, "create", "a", {"n": 1})
+        store.add(
+            FaultRule(
+                fault=Fault.ERROR,
+                operations=frozenset({"create"}),
+                key_part="data/",
+                count=1,
+                error="write",
+            )
+        )
+        with pytest.raises(ParqueDBError):
+            await owner.flush()
+    [failed] = told(kept, "checkpoint.failed")
+    assert failed["error"]["code"] == "STORAGE_WRITE_ERROR"
+
+
+async def test_the_loser_of_a_namespace_says_so(kept: Kept) -> None:
+    store = MemoryBackend()
+    async with opened(store) as loser, opened(store):
+        with pytest.raises(ParqueDBError):
+            await run(loser, "create", "a", {"n": 1})
+        [lost] = told(kept, "owner.fenced")
+        assert lost["epoch"] == loser.epoch
+
+
+async def test_an_owner_that_cannot_open_says_why(kept: Kept, tmp_path) -> None:
+    actor = NamespaceActor(load_settings(str(tmp_path)), "posts")
+    (tmp_path / "posts").write_text("a file where a folder should be")
+    with pytest.raises(ParqueDBError):
+        await actor.create({"n": 1})
+    [failed] = told(kept, "owner.open_failed")
+    assert failed["error"]["code"]
+
+
+def test_refusals_are_told_when_they_begin_and_when_they_end(kept: Kept) -> None:
+    clock = ManualClock()
+    pressure = Pressure("posts", QueueBounds(100, 1000, 10.0), clock)
+    error = BackpressureError("100 writes are already waiting", retry_after=1.0)
+    for _ in range(50):
+        pressure.refused(2, error)
+        clock.advance(0.1)
+    pressure.eased(60, 0)  # No room yet.
+    pressure.eased(40, 900)
+    pressure.eased(40, 400)  # Room, but refused a moment ago.
+    assert pressure.lasts
+    clock.advance(CALM_S)
+    pressure.eased(40, 400)
+    assert not pressure.lasts
+    [began], [ended] = told(kept, "backpressure.began"), told(kept, "backpressure.ended")
+    assert began["error"]["code"] == "BACKPRESSURE"
+    assert (ended["refused"], ended["duration"]) == (100, pytest.approx(5.0 + CALM_S))
+
+
+def test_an_empty_queue_is_calm_at_once(kept: Kept) -> None:
+    pressure = Pressure("posts", QueueBounds(100, 1000, 10.0), ManualClock())
+    pressure.refused(1, BackpressureError("full", retry_after=1.0))
+    pressure.eased(0, 0)
+    assert len(told(kept, "backpressure.ended")) == 1
+
+
+async def test_a_full_queue_of_an_owner_is_told(kept: Kept) -> None:
+    async with opened(MemoryBackend(), queue_ops_max=2, group_ops_max=2) as owner:
+        operations = [Operation("create", f"d{number}", {"n": number}) for number in range(20)]
+        outcomes = await owner.execute(operations)
+        assert any(isinstance(outcome.error, BackpressureError) for outcome in outcomes)
+        await run(owner, "create", "later", {"n": 1})
+    assert len(told(kept, "backpressure.began")) == 1
+    [ended] = told(kept, "backpressure.ended")
+    assert ended["refused"] == sum(outcome.error is not None for outcome in outcomes)
+
+
+def test_what_is_superseded_and_gone_is_told_only_if_there_was_any(kept: Kept) -> None:
+    journal.collected("posts", 0)
+    journal.collected("posts", 3)
+    journal.collection_failed("posts", StorageReadError("no answer", key="k"))
+    assert kept.messages == [
+        "namespace posts: deleted 3 superseded objects",
+        "namespace posts: collection failed, trying again later: no answer",
+    ]
