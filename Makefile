@@ -5,6 +5,7 @@ ARGS ?=
 MINUTES ?= 5
 SEED ?= 1
 SEEDS ?= 2000
+WORKERS ?= 2
 
 # With PY given from outside (PY=python make test) that interpreter is used as it is and nothing is installed.
 ifeq ($(origin PY),file)
@@ -25,8 +26,8 @@ setup: $(DEV_READY) ## Make .venv with everything for development
 demo: $(DEMO_READY) ## Real data, a conflict, a kill, an outage, a trace: about a minute and a half
 	@$(PY) -m parquedb.cluster.cli demo $(ARGS)
 
-test: $(DEV_READY) ## Run the tests with costly checks on; ARGS="-k name" narrows
-	PARQUEDB_VERIFY=1 $(PY) -m pytest $(ARGS)
+test: $(DEV_READY) ## Run the tests with costly checks on; ARGS="-k name" narrows, WORKERS=0 is one process
+	PARQUEDB_VERIFY=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(DEV_READY) ## Formatting, lint, types
 	$(PY) -m ruff format --check .

@@ -11,6 +11,7 @@ from parquedb.observability.logs.context import set_process_fields
 from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.otel.export import process_telemetry
 from parquedb.observability.otel.log_records import process_log_export
+from parquedb.observability.otel.process_facts import describe_process
 from parquedb.settings import Settings
 
 OWNER_SCRIPT = "parquedb-owner"
@@ -34,7 +35,7 @@ def prepare_process(
         settings: What the client resolved; names hooks to load.
         hooks: Pickled hook objects besides those; may be empty.
         variables: Environment variables of the client; those that this process has already stay.
-        identity: What telemetry says of this process as a whole.
+        identity: What telemetry says of this process as a whole, if it is for one namespace.
         own_namespace: The one namespace that this process is for. Its logs are then ours to set up: they go where Ray
             keeps what a worker writes on stderr, and name the namespace. None where others log here as well.
 
@@ -44,6 +45,7 @@ def prepare_process(
     for name, value in variables.items():
         os.environ.setdefault(name, value)
     if own_namespace is not None:
+        describe_process(identity)
         apply_log_settings(settings)
         set_process_fields(namespace=own_namespace)
         process_log_export()
@@ -53,7 +55,7 @@ def prepare_process(
     registry = HookRegistry()
     for hook in load_hooks([*settings.hooks, *(pickle.loads(hooks) if hooks else ())]):  # noqa: S301
         registry.register_hook(hook)
-    telemetry = process_telemetry(identity)
+    telemetry = process_telemetry()
     if telemetry is not None:
         registry.register_hook(telemetry.hook)
     if settings.worker_logs is not None:

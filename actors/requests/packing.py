@@ -305,7 +305,7 @@ def _row(outcome: Outcome, *, managed: bool) -> tuple[Any, ...]:
         # A repeated request may bring another document than the one that was applied: that answer goes back whole.
         value = _managed(value)
     row = (value, None if error is None else error.to_json(), outcome.seq, outcome.duplicate)
-    return row if outcome.cost is None else (*row, outcome.cost)
+    return row if outcome.cost is None else (*row, list(outcome.cost))
 
 
 def _joined_rows(operation: Operation, outcome: Outcome) -> list[tuple[Any, ...]]:

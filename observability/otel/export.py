@@ -16,7 +16,6 @@ Source:
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 from collections.abc import Mapping
@@ -25,17 +24,14 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 
-from parquedb.errors import ConfigurationError
+from parquedb.observability.otel.exporters import SHUTDOWN_S, at_exit, exporters_wanted, not_at_exit
+from parquedb.observability.otel.process_facts import describe_process
 from parquedb.observability.otel.tracing import OpenTelemetryHook
 
 if TYPE_CHECKING:
     from parquedb.observability.otel.span_provider import LeanProvider
 
-SHUTDOWN_S = 2.0
-"""Seconds that closing may take when the collector does not answer."""
-
 _OF_ONE_PROCESS = frozenset({"service.instance.id", "host.name", "process.pid"})
-_EXPORTERS = ("otlp", "console", "none")
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +52,7 @@ class Telemetry:
         May be called again, and runs at exit if nobody called it. Leaves alone a provider that the caller brought.
         """
         if self.provider is not None:
-            atexit.unregister(self.shutdown)
+            not_at_exit(self.shutdown)
             self.provider.close(timeout_s)
 
 
@@ -85,16 +81,15 @@ def configure_tracing(
         return None
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return Telemetry(OpenTelemetryHook())
-    wanted = _wanted(environ)
+    wanted = exporters_wanted("TRACES", environ)
     if not wanted:
         return None
-    from parquedb.observability.otel.resource import describe_process  # noqa: PLC0415 - few processes need the SDK
-    from parquedb.observability.otel.span_provider import LeanProvider  # noqa: PLC0415 - as above
+    from parquedb.observability.otel.span_provider import LeanProvider  # noqa: PLC0415 - few need the SDK
 
     describe_process(facts or {})
     provider = LeanProvider(wanted, environ, service_name)
     telemetry = Telemetry(OpenTelemetryHook(spans=provider.spans), provider)
-    atexit.register(telemetry.shutdown)
+    at_exit(telemetry.shutdown)
     return telemetry
 
 
@@ -118,7 +113,7 @@ def process_telemetry(facts: Mapping[str, str] | None = None) -> Telemetry | Non
     Raises:
         ConfigurationError: see `configure_tracing`.
     """
-    if not _wanted(os.environ):
+    if not exporters_wanted("TRACES", os.environ):
         return None
     with _process_lock:
         if not _process:
@@ -136,18 +131,3 @@ def take_process_telemetry() -> Telemetry | None:
 
 _process: list[Telemetry] = []
 _process_lock = threading.Lock()
-
-
-def _wanted(environ: Mapping[str, str]) -> list[str]:
-    asked = environ.get("OTEL_TRACES_EXPORTER", "").strip()
-    if not asked:
-        endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-        return ["otlp"] if any(environ.get(name, "").strip() for name in endpoints) else []
-    names = list(dict.fromkeys(name.strip().lower() for name in asked.split(",") if name.strip()))
-    for name in names:
-        if name not in _EXPORTERS:
-            raise ConfigurationError(
-                f"OTEL_TRACES_EXPORTER: expected some of {', '.join(_EXPORTERS)}; got {name!r}",
-                setting="OTEL_TRACES_EXPORTER",
-            )
-    return [] if "none" in names else names

@@ -9,6 +9,7 @@ Source:
     OpenTelemetry specification, "OpenTelemetry Environment Variable Specification" and "OTLP Exporter Configuration".
 """
 
+import atexit
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -92,3 +93,34 @@ def shut_down(close: Callable[[], object], exporters: Iterable[Exporter], timeou
         for exporter in exporters:
             exporter.shutdown()
         closing.join(max(0.0, deadline_s - time.monotonic()))
+
+
+def at_exit(close: Callable[[], object]) -> None:
+    """Have something closed when the process ends, at the same time as the others: all in `SHUTDOWN_S` seconds."""
+    _endings.append(close)
+
+
+def not_at_exit(close: Callable[[], object]) -> None:
+    """Take back `at_exit`; nothing happens where that was never said."""
+    if close in _endings:
+        _endings.remove(close)
+
+
+@atexit.register
+def _close_all() -> None:
+    # One after the other, three signals whose collector is gone would delay the end of a process three times.
+    deadline_s = time.monotonic() + SHUTDOWN_S
+    closing = []
+    for close in _endings:
+        thread = threading.Thread(target=close, name="parquedb-otel-exit", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # The interpreter is past starting threads.
+            close()
+        else:
+            closing.append(thread)
+    for thread in closing:
+        thread.join(max(0.0, deadline_s - time.monotonic()))
+
+
+_endings: list[Callable[[], object]] = []

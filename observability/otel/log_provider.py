@@ -15,9 +15,9 @@ from opentelemetry.sdk._logs.export import (
     LogRecordExporter,
     SimpleLogRecordProcessor,
 )
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
 from parquedb.observability.otel.exporters import otlp_protocol
+from parquedb.observability.otel.resource import process_resource
 
 # Looked up on first use: gRPC costs 50 ms and 20 MB that HTTP users need not pay.
 _HOMES: Final = {
@@ -41,7 +41,7 @@ def make_log_provider(
     """
     exporters = tuple(_exporter(name, environ) for name in names)
     # Our own bounded shutdown runs at exit instead of the SDK's.
-    provider = LoggerProvider(resource=_resource(service_name), shutdown_on_exit=False)
+    provider = LoggerProvider(resource=process_resource(service_name), shutdown_on_exit=False)
     for exporter in exporters:
         console = isinstance(exporter, ConsoleLogRecordExporter)
         processor = SimpleLogRecordProcessor(exporter) if console else BatchLogRecordProcessor(exporter)
@@ -55,10 +55,3 @@ def _exporter(name: str, environ: Mapping[str, str]) -> LogRecordExporter:
     module: Any = importlib.import_module(_HOMES[otlp_protocol("LOGS", environ)])
     exporter: LogRecordExporter = module.OTLPLogExporter()
     return exporter
-
-
-def _resource(service_name: str) -> Resource:
-    # `Resource.create` lets the environment's name win only over its own default, so ours goes in underneath.
-    resource = Resource.create()
-    named = str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service")
-    return resource.merge(Resource({SERVICE_NAME: service_name})) if named else resource

@@ -12,7 +12,6 @@ attributes, by OpenTelemetry's names where there are any:
     others       parquedb.<name>            logger    the instrumentation scope
 """
 
-import atexit
 import logging
 import os
 import threading
@@ -39,7 +38,14 @@ from parquedb.observability.logs.fields import (
 from parquedb.observability.logs.logger import get_logger
 from parquedb.observability.logs.record_filter import RecordFilter
 from parquedb.observability.logs.repeats import RepeatFilter
-from parquedb.observability.otel.exporters import SHUTDOWN_S, Exporter, exporters_wanted, shut_down
+from parquedb.observability.otel.exporters import (
+    SHUTDOWN_S,
+    Exporter,
+    at_exit,
+    exporters_wanted,
+    not_at_exit,
+    shut_down,
+)
 from parquedb.observability.otel.propagation import context_from
 
 if TYPE_CHECKING:
@@ -133,7 +139,7 @@ class LogExport:
         """
         get_logger().removeHandler(self.handler)
         self.handler.close()
-        atexit.unregister(self.shutdown)
+        not_at_exit(self.shutdown)
         provider, self.provider = self.provider, None
         if provider is not None:
             shut_down(provider.shutdown, self._exporters, timeout_s)
@@ -167,7 +173,7 @@ def export_logs(
 
     made, exporters = make_log_provider(wanted, environ, service_name)
     export = LogExport(OpenTelemetryLogHandler(made), made, exporters)
-    atexit.register(export.shutdown)
+    at_exit(export.shutdown)
     return export
 
 

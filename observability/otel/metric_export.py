@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from parquedb.observability.otel.exporters import exporters_wanted
+from parquedb.observability.otel.exporters import at_exit, exporters_wanted
 
 if TYPE_CHECKING:
     from parquedb.observability.metrics.snapshot import MetricsSnapshot
@@ -36,7 +35,7 @@ def configure_metrics(
     from parquedb.observability.otel.metric_provider import make_sender  # noqa: PLC0415 - few processes need the SDK
 
     sender = make_sender(wanted, environ, service_name)
-    atexit.register(sender.shutdown)
+    at_exit(sender.shutdown)
     return sender
 
 

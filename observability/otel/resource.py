@@ -10,22 +10,16 @@ What `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say wins.
 import os
 import socket
 import uuid
-from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
+from parquedb.observability.otel.process_facts import FACTS
 from parquedb.observability.otel.version import VERSION
 
 DEFAULT_SERVICE: Final = "parquedb"
 
-_facts: dict[str, Any] = {"parquedb.process.role": "client"}
 _instance = [str(uuid.uuid4())]
-
-
-def describe_process(facts: Mapping[str, Any]) -> None:
-    """Add attributes to the resource of this process; to be called before anything is sent."""
-    _facts.update(facts)
 
 
 def process_resource(service_name: str = DEFAULT_SERVICE) -> Resource:
@@ -40,7 +34,7 @@ def process_resource(service_name: str = DEFAULT_SERVICE) -> Resource:
         "service.instance.id": _instance[0],
         "host.name": socket.gethostname(),
         "process.pid": os.getpid(),
-        **_facts,
+        **FACTS,
     }
     if not named:
         # The version is of the service, which where it has a name of its own is the application.

@@ -21,8 +21,8 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_OFF, DEFAULT_ON, Decision, Sampler
 from opentelemetry.trace import SpanContext
 
-from parquedb.errors import ConfigurationError
 from parquedb.observability.logs import get_logger
+from parquedb.observability.otel.exporters import otlp_protocol
 from parquedb.observability.otel.lean_span import SpanTemplate
 from parquedb.observability.otel.lean_tracer import Decide, LeanSpans
 from parquedb.observability.otel.resource import process_resource
@@ -97,15 +97,7 @@ def _always(_: Context | None, _above: SpanContext | None, _trace_id: int, _temp
 def _sink(name: str, environ: Mapping[str, str], resource: Resource) -> Sink:
     if name == "console":
         return ReadableSink(ConsoleSpanExporter(), resource)
-    variable = next(
-        (one for one in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL") if environ.get(one)), ""
-    )
-    protocol = environ.get(variable, "http/protobuf").strip().lower()
-    if protocol not in _PROTOCOLS:
-        raise ConfigurationError(
-            f"{variable}: expected one of {', '.join(_PROTOCOLS)}; got {protocol!r}", setting=variable
-        )
-    module, make = _PROTOCOLS[protocol]
+    module, make = _PROTOCOLS[otlp_protocol("TRACES", environ)]
     return make(importlib.import_module(module), resource)
 
 

@@ -98,7 +98,7 @@ def test_a_driver_sees_its_own_records_and_those_that_it_asked_ray_for(tmp_path:
     shown = done.stdout + done.stderr
     own = [line for line in done.stderr.splitlines() if "namespace posts: its owner is process" in line]
     assert len(own) == 1
-    assert "INFO parquedb.cluster.transport.calls" in own[0]
+    assert "INFO parquedb.cluster.calls" in own[0]
     forwarded = [line for line in shown.splitlines() if "namespace posts: opened in epoch" in line]
     assert len(forwarded) == 1
     assert "NamespaceActor" in forwarded[0]

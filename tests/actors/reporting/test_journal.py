@@ -65,8 +65,8 @@ async def test_a_slow_call_is_told_with_what_it_carried(kept: Kept) -> None:
 
 def test_a_slow_call_names_the_first_request_and_the_trace(kept: Kept) -> None:
     request = SessionRequest(b"s" * 16, 7, 1, 0)
-    trace = f"00-{'a' * 32}-{'b' * 16}-01"
-    many = [Operation("create", request=request), Operation("delete", traceparent=trace)]
+    span = bytes.fromhex("a" * 32 + "b" * 16 + "01")
+    many = [Operation("create", request=request), Operation("delete", spans=span)]
     journal.slow_call("posts", many, 2.0)
     [slow] = told(kept, "operation.slow")
     assert slow["trace_id"] == "a" * 32

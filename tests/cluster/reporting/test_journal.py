@@ -38,7 +38,7 @@ def only(kept: Kept) -> dict[str, Any]:
 
 
 def delivery(kind: str) -> Delivery:
-    made = Delivery(Operation(kind), now_s=0.0, timeout_s=30.0, traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
+    made = Delivery(Operation(kind), now_s=0.0, timeout_s=30.0, span=bytes.fromhex("a" * 32 + "b" * 16 + "01"))
     made.request = SessionRequest(b"s" * 16, 7, 1, 0)
     return made
 

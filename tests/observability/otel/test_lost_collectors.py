@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from parquedb.observability.otel.export import SHUTDOWN_S
+from parquedb.observability.otel.exporters import SHUTDOWN_S
 from parquedb.observability.otel.span_queue import QueueLimits
 from tests.support.lost_collectors import LOST
 
