@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.bench import Bench, take_turns
 from benchmarks.table import Row, compared, quantity
-from parquedb.observability.views.worker_logs import WorkerLogsView
+from parquedb.observability.worker_logs.view import WorkerLogsView
 from parquedb.storage.worker_logs import open_worker_logs
 
 NAME = "logs"

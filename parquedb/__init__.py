@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from parquedb.observability.logs.configuration import configure_logging as configure_logging
     from parquedb.observability.metrics.collector import MetricsCollector as MetricsCollector
     from parquedb.observability.metrics.snapshot import MetricsSnapshot as MetricsSnapshot
-    from parquedb.observability.views.worker_logs import WorkerLogsView as WorkerLogsView
-    from parquedb.observability.views.worker_logs import create_worker_logs_view as create_worker_logs_view
+    from parquedb.observability.worker_logs.view import WorkerLogsView as WorkerLogsView
+    from parquedb.observability.worker_logs.view import create_worker_logs_view as create_worker_logs_view
     from parquedb.settings import Settings as Settings
     from parquedb.settings_environment import load_settings as load_settings
     from parquedb.storage.breaker.circuit import CircuitBreaker as CircuitBreaker
@@ -97,8 +97,8 @@ _HOMES = {
     "load_settings": "parquedb.settings_environment",
     "record_ai_request": "parquedb.observability.ai.requests",
     "log_context": "parquedb.observability.logs",
-    "WorkerLogsView": "parquedb.observability.views.worker_logs",
-    "create_worker_logs_view": "parquedb.observability.views.worker_logs",
+    "WorkerLogsView": "parquedb.observability.worker_logs.view",
+    "create_worker_logs_view": "parquedb.observability.worker_logs.view",
     "open_worker_logs": "parquedb.storage.worker_logs",
     "register_hook": "parquedb.observability.hooks",
     "set_logger": "parquedb.observability.logs",

@@ -13,8 +13,9 @@ from parquedb.clock import SystemClock
 from parquedb.errors import ConfigurationError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
-from parquedb.observability.views.log_rows import Redact
-from parquedb.observability.views.worker_logs import EXIT_S, WorkerLogsView, create_worker_logs_view
+from parquedb.observability.logs.losses import count_losses
+from parquedb.observability.worker_logs.rows import Redact
+from parquedb.observability.worker_logs.view import EXIT_S, WorkerLogsView, create_worker_logs_view
 from parquedb.settings import Settings
 from parquedb.settings_environment import load_settings
 from parquedb.storage.backend import StorageBackend
@@ -72,6 +73,7 @@ def check_worker_logs(url: str, database_url: str) -> None:
 class _Attached:
     view: WorkerLogsView
     handler: logging.Handler
+    uncount: Callable[[], None]
     users: int = 0
 
 
@@ -100,7 +102,8 @@ def attach_worker_logs(
         attached = _attached.get(url)
         if attached is None:
             view = open_worker_logs(url, settings=settings, script=script, redact=redact)
-            attached = _attached[url] = _Attached(view, view.handler(settings.log_level))
+            uncount = count_losses(lambda: _lost(view))
+            attached = _attached[url] = _Attached(view, view.handler(settings.log_level), uncount)
             get_logger().addHandler(attached.handler)
         attached.users += 1
 
@@ -112,6 +115,7 @@ def attach_worker_logs(
             del _attached[url]
             get_logger().removeHandler(attached.handler)
         attached.view.close()
+        attached.uncount()
 
     return detach
 
@@ -124,3 +128,9 @@ def close_worker_logs() -> None:
     for each in attached:
         get_logger().removeHandler(each.handler)
         each.view.close(EXIT_S)
+        each.uncount()
+
+
+def _lost(view: WorkerLogsView) -> int:
+    counts = view.stats()
+    return counts.dropped + counts.rejected

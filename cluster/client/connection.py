@@ -19,6 +19,7 @@ from parquedb.cluster.runtime import ray_runtime, secrets
 from parquedb.cluster.runtime.placement import served_namespaces
 from parquedb.errors import ConfigurationError, InvalidInputError
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
+from parquedb.observability.logs.losses import records_lost
 from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.metrics.collector import UpkeepCollector
 from parquedb.observability.metrics.snapshot import MetricsSnapshot, hooks_of
@@ -198,7 +199,7 @@ class Connection:
 
     def _counted(self) -> MetricsSnapshot:
         """Return what this process has counted."""
-        own = MetricsSnapshot(hooks=hooks_of(self.hooks.stats()))
+        own = MetricsSnapshot(hooks=hooks_of(self.hooks.stats()), logs_dropped=records_lost())
         return own if self.tally is None else MetricsSnapshot.merge(own, self.tally.taken())
 
 

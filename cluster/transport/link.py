@@ -86,18 +86,28 @@ class _Link:
             budget=self._budget,
         )
 
-    def _finish(self, delivery: Delivery, error: BaseException | None) -> None:
-        """Settle or park the request id, and tell the log what an operator should know."""
-        request, took_s = delivery.request, time.monotonic() - delivery.began_s
+    def _finish(
+        self, delivery: Delivery, answer: Outcome | None, error: BaseException | None, counted: Operation | None
+    ) -> None:
+        """Settle or park the request id, count it, and tell the log what an operator should know."""
+        request, now_s = delivery.request, time.monotonic()
+        took_s = now_s - delivery.began_s
         if isinstance(error, OutcomeUnknownError):
             journal.outcome_unknown(self._namespace, delivery, took_s, error)
             if request is not None:
                 self._pool.park(request)
-            return
-        if request is not None:
-            self._pool.settle(request)
-        if took_s >= self._slow_s:
-            journal.slow_operation(self._namespace, delivery, took_s, error)
+        else:
+            if request is not None:
+                self._pool.settle(request)
+            if took_s >= self._slow_s:
+                journal.slow_operation(self._namespace, delivery, took_s, error)
+        meter = self._meter
+        if meter is not None and counted is not None:
+            series = meter.single.get(counted.kind)
+            if series is not None and answer is not None and answer.value:
+                series.finish(delivery.began_s, now_s)
+            else:
+                meter.settled(counted, answer, error, delivery.began_s)
 
     def _left_s(self, delivery: Delivery) -> float:
         return max(0.0, delivery.deadline_s - time.monotonic())
@@ -157,7 +167,7 @@ class SyncLink(_Link):
 
     def _insist(self, delivery: Delivery, lane: _Lane[Outcome], counted: Operation | None = None) -> Outcome:
         """Try until there is an answer; whatever it is, the request id is settled or parked, and `counted` counted."""
-        seen, activate, meter = self.calls.generation, False, self._meter
+        seen, activate = self.calls.generation, False
         answer: Outcome | None = None
         final: BaseException | None = None
         try:
@@ -187,13 +197,7 @@ class SyncLink(_Link):
             final = error
             raise
         finally:
-            self._finish(delivery, final)
-            if meter is not None and counted is not None:
-                series = meter.single.get(counted.kind)
-                if series is not None and answer is not None and answer.value:
-                    series.finish(delivery.began_s)
-                else:
-                    meter.settled(counted, answer, final, delivery.began_s)
+            self._finish(delivery, answer, final, counted)
 
     def _first_request(self, delivery: Delivery) -> Request | None:
         self.calls.activate(self.calls.generation, self._left_s(delivery))
@@ -258,7 +262,7 @@ class AsyncLink(_Link):
         self, delivery: Delivery, lane: _Lane[Awaitable[Outcome]], counted: Operation | None = None
     ) -> Outcome:
         """Try until there is an answer; whatever it is, the request id is settled or parked, and `counted` counted."""
-        seen, activate, meter = self.calls.generation, False, self._meter
+        seen, activate = self.calls.generation, False
         answer: Outcome | None = None
         final: BaseException | None = None
         try:
@@ -288,13 +292,7 @@ class AsyncLink(_Link):
             final = error
             raise
         finally:
-            self._finish(delivery, final)
-            if meter is not None and counted is not None:
-                series = meter.single.get(counted.kind)
-                if series is not None and answer is not None and answer.value:
-                    series.finish(delivery.began_s)
-                else:
-                    meter.settled(counted, answer, final, delivery.began_s)
+            self._finish(delivery, answer, final, counted)
 
     async def _first_request(self, delivery: Delivery) -> Request | None:
         await self.calls.activate_async(self.calls.generation, self._left_s(delivery))

@@ -84,12 +84,13 @@ class Series:
             self._fold()
             return self._folded
 
-    def finish(self, began_s: float) -> None:
-        """Count one that went well, began then and ends now."""
-        now_s = self._now()
+    def finish(self, began_s: float, now_s: float | None = None) -> None:
+        """Count one that went well, began then and ends now; on the clock given, which the caller may have read."""
+        if now_s is None:
+            now_s = self._now()
         if now_s >= self._mark_due_s:
             if self._successor is not None:
-                self._successor().finish(began_s)
+                self._successor().finish(began_s, now_s)
                 return
             self._mark(now_s)
         pending = self._pending

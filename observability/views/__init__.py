@@ -1,1 +1,1 @@
-"""Tables that are made of what happened, kept up to date and kept small."""
+"""Views: sums over the documents of a namespace, kept up to date from its change feed."""

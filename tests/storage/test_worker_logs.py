@@ -9,7 +9,8 @@ import pytest
 
 from parquedb.errors import ConfigurationError
 from parquedb.observability.logs import get_logger
-from parquedb.observability.views.log_handler import WorkerLogsHandler
+from parquedb.observability.logs.losses import records_lost
+from parquedb.observability.worker_logs.handler import WorkerLogsHandler
 from parquedb.settings import Settings
 from parquedb.settings_environment import load_settings
 from parquedb.storage.worker_logs import (
@@ -39,6 +40,17 @@ def messages(settings: Settings) -> list[str]:
 def test_without_the_setting_nothing_is_attached(tmp_path: Path) -> None:
     attach_worker_logs(load_settings(str(tmp_path)))()
     assert handlers() == []
+
+
+def test_what_is_not_kept_is_counted_for_the_metrics(settings: Settings) -> None:
+    def refuse(_record: dict[str, Any]) -> dict[str, Any]:
+        raise ValueError("a secret that cannot be hidden")
+
+    before = records_lost()
+    detach = attach_worker_logs(settings, redact=refuse)
+    get_logger("storage").warning("not kept")
+    detach()
+    assert records_lost() - before == 1
 
 
 def test_several_users_of_one_place_share_a_handler_and_the_last_one_ends_it(settings: Settings) -> None:

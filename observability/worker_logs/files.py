@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parquedb.errors import CorruptionError
-from parquedb.observability.views.log_rows import COLUMNS, TIME_COLUMNS, Row
+from parquedb.observability.worker_logs.rows import COLUMNS, TIME_COLUMNS, Row
 
 HOUR_MICROS: Final = 3_600_000_000
 HOUR_MIN: Final = -17_259_888

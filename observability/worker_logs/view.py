@@ -29,17 +29,17 @@ from parquedb.clock import Clock, SystemClock
 from parquedb.documents.filters import compile_filter
 from parquedb.errors import InvalidInputError, ParqueDBError
 from parquedb.ids import UlidSource
-from parquedb.observability.views.async_worker_logs import AsyncWorkerLogs
-from parquedb.observability.views.log_buffer import LogBuffer, LogCounts
-from parquedb.observability.views.log_compaction import FILES_MIN, CompactionResult
-from parquedb.observability.views.log_feed import START, FeedOptions, LogFeed, Position
-from parquedb.observability.views.log_flusher import FlushOptions
-from parquedb.observability.views.log_handler import WorkerLogsHandler
-from parquedb.observability.views.log_queries import LogStatistics
-from parquedb.observability.views.log_rows import Redact, Row, RowMaker, micros_of
-from parquedb.observability.views.log_storage import LogStorage
-from parquedb.observability.views.log_work import CLOSE_S, LogWork
-from parquedb.observability.views.tail_events import record_of_tail_event
+from parquedb.observability.worker_logs.async_view import AsyncWorkerLogs
+from parquedb.observability.worker_logs.buffer import LogBuffer, LogCounts
+from parquedb.observability.worker_logs.compaction import FILES_MIN, CompactionResult
+from parquedb.observability.worker_logs.feed import START, FeedOptions, LogFeed, Position
+from parquedb.observability.worker_logs.flusher import FlushOptions
+from parquedb.observability.worker_logs.handler import WorkerLogsHandler
+from parquedb.observability.worker_logs.queries import LogStatistics
+from parquedb.observability.worker_logs.rows import Redact, Row, RowMaker, micros_of
+from parquedb.observability.worker_logs.storage import LogStorage
+from parquedb.observability.worker_logs.tail_events import record_of_tail_event
+from parquedb.observability.worker_logs.work import CLOSE_S, LogWork
 
 __all__ = ["START", "LogCounts", "LogStatistics", "WorkerLogsView", "create_worker_logs_view", "record_of_tail_event"]
 
@@ -124,7 +124,7 @@ class WorkerLogsView:
         self._closed = False
 
     def ingest(self, records: Mapping[str, Any] | Iterable[Mapping[str, Any]], *, wait_s: float = 0.0) -> int:
-        """Take records in; see `parquedb.observability.views.log_rows` for what a record may hold.
+        """Take records in; see `parquedb.observability.worker_logs.rows` for what a record may hold.
 
         Args:
             records: One or many. What cannot become a row is counted as rejected.

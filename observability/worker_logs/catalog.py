@@ -1,4 +1,4 @@
-"""Which files there are, and which rows of each count (rules L1 and L2 of `parquedb.observability.views.log_files`)."""
+"""Which files there are, and which rows of each count (rules L1 and L2 of `observability.worker_logs.files`)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parquedb.errors import CorruptionError, ObjectNotFoundError
-from parquedb.observability.views.log_files import Leaf, LogFile, hour_folder, leaves_of, parse_key
-from parquedb.observability.views.log_storage import LogStorage
+from parquedb.observability.worker_logs.files import Leaf, LogFile, hour_folder, leaves_of, parse_key
+from parquedb.observability.worker_logs.storage import LogStorage
 
 FOOTER_BYTES: Final = 65_536
 """Read from the end of a file at first; a longer footer takes a second read."""

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from parquedb.documents.filters import compile_filter
 from parquedb.errors import CorruptionError, InvalidInputError
-from parquedb.observability.views.log_catalog import LogCatalog
-from parquedb.observability.views.log_feed import FeedOptions, LogFeed, Position
-from parquedb.observability.views.log_files import parse_key
-from parquedb.observability.views.log_rows import micros_of
-from tests.observability.views.logs_in_memory import NOON, Killed, LogsInMemory
+from parquedb.observability.worker_logs.catalog import LogCatalog
+from parquedb.observability.worker_logs.feed import FeedOptions, LogFeed, Position
+from parquedb.observability.worker_logs.files import parse_key
+from parquedb.observability.worker_logs.rows import micros_of
+from tests.observability.worker_logs.logs_in_memory import NOON, Killed, LogsInMemory
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 

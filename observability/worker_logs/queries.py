@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 
 from parquedb.documents.filters import Predicate, compile_filter
 from parquedb.errors import InvalidInputError, ObjectNotFoundError
-from parquedb.observability.views.log_catalog import LogCatalog
-from parquedb.observability.views.log_files import HOUR_MIN, LogFile, hour_of
-from parquedb.observability.views.log_reader import LogReader, Piece, documents_of, moment_of
-from parquedb.observability.views.log_tests import ColumnTest, comparisons_of, hours_of
+from parquedb.observability.worker_logs.catalog import LogCatalog
+from parquedb.observability.worker_logs.conditions import ColumnTest, comparisons_of, hours_of
+from parquedb.observability.worker_logs.files import HOUR_MIN, LogFile, hour_of
+from parquedb.observability.worker_logs.reader import LogReader, Piece, documents_of, moment_of
 
 LIMIT_MAX: Final = 100_000
 """Rows that one call returns at most."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from parquedb.observability.logs.fields import ERROR, facts_of
-from parquedb.observability.views.log_rows import exception_fields
+from parquedb.observability.worker_logs.rows import exception_fields
 
 OWN_LOGGERS = "parquedb.observability.views"
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from parquedb.observability.views.log_compaction import FILES_MIN, CompactionResult
-from parquedb.observability.views.log_feed import LogFeed
-from parquedb.observability.views.log_queries import LogStatistics
-from parquedb.observability.views.log_work import CLOSE_S
+from parquedb.observability.worker_logs.compaction import FILES_MIN, CompactionResult
+from parquedb.observability.worker_logs.feed import LogFeed
+from parquedb.observability.worker_logs.queries import LogStatistics
+from parquedb.observability.worker_logs.work import CLOSE_S
 
 if TYPE_CHECKING:
-    from parquedb.observability.views.worker_logs import WorkerLogsView
+    from parquedb.observability.worker_logs.view import WorkerLogsView
 
 
 class AsyncWorkerLogs:

@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 
 from parquedb.documents.filters import compile_filter
 from parquedb.errors import CorruptionError, ObjectNotFoundError
-from parquedb.observability.views import log_files, log_reader
-from parquedb.observability.views.log_catalog import FOOTER_BYTES, LogCatalog
-from parquedb.observability.views.log_queries import LogQueries
-from parquedb.observability.views.log_reader import SparseFile
-from parquedb.observability.views.log_rows import micros_of
-from parquedb.observability.views.log_tests import ColumnTest, comparisons_of, hours_of
+from parquedb.observability.worker_logs import files as log_files
+from parquedb.observability.worker_logs import reader as log_reader
+from parquedb.observability.worker_logs.catalog import FOOTER_BYTES, LogCatalog
+from parquedb.observability.worker_logs.conditions import ColumnTest, comparisons_of, hours_of
+from parquedb.observability.worker_logs.queries import LogQueries
+from parquedb.observability.worker_logs.reader import SparseFile
+from parquedb.observability.worker_logs.rows import micros_of
 from parquedb.storage.backends.delegating import Call, FunnelBackend
-from tests.observability.views.logs_in_memory import NOON, LogsInMemory
+from tests.observability.worker_logs.logs_in_memory import NOON, LogsInMemory
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 

@@ -16,8 +16,8 @@ import pytest
 from parquedb.clock import SystemClock
 from parquedb.errors import InvalidInputError, ParqueDBError, StorageWriteError
 from parquedb.errors import TimeoutError as NotInTimeError
-from parquedb.observability.views import log_flusher
-from parquedb.observability.views.worker_logs import WorkerLogsView, create_worker_logs_view
+from parquedb.observability.worker_logs import flusher as log_flusher
+from parquedb.observability.worker_logs.view import WorkerLogsView, create_worker_logs_view
 from parquedb.storage.backend import ObjectInfo, StorageBackend
 from parquedb.storage.backends.delegating import DelegatingBackend
 from parquedb.storage.backends.faults import Fault, FaultRule, FaultyBackend

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from parquedb.errors import InvalidInputError, ObjectNotFoundError
 from parquedb.ids import UlidSource
-from parquedb.observability.views.log_catalog import LiveFile, LogCatalog
-from parquedb.observability.views.log_files import (
+from parquedb.observability.worker_logs.catalog import LiveFile, LogCatalog
+from parquedb.observability.worker_logs.files import (
     GENERATION_MAX,
     HOUR_MICROS,
     SCHEMA,
@@ -29,7 +29,7 @@ from parquedb.observability.views.log_files import (
     hour_folder,
     hour_of,
 )
-from parquedb.observability.views.log_reader import LogReader
+from parquedb.observability.worker_logs.reader import LogReader
 
 MERGED_BYTES_MAX: Final = 16 << 20
 """A file of more bytes is not merged any more, and the sources of one merge have no more together."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from parquedb.observability.views.log_rows import LEVEL_AT, OUTCOME_AT, SCRIPT_AT, Row
+from parquedb.observability.worker_logs.rows import LEVEL_AT, OUTCOME_AT, SCRIPT_AT, Row
 
 SCRIPTS_MAX: Final = 1_000
 """Different values of one kind that are counted; the rest are `OTHER`."""

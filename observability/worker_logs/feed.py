@@ -19,10 +19,10 @@ import orjson
 
 from parquedb.documents.filters import Predicate
 from parquedb.errors import InvalidInputError, ObjectNotFoundError
-from parquedb.observability.views.log_catalog import LiveFile, LogCatalog, Part
-from parquedb.observability.views.log_files import LogFile
-from parquedb.observability.views.log_reader import LogReader, documents_of
-from parquedb.observability.views.log_tests import comparisons_of, hours_of
+from parquedb.observability.worker_logs.catalog import LiveFile, LogCatalog, Part
+from parquedb.observability.worker_logs.conditions import comparisons_of, hours_of
+from parquedb.observability.worker_logs.files import LogFile
+from parquedb.observability.worker_logs.reader import LogReader, documents_of
 
 T = TypeVar("T")
 

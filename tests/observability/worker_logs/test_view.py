@@ -14,7 +14,7 @@ import pytest
 
 from parquedb.clock import ManualClock
 from parquedb.errors import InvalidFilterError, InvalidInputError, VersionConflictError
-from parquedb.observability.views.worker_logs import (
+from parquedb.observability.worker_logs.view import (
     START,
     WorkerLogsView,
     create_worker_logs_view,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from parquedb.observability.views.worker_logs import START, WorkerLogsView
+from parquedb.observability.worker_logs.view import START, WorkerLogsView
 from parquedb.storage.worker_logs import open_worker_logs
 
 # Children import the package from where this process does: a checkout or an installed wheel.
@@ -116,7 +116,7 @@ assert os.waitpid(pid, 0)[1] == 0
 def test_a_process_ends_in_time_though_its_logs_cannot_be_stored(tmp_path: Path) -> None:
     stuck = """
 import asyncio
-from parquedb.observability.views import worker_logs
+from parquedb.observability.worker_logs import view as worker_logs
 from parquedb.storage.backends.memory import MemoryBackend
 worker_logs.EXIT_S = 0.2
 class Hanging(MemoryBackend):

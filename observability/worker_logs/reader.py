@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parquedb.errors import CorruptionError
-from parquedb.observability.views.log_catalog import LiveFile, LogCatalog, Part, read_metadata
-from parquedb.observability.views.log_files import SCHEMA, LogFile
-from parquedb.observability.views.log_rows import TIME_COLUMNS
-from parquedb.observability.views.log_storage import Span
-from parquedb.observability.views.log_tests import ColumnTest, group_may_pass, passing
+from parquedb.observability.worker_logs.catalog import LiveFile, LogCatalog, Part, read_metadata
+from parquedb.observability.worker_logs.conditions import ColumnTest, group_may_pass, passing
+from parquedb.observability.worker_logs.files import SCHEMA, LogFile
+from parquedb.observability.worker_logs.rows import TIME_COLUMNS
+from parquedb.observability.worker_logs.storage import Span
 
 WHOLE_BYTES_MAX: Final = 1 << 20
 """A file of at most this size is read whole: one request costs more than the bytes."""

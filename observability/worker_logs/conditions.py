@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from parquedb.documents.filters import And, Compare, Filter
-from parquedb.observability.views.log_files import SCHEMA, hour_of
-from parquedb.observability.views.log_rows import EVENT_TIME, NUMBER_COLUMNS, TEXT_COLUMNS, TIME_COLUMNS, micros_of
+from parquedb.observability.worker_logs.files import SCHEMA, hour_of
+from parquedb.observability.worker_logs.rows import EVENT_TIME, NUMBER_COLUMNS, TEXT_COLUMNS, TIME_COLUMNS, micros_of
 
 _OPERATORS: Final = frozenset({"eq", "in", "gt", "gte", "lt", "lte"})
 _EXACT_MAX: Final = 2**53

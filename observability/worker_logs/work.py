@@ -13,14 +13,14 @@ from parquedb.clock import Clock
 from parquedb.errors import TimeoutError as NotInTimeError
 from parquedb.ids import UlidSource
 from parquedb.observability.logs import get_logger
-from parquedb.observability.views.background import BackgroundLoop
-from parquedb.observability.views.log_buffer import LogBuffer
-from parquedb.observability.views.log_catalog import LogCatalog
-from parquedb.observability.views.log_compaction import CompactionResult, LogCompactor
-from parquedb.observability.views.log_flusher import FlushOptions, LogFlusher
-from parquedb.observability.views.log_queries import LogQueries, LogStatistics
-from parquedb.observability.views.log_rows import Row, micros_of
-from parquedb.observability.views.log_storage import LogStorage
+from parquedb.observability.worker_logs.background import BackgroundLoop
+from parquedb.observability.worker_logs.buffer import LogBuffer
+from parquedb.observability.worker_logs.catalog import LogCatalog
+from parquedb.observability.worker_logs.compaction import CompactionResult, LogCompactor
+from parquedb.observability.worker_logs.flusher import FlushOptions, LogFlusher
+from parquedb.observability.worker_logs.queries import LogQueries, LogStatistics
+from parquedb.observability.worker_logs.rows import Row, micros_of
+from parquedb.observability.worker_logs.storage import LogStorage
 
 CLOSE_S: Final = 5.0
 """Seconds that closing a view may take when storage does not answer."""

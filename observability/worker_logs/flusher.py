@@ -20,10 +20,10 @@ from parquedb.clock import Clock
 from parquedb.errors import AlreadyExistsError, OutcomeUnknownError, ParqueDBError
 from parquedb.ids import UlidSource
 from parquedb.observability.logs import get_logger
-from parquedb.observability.views.log_buffer import LogBuffer
-from parquedb.observability.views.log_files import encode_rows, file_name, hour_folder, hour_of
-from parquedb.observability.views.log_rows import EVENT_TIME, Row
-from parquedb.observability.views.log_storage import LogStorage
+from parquedb.observability.worker_logs.buffer import LogBuffer
+from parquedb.observability.worker_logs.files import encode_rows, file_name, hour_folder, hour_of
+from parquedb.observability.worker_logs.rows import EVENT_TIME, Row
+from parquedb.observability.worker_logs.storage import LogStorage
 
 TAKEN_ROWS_MAX: Final = 16_384
 """Rows of one flush; more wait for the next one, which follows at once."""

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from parquedb.clock import ManualClock
 from parquedb.ids import UlidSource
-from parquedb.observability.views.log_catalog import LogCatalog
-from parquedb.observability.views.log_compaction import LogCompactor
-from parquedb.observability.views.log_files import encode_rows, file_name, hour_folder, hour_of
-from parquedb.observability.views.log_queries import LogQueries
-from parquedb.observability.views.log_rows import RowMaker, micros_of
+from parquedb.observability.worker_logs.catalog import LogCatalog
+from parquedb.observability.worker_logs.compaction import LogCompactor
+from parquedb.observability.worker_logs.files import encode_rows, file_name, hour_folder, hour_of
+from parquedb.observability.worker_logs.queries import LogQueries
+from parquedb.observability.worker_logs.rows import RowMaker, micros_of
 from parquedb.storage.backends.delegating import WRITE_OPERATIONS, Call, FunnelBackend
 from parquedb.storage.backends.memory import MemoryBackend
 
