@@ -120,14 +120,14 @@ def _cpu(bench: Bench, plain: Variant, traced: Variant) -> list[Row]:
     ):
         for variant in (plain, traced):
             variant.cpu_us.clear()
-        seconds = bench.choose(1.0, 0.5)
+        seconds = bench.choose(0.6, 0.5)
         variants = {
             name: _round(bench, variant, work, seconds) for name, variant in (("plain", plain), ("traced", traced))
         }
         take_turns(1, variants)
         for variant in (plain, traced):
             variant.cpu_us.clear()
-        take_turns(bench.choose(7, 3), variants)
+        take_turns(bench.choose(15, 3), variants)
         rows.append(_cpu_row(what, traced.cpu_us, plain.cpu_us, note, bar))
     return rows
 
