@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from parquedb.actors.requests.operations import CREATES, GETS, INSERT_ARROW, PAST, UPDATES, Operation, Outcome
+from parquedb.actors.requests.operations import CREATES, GETS, INSERT_ARROW, JOINED, PAST, UPDATES, Operation, Outcome
 from parquedb.actors.writes.update_run import Answers, refusals
 from parquedb.documents.budget import size_of
 from parquedb.errors import ParqueDBError
@@ -18,7 +18,6 @@ from parquedb.observability.hooks import Group
 from parquedb.storage.log.events import Created
 from parquedb.storage.query.scan_counts import ScanCost, ScanCounts
 
-_JOINED_NAMES: Final = {CREATES: "create", UPDATES: "update", GETS: "get"}
 _ONE_DOCUMENT: Final = frozenset({"create", CREATES, "update", UPDATES, "replace", "restore"})
 _UNCOUNTED: Final = PAST | {"schema"}
 """Reads whose calls to the store nobody counts."""
@@ -52,8 +51,8 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         traceparents: Spans of their callers, where those are in another process.
     """
     [first, *others] = operations
-    name = _JOINED_NAMES.get(first.kind, first.kind)
-    if any(_JOINED_NAMES.get(other.kind, other.kind) != name for other in others):
+    name = JOINED.get(first.kind, first.kind)
+    if any(JOINED.get(other.kind, other.kind) != name for other in others):
         name = "execute"
     ids: tuple[str, ...] = ()
     options: dict[str, Any] | None = None
@@ -267,7 +266,7 @@ def _version(operation: Operation, outcome: Outcome) -> int | None:
     if isinstance(value, Answers):
         return None if value.updated is None else _int(value.updated.documents[0]["version"])
     if isinstance(value, list):
-        return _version(Operation(_JOINED_NAMES[operation.kind]), value[0])
+        return _version(Operation(JOINED[operation.kind]), value[0])
     before = operation.options.get("return_document") == "before"
     # Before an insert there was nothing.
     return _int((value or {"version": 0})["version"]) + before

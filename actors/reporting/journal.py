@@ -7,7 +7,7 @@ Nothing here is on the way of a single operation; what may come in crowds is hel
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from parquedb.actors.requests.operations import CREATES, GETS, UPDATES, Operation, SessionRequest
+from parquedb.actors.requests.operations import JOINED, Operation, SessionRequest
 from parquedb.actors.state.sessions import request_id
 from parquedb.errors import ParqueDBError
 from parquedb.observability.logs import get_logger
@@ -16,7 +16,6 @@ from parquedb.storage.log.commit import Settlement
 
 _KINDS_SHOWN: Final = 5
 # What leaves a client joined is told by the name that its callers know.
-_JOINED: Final = {CREATES: "create", UPDATES: "update", GETS: "get"}
 
 _owner = get_logger("actors.owner")
 _commit = get_logger("actors.commit")
@@ -126,7 +125,7 @@ def backpressure_ended(namespace: str, refused: int, took_s: float) -> None:
 
 def slow_call(namespace: str, operations: Sequence[Operation], took_s: float) -> None:
     """A call took longer than `log_slow_s`, of whatever it consists."""
-    kinds = sorted({_JOINED.get(operation.kind, operation.kind) for operation in operations})
+    kinds = sorted({JOINED.get(operation.kind, operation.kind) for operation in operations})
     count = sum(operation.count for operation in operations)
     first = operations[0] if operations else None
     request = None if first is None else first.request

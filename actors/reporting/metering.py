@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from parquedb.actors.reporting.read_counts import ReadCounts, count_reads_in
-from parquedb.actors.requests.operations import CREATES, GETS, INSERT_ARROW, JOINED, READS, UPDATES, Operation, Outcome
+from parquedb.actors.requests.operations import GETS, INSERT_ARROW, JOINED, READS, Operation, Outcome
 from parquedb.actors.writes.update_run import Answers
 from parquedb.errors import ParqueDBError
 from parquedb.observability.hooks import HookRegistry
@@ -25,9 +25,6 @@ from parquedb.observability.metrics.snapshot import (
 from parquedb.observability.metrics.tally import Tally
 from parquedb.settings import Settings
 from parquedb.storage.breaker.circuit import CircuitBreaker
-
-NAMES: Final[Mapping[str, str]] = {CREATES: "create", UPDATES: "update", GETS: "get"}
-"""What operations that travel joined are called by their callers."""
 
 _LISTED: Final[Mapping[str, str]] = {"find": "items", "history": "changes", "changes": "changes"}
 _REFUSED: Final = "BackpressureError"
@@ -127,7 +124,7 @@ class OwnerMeter:
         series = self._series.get(kind)
         if series is None:
             category = "query" if kind in READS else "mutation"
-            series = self._tally.series(category, NAMES.get(kind, kind), self._namespace, "actor")
+            series = self._tally.series(category, JOINED.get(kind, kind), self._namespace, "actor")
             self._series[kind] = series
         series.add_call(took_s, count=one.count, errors=one.errors, rows=one.rows, size=one.size)
         if _REFUSED in one.errors:

@@ -34,8 +34,8 @@ PREPARED_APART = MANY | {INSERT_ARROW}
 ANSWERED_APART = PREPARED_APART | {BULK_TERMS}
 """What comes with reads, and is answered by others than the reader."""
 
-JOINED = frozenset({CREATES, UPDATES, GETS})
-"""Kinds that stand for as many operations as their bodies say, all answered in one outcome."""
+JOINED = {CREATES: "create", UPDATES: "update", GETS: "get"}
+"""Kinds that stand for as many operations as their bodies say, all answered in one outcome; and what these were."""
 
 _QUEUED = frozenset(
     {"create", CREATES, "create_many", "update", UPDATES, "replace", "delete", "restore", "batch", "register"}

@@ -1,4 +1,4 @@
-"""A Ray Serve app that was given a database: its requests, the writes and their PUTs are one trace, its logs are kept."""
+"""A Ray Serve app that was given a database: a request is one trace down to the PUT, and its logs are kept."""
 
 import asyncio
 import json
@@ -105,5 +105,5 @@ def test_a_request_to_a_serve_app_is_one_trace_down_to_the_put_and_its_logs_are_
     assert attributes_of(client.body)["db.operation.name"] == "create"
     assert trace.format_trace_id(int(TRACE_ID, 16)) == client.body.trace_id.hex()
     with parquedb.open_worker_logs(str(tmp_path / "logs")) as logs:
-        rows = [row for row in logs.find({"message": f"created {made['id']}"})]
+        rows = list(logs.find({"message": f"created {made['id']}"}))
     assert [(row["trace_id"], row["worker"].endswith(f":{pid}")) for row in rows] == [(TRACE_ID, True)]
