@@ -62,13 +62,14 @@ class Life:
     events: list[tuple[str, Document | None]] = field(default_factory=list)
     times: list[Any] = field(default_factory=list)
     made: int = 0
+    incarnations: int = 1
 
     @classmethod
     async def begin(cls, clock: SimClock, **settings: Any) -> "Life":
         """Open an empty namespace."""
         store = MemoryBackend(clock=clock)
         values = {"checkpoint_entries_max": 4, "snapshot_grace_s": 60, "log_grace_s": 10, **settings}
-        life = cls(store, clock, values, engine(store, clock=clock, **values))
+        life = cls(store, clock, values, engine(store, clock=clock, seed=1, **values))
         await life.owner.open()
         life.times.append(clock.now())
         return life
@@ -104,7 +105,9 @@ class Life:
         if clean:
             await self.owner.close()
         self.owner.abandon()
-        self.owner = engine(self.store, clock=self.clock, **self.settings)
+        # Chance decides when an owner collects first: the same life shall go the same way each time.
+        self.incarnations += 1
+        self.owner = engine(self.store, clock=self.clock, seed=self.incarnations, **self.settings)
         await self.owner.open()
 
     async def _change(self, kind: str, *arguments: Any) -> None:
