@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -113,7 +114,12 @@ def test_an_owner_that_was_killed_begins_anew_and_its_clients_count_on(ray_clust
         for namespace in ("posts", "users"):
             for _ in range(3):
                 db.create(namespace, {"n": 1})
+        # Ray kills when it gets to it: until then the first owner goes on answering.
+        owner = os.pidfd_open(db["posts"].stats()["pid"])
         ray.kill(find(db.settings, "posts"), no_restart=False)
+        ended, _, _ = select.select([owner], [], [], 30.0)
+        os.close(owner)
+        assert ended
         for _ in range(2):
             db.create("posts", {"n": 1})
         metrics = db.metrics(timeout_s=20)
