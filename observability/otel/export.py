@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 from opentelemetry import trace
 
 from parquedb.observability.otel.exporters import SHUTDOWN_S, at_exit, exporters_wanted, not_at_exit
-from parquedb.observability.otel.process_facts import describe_process
 from parquedb.observability.otel.tracing import OpenTelemetryHook
 
 if TYPE_CHECKING:
@@ -61,7 +60,6 @@ def configure_tracing(
     *,
     service_name: str = "parquedb",
     environ: Mapping[str, str] | None = None,
-    facts: Mapping[str, str] | None = None,
 ) -> Telemetry | None:
     """Set tracing up as the environment says; None when nothing asks for it.
 
@@ -69,7 +67,6 @@ def configure_tracing(
         tracer_provider: Use this one, whatever the environment says; the caller closes it.
         service_name: `service.name` of the spans, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES has one.
         environ: The variables that select exporters; the process's own by default.
-        facts: What the resource shall say of this process besides the usual.
 
     Raises:
         ConfigurationError: A variable asks for an exporter or a protocol that does not exist.
@@ -86,7 +83,6 @@ def configure_tracing(
         return None
     from parquedb.observability.otel.span_provider import LeanProvider  # noqa: PLC0415 - few need the SDK
 
-    describe_process(facts or {})
     provider = LeanProvider(wanted, environ, service_name)
     telemetry = Telemetry(OpenTelemetryHook(spans=provider.spans), provider)
     at_exit(telemetry.shutdown)
@@ -104,11 +100,8 @@ def otel_variables() -> dict[str, str]:
     return found
 
 
-def process_telemetry(facts: Mapping[str, str] | None = None) -> Telemetry | None:
+def process_telemetry() -> Telemetry | None:
     """Return the telemetry that this process's environment asks for, the same one each time; None if it asks for none.
-
-    Args:
-        facts: What the resource shall say of this process besides the usual; the first caller's count.
 
     Raises:
         ConfigurationError: see `configure_tracing`.
@@ -117,7 +110,7 @@ def process_telemetry(facts: Mapping[str, str] | None = None) -> Telemetry | Non
         return None
     with _process_lock:
         if not _process:
-            made = configure_tracing(facts=facts)
+            made = configure_tracing()
             if made is not None:
                 _process.append(made)
         return _process[0] if _process else None
