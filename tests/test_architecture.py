@@ -28,6 +28,10 @@ HOMES = {
     "opentelemetry": ("observability/", "cluster/cli/demo_trace.py"),
     "prometheus_client": ("observability/prometheus/",),
     "rich": ("cluster/cli/",),
+    "httpx": ("cluster/http/", "cluster/gateway/access/"),
+    "fastapi": ("cluster/gateway/",),
+    "starlette": ("cluster/gateway/",),
+    "jwt": ("cluster/gateway/access/",),
     "re2": ("parquedb/documents/regex.py",),
     "genai_prices": ("observability/ai/library_prices.py",),
 }
@@ -42,6 +46,8 @@ PROVIDED_BY = {
     "prometheus_client": "prometheus-client",
     "re2": "google-re2",
     "genai_prices": "genai-prices",
+    "starlette": "fastapi",
+    "jwt": "pyjwt",
 }
 
 
@@ -107,7 +113,10 @@ def is_module(name: str) -> bool:
 
 
 def is_declared(top: str) -> bool:
-    declared = {re.split(r"[^\w-]", line, maxsplit=1)[0] for line in project()["project"]["dependencies"]}
+    # The gateway is an extra, and a room that nobody else enters.
+    about = project()["project"]
+    lines = [*about["dependencies"], *about["optional-dependencies"]["serve"]]
+    declared = {re.split(r"[^\w-]", line, maxsplit=1)[0] for line in lines}
     return top in sys.stdlib_module_names or PROVIDED_BY.get(top, top) in declared
 
 

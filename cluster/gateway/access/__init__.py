@@ -1,0 +1,1 @@
+"""Who calls over HTTP: tokens, API keys and rates."""

@@ -1,0 +1,1 @@
+"""A database behind an HTTP gateway: the same methods, without Ray."""
