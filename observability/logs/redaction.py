@@ -45,7 +45,7 @@ _SHAPES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     ),
     (re.compile(r"\b(bearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{MASK}"),
     (re.compile(r"://[^\s\"'<>@/:]{0,256}(?::[^\s\"'<>@]{0,1024})?@"), f"://{MASK}@"),
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), MASK),
+    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]+(?:\.[\w-]*)?"), MASK),
     (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), MASK),
     (re.compile(r"(<(?:AWSAccessKeyId|StringToSign|SignatureProvided|CanonicalRequest)>)[^<]*"), rf"\1{MASK}"),
     (re.compile(r"(\bCredential=)[^\s,&]+"), rf"\1{MASK}"),

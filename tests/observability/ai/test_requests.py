@@ -90,10 +90,10 @@ def test_content_is_stored_only_when_asked_for_and_redacted_first(db: ViewDataba
     assert "content" not in first
     assert second["content"] == {
         "input": {
-            "messages": [{"role": "user", "content": "mail [redacted], key [redacted]"}],
-            "password": "[redacted]",
+            "messages": [{"role": "user", "content": "mail ***, key [redacted]"}],
+            "password": "***",
         },
-        "output": "Bearer [redacted]",
+        "output": "Bearer ***",
     }
 
 
