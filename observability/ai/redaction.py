@@ -15,9 +15,9 @@ DEPTH_MAX: Final = 32
 # is never given back: searched from each of its letters, a picture in a request would take minutes.
 _PERSONAL: Final = re.compile(
     r"""
-      \b(sk|pk|rk|ghp|gho|ghs|xox[abpr]|glpat|hf|AIza)[-_]?[A-Za-z0-9_-]{12,}              # Keys of well-known services.
-    | (?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]++@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+              # An address of mail.
-    | \b(?:\d[ -]?){13,19}\b                                                              # A card's number.
+      \b(sk|pk|rk|ghp|gho|ghs|xox[abpr]|glpat|hf|AIza)[-_]?[A-Za-z0-9_-]{12,}             # Keys of well-known services.
+    | (?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]++@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+             # An address of mail.
+    | \b(?:\d[ -]?){13,19}\b                                                             # A card's number.
     """,
     re.VERBOSE | re.IGNORECASE,
 )

@@ -90,7 +90,7 @@ def test_content_is_stored_only_when_asked_for_and_redacted_first(db: ViewDataba
     assert "content" not in first
     assert second["content"] == {
         "input": {
-            "messages": [{"role": "user", "content": "mail ***, key [redacted]"}],
+            "messages": [{"role": "user", "content": "mail ***, key ***"}],
             "password": "***",
         },
         "output": "Bearer ***",
