@@ -49,6 +49,13 @@ OBJECT_BYTES_MAX = 1 << 30
 NOT_FOUND, CONFLICT, PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, NOT_IMPLEMENTED = 404, 409, 412, 416, 501
 OK, REQUEST_TIMEOUT, SERVER_ERRORS = 200, 408, 500
 
+# What whoever meets these most likely has to mend.
+_HINTS: dict[int | str | None, str] = {
+    401: "are key and secret right?",
+    403: "are key, secret and region right, and may they do this?",
+    "NoSuchBucket": "the bucket has to be made first",
+}
+
 
 class S3Backend(StorageBackend):
     """One bucket, or a folder of it.
@@ -350,7 +357,8 @@ def _write_error(key: str, answer: Answer, error: Exception) -> ParqueDBError:
 
 
 def _worded(verb: str, key: str, answer: Answer) -> str:
-    return f"the store refused to {verb} {key!r}: {answer.status} {answer.code}"
+    hint = _HINTS.get(answer.code) or _HINTS.get(answer.status)
+    return f"the store refused to {verb} {key!r}: {answer.status} {answer.code}" + (f"; {hint}" if hint else "")
 
 
 def _etag(value: str | None) -> str | None:
