@@ -20,8 +20,9 @@ from parquedb.observability.ai.request import AIRequest, Cost, Tokens
 _MILLION: Final = Decimal(1_000_000)
 _NO_COST: Final = Cost()
 
-# What may follow a model's name without making it another model: dates, `v1`, `v1:0`, `001`, `latest`.
-_VERSION: Final = re.compile(r"([-@:_.](20\d\d-?\d\d-?\d\d|\d{4}|\d{3}|v\d+(:\d+)?|latest))+")
+# What may follow a model's name without making it another model: dates, `v1`, `v1:0`, `001`, `latest`. At most so many
+# of them: some can be read as one part or as two, so without a bound a long name would be tried in 2 ** n ways.
+_VERSION: Final = re.compile(r"([-@:_.](20\d\d-?\d\d-?\d\d|\d{4}|\d{3}|v\d+(:\d+)?|latest)){1,4}")
 
 
 @dataclass(frozen=True, slots=True)
