@@ -177,8 +177,12 @@ def custom_prices(table: Iterable[CustomPrice] | Mapping[str, Mapping[str, Any]]
         InvalidInputError: a key or an amount is not understood.
     """
     if not isinstance(table, Mapping):
-        return tuple(table)
-    return tuple(_custom_price(model, given) for model, given in table.items())
+        prices = tuple(table)
+        strange = next((one for one in prices if not isinstance(one, CustomPrice)), None)
+        if strange is not None:
+            raise InvalidInputError(f"prices: expected an object of prices by model, got {strange!r}", field="prices")
+        return prices
+    return tuple(_custom_price(str(model), given) for model, given in table.items())
 
 
 def load_custom_prices(text: str) -> tuple[CustomPrice, ...]:
@@ -200,6 +204,8 @@ def is_version(text: str) -> bool:
 
 
 def _custom_price(model: str, given: Mapping[str, Any]) -> CustomPrice:
+    if not isinstance(given, Mapping):
+        raise InvalidInputError(f"price of {model!r}: expected an object, got {given!r}", field=model)
     amounts = {"input", "output", "cache_read", "cache_creation", "reasoning", "request"}
     unknown = given.keys() - amounts - {"provider", "since", "aliases"}
     if unknown:
@@ -209,12 +215,22 @@ def _custom_price(model: str, given: Mapping[str, Any]) -> CustomPrice:
     missing = {"input", "output"} - rates.keys()
     if missing:
         raise InvalidInputError(f"price of {model!r}: {sorted(missing)[0]!r} is missing", field=model)
-    since = given.get("since")
+    aliases = given.get("aliases", ())
+    # A text is a sequence as well, of names of one letter.
+    if not isinstance(aliases, list | tuple) or not all(isinstance(one, str) for one in aliases):
+        raise InvalidInputError(f"price of {model!r}: aliases: expected a list of names, got {aliases!r}", field=model)
+    return CustomPrice(model, Rates(**rates), given.get("provider"), _day(model, given.get("since")), tuple(aliases))
+
+
+def _day(model: str, since: object) -> date | None:
     try:
         day = date.fromisoformat(since) if isinstance(since, str) else since
-    except ValueError as error:
-        raise InvalidInputError(f"price of {model!r}: since: expected a day, got {since!r}", field=model) from error
-    return CustomPrice(model, Rates(**rates), given.get("provider"), day, tuple(given.get("aliases", ())))
+    except ValueError:
+        day = since
+    # A datetime is a date as well, and does not compare with one.
+    if day is not None and (not isinstance(day, date) or isinstance(day, datetime)):
+        raise InvalidInputError(f"price of {model!r}: since: expected a day, got {since!r}", field=model)
+    return day
 
 
 def _money(model: str, name: str, value: object) -> Decimal:

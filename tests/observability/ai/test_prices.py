@@ -141,11 +141,18 @@ def test_the_version_changes_with_any_price() -> None:
 @pytest.mark.parametrize(
     "given", [{"input": 0.1, "output": 0}, {"input": "x", "output": 0}, {"input": 1}, {"input": -1, "output": 0},
               {"input": 1, "output": 1, "outptu": 1}, {"input": 1, "output": 1, "since": "soon"},
-              {"input": "NaN", "output": 1}, {"input": True, "output": 1}],
+              {"input": "NaN", "output": 1}, {"input": True, "output": 1}, 5,
+              {"input": 1, "output": 1, "aliases": "m-latest"}, {"input": 1, "output": 1, "aliases": [1]},
+              {"input": 1, "output": 1, "since": NOW}, {"input": 1, "output": 1, "since": 2026}],
 )  # fmt: skip
 def test_a_price_that_is_not_exact_or_not_understood_is_refused(given: dict) -> None:
     with pytest.raises(InvalidInputError, match="price of 'm'"):
         custom_prices({"m": given})
+
+
+def test_a_file_that_holds_no_table_of_prices_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="by model"):
+        load_custom_prices('[{"model": "m", "input": 1, "output": 1}]')
 
 
 def test_prices_read_from_json_are_exact() -> None:
