@@ -17,6 +17,8 @@ TEXT_MAX: Final = 512
 """Characters of a name (a model, a user, ...); longer ones are cut."""
 TOKENS_MAX: Final = 10**12
 """Tokens of one request; more is a mistake of whoever reports it."""
+SECONDS_MAX: Final = 10**10
+"""Latency of one request, more than nanoseconds of 64 bits can tell; sums of it stay numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,26 +142,32 @@ class AIRequest:
         Raises:
             InvalidInputError: one is not of its kind or out of range.
         """
-        _check(bool(self.id), "id", "a text", self.id)
+        _check(isinstance(self.id, str) and bool(self.id), "id", "a text", self.id)
         _check(isinstance(self.time, datetime), "time", "a datetime", self.time)
         _check(isinstance(self.model, str) and bool(self.model), "model", "a text", self.model)
         _check(self.type in REQUEST_TYPES, "type", f"one of {', '.join(REQUEST_TYPES)}", self.type)
         _check(self.status in STATUSES, "status", f"one of {', '.join(STATUSES)}", self.status)
         for name in ("latency_s", "first_chunk_s"):
             value = getattr(self, name)
-            # `0 <= x < inf` is false for NaN as well.
-            fine = value is None or (type(value) in {int, float} and 0 <= value < float("inf"))
-            _check(fine, name, "seconds of at least 0", value)
+            # `0 <= x <= most` is false for NaN as well.
+            fine = value is None or (type(value) in {int, float} and 0 <= value <= SECONDS_MAX)
+            _check(fine, name, f"seconds from 0 to {SECONDS_MAX:,}", value)
         for name in ("input", "output", "cache_read", "cache_creation", "reasoning"):
             count = getattr(self.tokens, name)
             _check(type(count) is int and 0 <= count <= TOKENS_MAX, f"tokens.{name}", "a count of tokens", count)
         object.__setattr__(self, "tokens", self.tokens.whole())
-        at = self.time if self.time.tzinfo is not None else self.time.replace(tzinfo=UTC)
-        object.__setattr__(self, "time", at.astimezone(UTC))
+        object.__setattr__(self, "time", _utc(self.time))
+        _check(isinstance(self.provider, str), "provider", "a text", self.provider)
         for name in ("provider", "model", "request_model", "error", "user", "app", "environment", "tenant"):
             text = getattr(self, name)
-            if isinstance(text, str) and len(text) > TEXT_MAX:
+            # A number here would be recorded, and then no view could be sorted or grouped by it.
+            _check(text is None or isinstance(text, str), name, "a text", text)
+            if text is not None and len(text) > TEXT_MAX:
                 object.__setattr__(self, name, text[:TEXT_MAX])
+        reasons = self.finish_reasons
+        fine = isinstance(reasons, list | tuple) and all(isinstance(one, str) for one in reasons)
+        _check(fine, "finish_reasons", "texts", reasons)
+        _check(isinstance(self.metadata, Mapping), "metadata", "a mapping", self.metadata)
 
     def document(self, cost: Cost) -> dict[str, Any]:
         """Return it as it is stored: without content, and without what is not known."""
@@ -204,6 +212,13 @@ def tokens_of(document: Mapping[str, Any]) -> Tokens:
         document.get("cache_creation_tokens") or 0,
         document.get("reasoning_tokens") or 0,
     )
+
+
+def _utc(time: datetime) -> datetime:
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidInputError(f"time: {time.isoformat()} is out of range in UTC", field="time") from error
 
 
 def _check(fine: bool, name: str, expected: str, actual: object) -> None:

@@ -6,7 +6,7 @@ import random
 import threading
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, Protocol
@@ -294,7 +294,7 @@ class AIRequestsView:
         if self._sample_rate >= 1 or request.status == "error":
             return True
         # By id, so that two reports of one request agree.
-        return zlib.crc32(request.id.encode()) < self._sample_rate * 2**32
+        return zlib.crc32(request.id.encode(errors="surrogatepass")) < self._sample_rate * 2**32
 
     def _document(self, request: AIRequest, cost: Cost) -> Row:
         document = request.document(cost)
@@ -365,12 +365,16 @@ def record_ai_request(
         ParqueDBError: it could not be stored.
     """
     view = db if isinstance(db, AIRequestsView) else AIRequestsView(db)
-    if time is None:
-        time = datetime.now(UTC) - timedelta(seconds=facts.get("latency_s") or 0)
+    now = datetime.now(UTC)
     tokens = Tokens(input_tokens, output_tokens, cache_read_tokens, cache_creation_tokens, reasoning_tokens)
     try:
-        request = AIRequest(id=id or _ids.next(), time=time, model=model, provider=provider, tokens=tokens, **facts)
+        request = AIRequest(
+            id=id or _ids.next(), time=time or now, model=model, provider=provider, tokens=tokens, **facts
+        )
     except TypeError as error:
         raise InvalidInputError(f"record_ai_request: {error}") from error
+    if time is None and request.latency_s:
+        # Once the latency is known to be one.
+        request = replace(request, time=now - timedelta(seconds=request.latency_s))
     view.record(request)
     return request.id

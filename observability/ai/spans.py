@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import StatusCode
 
-from parquedb.observability.ai.request import TOKENS_MAX, AIRequest, RequestType, Tokens
+from parquedb.observability.ai.request import SECONDS_MAX, TOKENS_MAX, AIRequest, RequestType, Tokens
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -76,7 +76,7 @@ def request_of(span: "ReadableSpan") -> AIRequest | None:
         type=kind,
         status="error" if failed else "ok",
         latency_s=None if span.end_time is None else max(0, span.end_time - span.start_time) / _NANO,
-        first_chunk_s=_number(facts, FIRST_CHUNK),
+        first_chunk_s=_seconds(facts, FIRST_CHUNK),
         tokens=_tokens(facts),
         error=(error or _exception(span)) if failed else None,
         finish_reasons=_texts(facts, FINISH_REASONS),
@@ -128,6 +128,11 @@ def _number(facts: Mapping[str, Any], names: tuple[str, ...]) -> float | None:
     value = _first(facts, names)
     fine = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
     return float(value) if fine else None
+
+
+def _seconds(facts: Mapping[str, Any], names: tuple[str, ...]) -> float | None:
+    value = _number(facts, names)
+    return None if value is None or value > SECONDS_MAX else value
 
 
 def _count(facts: Mapping[str, Any], names: tuple[str, ...]) -> int:

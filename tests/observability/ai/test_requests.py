@@ -1,7 +1,7 @@
 """Recording requests: once each, redacted first, sampled by id, forgotten when they are old."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -71,13 +71,35 @@ def test_one_bad_request_of_many_does_not_keep_the_others_out(db: ViewDatabase) 
 @pytest.mark.parametrize(
     ("field", "value"),
     [("latency_s", -1), ("latency_s", float("nan")), ("type", "chats"), ("status", "fine"), ("model", ""), ("time", 5),
-     ("tokens", Tokens(-1)), ("tokens", Tokens(1.5)), ("nonsense", 1)],
+     ("tokens", Tokens(-1)), ("tokens", Tokens(1.5)), ("nonsense", 1), ("latency_s", 1e305), ("provider", None),
+     ("tenant", 42), ("user", 7), ("id", 5), ("finish_reasons", "stop"), ("metadata", None),
+     ("time", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5))))],
 )  # fmt: skip
 def test_a_value_of_the_wrong_kind_is_refused(db: ViewDatabase, field: str, value: object) -> None:
     given: dict[str, Any] = {"model": "m", "time": NOW, field: value}
     tokens = given.pop("tokens", Tokens())
     with pytest.raises(InvalidInputError):
         record_ai_request(AIRequestsView(db), input_tokens=tokens.input, output_tokens=tokens.output, **given)
+
+
+@pytest.mark.parametrize("latency_s", [float("nan"), 1e300, "1"])
+def test_a_latency_that_is_none_is_refused_before_the_time_is_computed_from_it(
+    db: ViewDatabase, latency_s: object
+) -> None:
+    with pytest.raises(InvalidInputError, match="latency_s"):
+        record_ai_request(AIRequestsView(db), model="m", latency_s=latency_s)
+
+
+def test_a_request_began_as_long_ago_as_it_took(db: ViewDatabase) -> None:
+    record_ai_request(AIRequestsView(db, prices=BOOK), model="m", id="slow", latency_s=3600)
+    [found] = AIRequestsView(db).find()
+    assert timedelta(seconds=3600) <= datetime.now(UTC) - found["time"] < timedelta(seconds=3900)
+
+
+def test_an_id_that_is_no_text_to_store_keeps_no_other_request_out_of_a_sample(db: ViewDatabase) -> None:
+    bad = AIRequest(id="\ud800", time=NOW, model="m")
+    done = AIRequestsView(db, prices=BOOK, sample_rate=0.999999999).record_many([request(1), bad, request(2)])
+    assert (done.stored, list(done.failures)) == (2, [1])
 
 
 SAID = {"messages": [{"role": "user", "content": "mail ada@example.com, key sk-abcdefghijklmnop1234"}], "password": "x"}
