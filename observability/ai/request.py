@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from parquedb.errors import InvalidInputError
+from parquedb.observability.ai.tenants import ALL_TENANTS
 
 RequestType = Literal["chat", "completion", "embed", "generate", "stream"]
 Status = Literal["ok", "error"]
@@ -164,6 +165,7 @@ class AIRequest:
             _check(text is None or isinstance(text, str), name, "a text", text)
             if text is not None and len(text) > TEXT_MAX:
                 object.__setattr__(self, name, text[:TEXT_MAX])
+        _check(self.tenant != ALL_TENANTS, "tenant", "a name, not that for all tenants", self.tenant)
         reasons = self.finish_reasons
         fine = isinstance(reasons, list | tuple) and all(isinstance(one, str) for one in reasons)
         _check(fine, "finish_reasons", "texts", reasons)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from parquedb.errors import PermissionDeniedError
+from parquedb.errors import InvalidInputError, PermissionDeniedError
 
 ALL_TENANTS: Final = "*"
 """Asks for the requests of every tenant."""
@@ -22,6 +22,19 @@ class TenantScope:
 
     tenant: str | None = None
     allow_cross_tenant: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the tenant.
+
+        Raises:
+            InvalidInputError: it is the name that stands for all tenants: whoever may choose his own must not get them.
+        """
+        if self.tenant == ALL_TENANTS:
+            raise InvalidInputError(
+                f"tenant: {ALL_TENANTS!r} stands for all tenants and is nobody's name: expected a tenant, or None with "
+                "allow_cross_tenant=True",
+                field="tenant",
+            )
 
     def condition(self, wanted: str | None) -> dict[str, Any]:
         """Return the part of a filter that keeps to a tenant, to the view's own when None is wanted.

@@ -215,6 +215,15 @@ def test_reads_keep_to_the_tenant(db: ViewDatabase) -> None:
     assert AIRequestsView(db, allow_cross_tenant=True).statistics().requests == 3
 
 
+def test_nobody_is_called_like_all_tenants(db: ViewDatabase) -> None:
+    AIRequestsView(db, prices=BOOK).record_many([request(1, tenant="a"), request(2, tenant="b")])
+    for made in (AIRequestsView, create_ai_usage_view):
+        with pytest.raises(InvalidInputError, match="all tenants"):
+            made(db, tenant="*")
+    with pytest.raises(InvalidInputError, match="all tenants"):
+        request(3, tenant="*")
+
+
 def test_an_observer_that_raises_changes_nothing(db: ViewDatabase) -> None:
     class Broken:
         def observe(self, request: AIRequest, cost: object) -> None:
