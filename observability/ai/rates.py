@@ -111,7 +111,10 @@ class AIRateGauges:
         self._hooks = hooks
         self._clock = SystemClock() if clock is None else clock
         self._lock = threading.Lock()
-        self._windows: dict[_Scope, dict[RateWindow, _Window]] = {(None, None): _windows()}
+        # What has a threshold has its windows from the start: later there may be no room for it.
+        scopes: list[_Scope] = [(None, None), *((one.model, one.tenant) for one in self._thresholds)]
+        self._windows: dict[_Scope, dict[RateWindow, _Window]] = {scope: _windows() for scope in scopes}
+        self._scopes_max = MODELS_MAX + len(self._windows)
         self._passed: set[RateThreshold] = set()
         self._register(metrics.get_meter("parquedb") if meter is None else meter)
 
@@ -125,7 +128,7 @@ class AIRateGauges:
             for scope in scopes:
                 windows = self._windows.get(scope)
                 if windows is None:
-                    if len(self._windows) > MODELS_MAX:
+                    if len(self._windows) >= self._scopes_max:
                         continue
                     windows = self._windows[scope] = _windows()
                 for window in windows.values():

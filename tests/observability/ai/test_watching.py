@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from parquedb.clock import ManualClock
 from parquedb.errors import InvalidInputError
 from parquedb.observability.ai import AIRateGauges, AIRequest, AnomalyDetector, AnomalySettings, RateThreshold, Tokens
+from parquedb.observability.ai.rates import MODELS_MAX
 from parquedb.observability.ai.request import Cost
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.testing import RecordingHook
@@ -94,6 +95,16 @@ def test_thresholds_of_a_model_or_tenant_hear_of_that_alone() -> None:
     ]
     with pytest.raises(InvalidInputError):
         AIRateGauges([RateThreshold("tokens", "day", 1)], **watch.options)  # type: ignore[arg-type]
+
+
+def test_a_threshold_holds_for_its_tenant_however_many_others_came_before() -> None:
+    watch = Watch()
+    gauges = AIRateGauges([RateThreshold("tokens", "minute", 99, tenant="late")], **watch.options)
+    for number in range(2 * MODELS_MAX):
+        gauges.observe(request(tenant=f"t{number}"), paid())
+    assert watch.told() == []
+    gauges.observe(request(tenant="late"), paid())
+    assert [event.tenant for event in watch.told()] == ["late"]
 
 
 def test_rates_are_gauges_of_opentelemetry() -> None:
