@@ -26,6 +26,7 @@ _BOTTOM: Final = 40
 _TOP: Final = 12
 _LABELS_MAX: Final = 12
 _LINES: Final = 4
+_HUNDREDS: Final = 99.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,11 @@ def stacked_bars(labels: Sequence[str], series: Sequence[Series], *, title: str,
 
 def compact(number: float) -> str:
     """Word a number of any size with few digits: 950, 1.5k, 2M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:,.3g}{letter}"
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")):
+        # What rounds to a thousand of something is one of the next larger; of the largest there may be thousands.
+        if number >= size * 0.9995:
+            amount = number / size
+            return f"{amount:,.3g}{letter}" if amount < _HUNDREDS else f"{amount:,.0f}{letter}"
     return f"{number:.3g}"
 
 

@@ -20,7 +20,7 @@ from parquedb.observability.ai import (
     ai_usage_report,
     create_ai_usage_view,
 )
-from parquedb.observability.ai.charts import Series, nice_ceiling, stacked_bars
+from parquedb.observability.ai.charts import Series, compact, nice_ceiling, stacked_bars
 from parquedb.observability.ai.prices import NoPrices, custom_prices
 from parquedb.observability.ai.report import money, seconds
 from tests.support.view_database import ViewDatabase
@@ -119,6 +119,10 @@ def test_bars_are_as_tall_as_their_values() -> None:
 def test_amounts_are_worded_so_that_small_ones_are_not_nothing() -> None:
     amounts = [Decimal("0"), Decimal("0.000123456"), Decimal("0.25"), Decimal("1234.567")]
     assert list(map(money, amounts)) == ["$0.00", "$0.0001235", "$0.25", "$1,234.57"]
+    numbers = (0, 0.0001, 1, 2.5, 99.96, 950, 999.4, 999.6, 1_234, 999_499, 999_999, 2e6, 999_999_999, 1.5e13)
+    assert [compact(number) for number in numbers] == [
+        *("0", "0.0001", "1", "2.5", "100", "950", "999", "1k", "1.23k", "999k", "1M", "2M", "1G", "15,000G")
+    ]
     assert list(map(seconds, (None, 0.0123, 2.0))) == ["-", "12 ms", "2.00 s"]
 
 
