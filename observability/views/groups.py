@@ -207,10 +207,12 @@ class GroupStore(Generic[A]):
         # The generation is known only by the state; groups of another one are there only while a rebuild goes on.
         wanted = {"$or": [{"$id": self._full(STATE_ID)}, {"generation": {"$exists": True}, **(condition or {})}]}
         for _ in range(READS_MAX):
+            before = self.state()
             page = self._documents.find(wanted, limit=_READ_AT_ONCE)
             documents = list(page)
             state = next((self._state(one) for one in documents if one["$id"] == self._full(STATE_ID)), None)
-            if not page.has_more or state == self.state():
+            # The state is on the last page, so it says nothing of what changed since the first one was read.
+            if not page.has_more or state == before:
                 valid = None if state is None else state.generation
                 groups = [one for one in documents if one.get("generation", "") == valid]
                 return state, [self._aggregation.decode(one) for one in groups]

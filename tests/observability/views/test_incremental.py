@@ -2,6 +2,7 @@
 
 import pytest
 
+from parquedb.observability.views import groups
 from tests.support.ai_lives import Life
 from tests.support.view_database import Killed
 
@@ -53,6 +54,26 @@ def test_whoever_is_killed_at_any_step_leaves_what_the_next_one_goes_on_from(ful
         life.view.refresh()
         life.check()
     assert killed >= 3
+    life.finish()
+
+
+def test_groups_of_several_pages_are_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "_READ_AT_ONCE", 3)
+    life = Life(3, "day")
+    for _ in range(10):
+        life.record()
+    life.view.refresh()
+    interrupted = 0
+    for operations in range(1, 20):
+        before = life.view.get_summary().requests
+        life.record()
+        life.db.interruption = (operations, life.view.refresh)
+        seen = sum(row.usage.requests for row in life.view.get_usage())
+        interrupted += life.db.interruption is None
+        life.db.interruption = None
+        assert seen in {before, life.view.get_summary().requests}
+        life.refresh()
+    assert interrupted >= 3
     life.finish()
 
 
