@@ -9,6 +9,7 @@ request has the id of its span and is stored once.
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -82,16 +83,17 @@ class AISpanProcessor(SpanProcessor):
         self._queue_max = queue_max
         self._batch_max = batch_max
         self._interval_s = interval_s
+        self._closed = False
         self._begin()
+        _processors.add(self)
 
     def _begin(self) -> None:
+        """Start without anything: a forked child has no thread, and what waited is its parent's to record."""
         self._waiting: deque[AIRequest] = deque()
         self._changed = threading.Condition()
         self._in_hand = 0
         self._hurry = False
-        self._closed = False
         self._stopped = threading.Event()
-        self._pid = os.getpid()
         self._thread: threading.Thread | None = None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -107,9 +109,6 @@ class AISpanProcessor(SpanProcessor):
             return
         if request is None:
             return
-        if self._pid != os.getpid():
-            # A fork has no thread, and what waited is the parent's to record.
-            self._begin()
         with self._changed:
             self.stats.captured += 1
             if self._closed or len(self._waiting) >= self._queue_max:
@@ -217,6 +216,19 @@ def capture_ai_requests(
             trace.set_tracer_provider(tracer_provider)
     tracer_provider.add_span_processor(processor)
     return processor
+
+
+_processors: "weakref.WeakSet[AISpanProcessor]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    # Here and not when a child's first span ends: it may just flush, or end, and would wait for a thread that it lacks.
+    for processor in list(_processors):
+        processor._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _worth_repeating(error: ParqueDBError) -> bool:

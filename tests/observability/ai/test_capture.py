@@ -1,6 +1,7 @@
 """Capturing requests from spans: of a real instrumented SDK, and by the conventions; without ever holding it up."""
 
 import importlib
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -232,3 +233,17 @@ def test_a_shutdown_records_what_waits_and_takes_no_more(db: ViewDatabase) -> No
     make_span(provider)
     processor.shutdown()
     assert (processor.stats.stored, processor.stats.dropped) == (1, 1)
+
+
+def test_a_forked_child_waits_for_nothing_that_is_its_parents(db: ViewDatabase) -> None:
+    view = Heard(db, tenant="acme")
+    provider, processor = tracing(view)
+    view.gate.clear()
+    make_span(provider)
+    child = os.fork()
+    if not child:
+        os._exit(0 if processor.force_flush(timeout_millis=5_000) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    view.gate.set()
+    processor.shutdown()
+    assert processor.stats.stored == 1
