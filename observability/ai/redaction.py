@@ -32,7 +32,8 @@ def redacted(value: Any, redact: Redact, depth: int = DEPTH_MAX) -> Any:
     """Return content of dicts, lists and texts with every text redacted; values of telling names are masked whole."""
     if isinstance(value, str):
         return redact(value)
-    if value is None or isinstance(value, bool | int | float):
+    # An int may be the number of a card.
+    if value is None or isinstance(value, bool | float) or (type(value) is int and redact(str(value)) == str(value)):
         return value
     if depth == 0:
         return MASK

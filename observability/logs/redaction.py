@@ -26,15 +26,25 @@ SECRETS_MAX: Final = 200
 """Values that are remembered (count); beyond it the oldest are forgotten."""
 
 _WORDS = (
-    "password|passwd|passphrase|pwd|secret|token|credentials?|authorization|api[_-]?key|access[_-]?key|secret[_-]?key|"
-    "private[_-]?key|account[_-]?key|access[_-]?key[_-]?id|client[_-]?secret|session[_-]?id|cookie|signature"
+    "passwords?|passwd|passphrase|pwd|secrets?|token|credentials?|authorization|api[_-]?key|access[_-]?key|"
+    "secret[_-]?key|private[_-]?key|account[_-]?key|access[_-]?key[_-]?id|client[_-]?secret|session[_-]?id|cookies?|"
+    "signature"
 )
-_VALUE = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\{[^{}]*\}|\[[^\[\]]*\]|[^\s,;&(){}\[\]"'<>]+)"""
+_VALUE = r"""(?:
+      (?:b|u|r|f|br|rb)?(?:"(?:[^"\\]|\\.)*+(?:"|\Z)|'(?:[^'\\]|\\.)*+(?:'|\Z))   # Cut off, it goes on to the end.
+    # JSON within JSON: up to the next quote behind as many backslashes.
+    | (?P<quote>\\+["'])(?:(?!(?<!\\)(?P=quote)).)*+(?:(?P=quote)|\Z)
+    | \{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\} | \[[^\[\]]*+(?:\[[^\[\]]*+\][^\[\]]*+)*+\]
+    | [^\s,;&(){}\[\]"'<>]+(?:\([^()]*+\))?
+)"""
 # A name may be part of a longer one (`aws_secret_access_key`); bounded, or a long word would be searched from each of
 # its letters. Not the plural: `tokens=512` is a count.
 _NAME = rf"(?<![\w-])[\w-]{{0,40}}?(?:{_WORDS})(?![\w-])"
-_PAIR = re.compile(rf"({_NAME}[\"']?\s*[:=]\s*){_VALUE}", re.IGNORECASE)
-_SECRET_NAME = re.compile(rf"(?:^|.*[\W_])(?:{_WORDS})", re.IGNORECASE)
+_IS = r"\\*[\"']?\s*[:=]\s*"
+_PAIR_FLAGS = re.IGNORECASE | re.DOTALL | re.VERBOSE
+_PAIR = re.compile(rf"({_NAME}{_IS}){_VALUE}", _PAIR_FLAGS)
+# Without a boundary before the word, as in texts: `accessToken`.
+_SECRET_NAME = re.compile(rf".*(?:{_WORDS})", re.IGNORECASE | re.DOTALL)
 
 _SHAPES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MASK),
@@ -44,7 +54,8 @@ _SHAPES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
         rf"\1{MASK}",
     ),
     (re.compile(r"\b(bearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{MASK}"),
-    (re.compile(r"://[^\s\"'<>@/:]{0,256}(?::[^\s\"'<>@]{0,1024})?@"), f"://{MASK}@"),
+    # Up to the last `@`: a user may be an address of mail, and a password hold anything.
+    (re.compile(r"://[^\s\"'<>@/:]{0,256}(?:[:@][^\s\"'<>]{0,1024})?@"), f"://{MASK}@"),
     (re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]+(?:\.[\w-]*)?"), MASK),
     (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), MASK),
     (re.compile(r"(<(?:AWSAccessKeyId|StringToSign|SignatureProvided|CanonicalRequest)>)[^<]*"), rf"\1{MASK}"),
@@ -112,7 +123,9 @@ class Redactor:
             self._fields |= frozenset(names)
             if self._fields:
                 either = "|".join(map(re.escape, sorted(self._fields)))
-                self._field_pattern = re.compile(rf"((?<![\w-])(?:{either})(?![\w-])[\"']?\s*[:=]\s*){_VALUE}")
+                self._field_pattern = re.compile(
+                    rf"((?<![\w-])(?:{either})(?![\w-]){_IS}){_VALUE}", re.DOTALL | re.VERBOSE
+                )
 
     def hide_environment(self, variables: Mapping[str, str] | None = None) -> None:
         """Hide the secrets that environment variables hold, the process's own by default."""

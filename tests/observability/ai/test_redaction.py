@@ -36,6 +36,11 @@ def test_values_of_telling_names_are_masked_whole() -> None:
     assert redacted({"api_key": [1, 2], "city": "Rome"}, redact_text) == {"api_key": MASK, "city": "Rome"}
 
 
+def test_the_number_of_a_card_is_masked_where_it_is_a_number_too() -> None:
+    said = {"card": 4111111111111111, "count": 411, "ok": True}
+    assert redacted(said, redact_text) == {"card": MASK, "count": 411, "ok": True}
+
+
 def test_what_is_nested_too_deeply_is_masked() -> None:
     deep: object = "a"
     for _ in range(DEPTH_MAX + 1):

@@ -52,6 +52,17 @@ def test_a_secret_that_this_process_knows_is_hidden_wherever_it_turns_up(hiding,
         ("InvalidAccessKeyId: AKIAIOSFODNN7EXAMPLE", "InvalidAccessKeyId: ***"),
         ("<AWSAccessKeyId>me</AWSAccessKeyId><Key>k</Key>", "<AWSAccessKeyId>***</AWSAccessKeyId><Key>k</Key>"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- after", "*** after"),
+        ("s3://ada@example.org:hunter2@host/b", "s3://***@host/b"),
+        (
+            r'{"arguments": "{\"password\": \"hunter2 is it\", \"n\": 1}"}',
+            r'{"arguments": "{\"password\": ***, \"n\": 1}"}',
+        ),
+        (r"""{\\\"token\\\": \\\"a \\\\\\\" b\\\", \\\"n\\\": 1}""", r"""{\\\"token\\\": ***, \\\"n\\\": 1}"""),
+        ("{'password': b'hunter2 is it', 'n': 1}", "{'password': ***, 'n': 1}"),
+        ('{"n": 1, "password": "hunter2 is', '{"n": 1, "password": ***'),
+        ("credentials={'s3': {'key': 'abc', 'id': 'me'}, 'n': 1} end", "credentials=*** end"),
+        ("secrets=['a', ['b', 'c'], 'd'] cookies: {'sid': 'abc'}", "secrets=*** cookies: ***"),
+        ("Client(token=Secret('abc'), n=1)", "Client(token=***, n=1)"),
         ("expected {'ssn': '078-05-1120', 'age': 4}", "expected {'ssn': ***, 'age': 4}"),
         ("ssn=078-05-1120 diagnosis: ['a', 'b'] ssn: {'x': 1}", "ssn=*** diagnosis: *** ssn: ***"),
     ],
@@ -85,6 +96,13 @@ def test_data_is_searched_at_any_depth_and_keeps_its_numbers(hiding):
         "why": "got ***",
         "token": None,
     }
+
+
+@pytest.mark.parametrize(
+    "name", ["accessToken", "dbPassword", "cookies", "AWS_SECRET_ACCESS_KEY", "x-api-key", "a\ntoken"]
+)
+def test_a_field_is_known_by_its_name_however_that_is_spelled(hiding, name):
+    assert hiding.value({name: "hunter2 is it", "maxTokens": "5"}) == {name: MASK, "maxTokens": "5"}
 
 
 def test_an_argument_without_secrets_keeps_its_type(hiding):
@@ -135,7 +153,11 @@ def test_every_name_of_a_secret_is_looked_for(hiding):
         assert hiding.is_secret(word), word
 
 
-@pytest.mark.parametrize("piece", ["a", "a-", "secret", "password=", "://a:", "'", "{", "eyJ", "bearer ", "\\"])
+@pytest.mark.parametrize(
+    "piece",
+    ["a", "a-", "secret", "password=", "://a:", "'", "{", "eyJ", "bearer ", "\\", "://a@", "token='", "token=\\'",
+     "\\'", "token={", "token={}", "token={{}", "token=[[]", "token=a(", "token\\", "token=\\\"\\\\\""],
+)  # fmt: skip
 def test_long_text_takes_no_time_worth_mentioning(hiding, piece):
     text = piece * (200_000 // len(piece)) + " secret"  # So that the patterns are tried.
     started_s = time.process_time()
