@@ -12,6 +12,7 @@ from parquedb.actors.state.lease import Lease
 from parquedb.actors.state.namespace_state import NamespaceState
 from parquedb.clock import Clock
 from parquedb.errors import EventNotFoundError, ValidationError
+from parquedb.errors.plain import repr_of
 from parquedb.storage.history.source import HistorySource, PastEvent
 from parquedb.storage.log.events import Action
 
@@ -154,5 +155,5 @@ def _whole(field: str, value: object, least: int, most: int | None = None) -> in
 
 
 def _refused(field: str, expected: str, actual: object) -> ValidationError:
-    message = f"{field}: expected {expected}, got {actual!r}"
+    message = f"{field}: expected {expected}, got {repr_of(actual)}"
     return ValidationError(message, field=field, expected=expected, actual=actual)

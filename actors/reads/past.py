@@ -19,6 +19,7 @@ from pyroaring import BitMap
 from parquedb.actors.reads.timeline import Timeline
 from parquedb.clock import Clock
 from parquedb.errors import QueryMemoryError, SnapshotNotFoundError, ValidationError
+from parquedb.errors.plain import repr_of
 from parquedb.storage.files.columns import ID_COLUMN, SEQ_COLUMN
 from parquedb.storage.files.data_file import DataFile
 from parquedb.storage.files.data_files import DataFiles
@@ -256,5 +257,5 @@ async def _later_rows(files: DataFiles, file: DataFile, seq: int) -> BitMap:
 
 def _refused(expected: str, actual: object) -> ValidationError:
     return ValidationError(
-        f"as_of: expected {expected}, got {actual!r}", field="as_of", expected=expected, actual=actual
+        f"as_of: expected {expected}, got {repr_of(actual)}", field="as_of", expected=expected, actual=actual
     )

@@ -11,6 +11,7 @@ from parquedb.actors.requests.operations import Request
 from parquedb.documents.filters import plain
 from parquedb.documents.projection import parse_projection
 from parquedb.errors import ValidationError
+from parquedb.errors.plain import repr_of
 from parquedb.storage.keys import check_id, split_id
 
 BATCH_ITEMS_MAX = 10_000
@@ -31,7 +32,7 @@ def refuse(field: str, expected: str, actual: object, *, shown: bool = False) ->
     """
     # Values may be secret or huge: numbers and names of operations are shown, the rest is named by its type.
     number = isinstance(actual, int | float) and not isinstance(actual, bool)
-    got = repr(actual)[:80] if number or (shown and isinstance(actual, str)) else type(actual).__name__
+    got = repr_of(actual)[:80] if number or (shown and isinstance(actual, str)) else type(actual).__name__
     if actual == "":
         got = "an empty one"
     raise ValidationError(f"{field}: expected {expected}, got {got}", field=field, expected=expected, actual=got)

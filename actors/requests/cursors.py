@@ -19,6 +19,7 @@ from parquedb.errors import CorruptionError, InvalidInputError, InvalidSortError
 CURSOR_CHARS_MAX: Final = 1 << 16
 
 _VERSION: Final = 1
+_INT_BITS: Final = 64
 
 
 def fingerprint(sort: Sort, filter_: Mapping[str, Any] | None, *, include_deleted: bool) -> int:
@@ -76,4 +77,7 @@ def _canonical(value: Any) -> Any:
     """Return a form that is the same however the keys are ordered and lists were given."""
     if isinstance(value, Mapping):
         return {str(name): _canonical(item) for name, item in sorted(value.items(), key=lambda pair: str(pair[0]))}
-    return [_canonical(item) for item in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    # `repr` takes no int of more than 4 300 digits.
+    return ("int", hex(value)) if type(value) is int and value.bit_length() > _INT_BITS else value

@@ -78,6 +78,8 @@ def encode_plain(value: Any) -> bytes:
         return _encode(wrap(value))
     except UnicodeEncodeError:
         raise ValidationError(field="document", expected="keys of valid Unicode", actual="a lone surrogate") from None
+    except OverflowError:
+        raise ValidationError(field="document", expected="keys of text", actual="an int") from None
 
 
 def decode(data: bytes | bytearray | memoryview) -> Any:

@@ -25,6 +25,7 @@ from uuid import UUID
 
 import orjson
 
+from parquedb.documents.long_ints import digits_of, int_of
 from parquedb.documents.tagged_json import TaggedJson, is_text
 from parquedb.errors import InvalidInputError
 
@@ -135,7 +136,7 @@ def _read_decimal(given: str) -> Decimal:
 _FORMAT: Final = TaggedJson(
     {
         str: _text,
-        int: lambda value: value if _INT_MIN <= value <= _INT_MAX else {"$integer": str(value)},
+        int: lambda value: value if _INT_MIN <= value <= _INT_MAX else {"$integer": digits_of(value)},
         float: _float,
         datetime: _date,
         date: lambda value: {"$day": value.isoformat()},
@@ -150,7 +151,7 @@ _FORMAT: Final = TaggedJson(
         "$numberDouble": _read_float,
         "$numberInt": int,
         "$numberLong": int,
-        "$integer": int,
+        "$integer": int_of,
         "$binary": lambda given: b64decode(given["base64"], validate=True),
         "$uuid": UUID,
         "$surrogates": lambda digits: bytes.fromhex(digits).decode("utf-8", "surrogatepass"),

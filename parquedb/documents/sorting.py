@@ -22,6 +22,7 @@ from parquedb.documents.comparison import Missing, is_nan, sort_key
 from parquedb.documents.paths import Path, PathError, array_index, split_path
 from parquedb.documents.values import type_name
 from parquedb.errors import InvalidSortError
+from parquedb.errors.plain import repr_of
 
 SORT_FIELDS_MAX = 32
 INDEXES_MAX = 10
@@ -212,7 +213,7 @@ def _field(name: Any, direction: Any) -> SortField:
     if not isinstance(name, str):
         raise InvalidSortError(f"sort: expected the name of a field, got {type_name(name)}")
     if isinstance(direction, bool) or not isinstance(direction, int | float) or direction not in {1, -1}:
-        got = repr(direction)[:40] if isinstance(direction, int | float | str) else type_name(direction)
+        got = repr_of(direction)[:40] if isinstance(direction, int | float | str) else type_name(direction)
         raise InvalidSortError(f"sort: expected 1 or -1 as the direction of {name[:80]!r}, got {got}")
     try:
         path = split_path(name)

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parquedb.documents import extended_json
+from parquedb.documents.long_ints import digits_of
 from parquedb.storage.exchange.row_pieces import Document
 from parquedb.storage.files.cells import documents_of
 from parquedb.storage.files.columns import RESIDUAL_COLUMN
@@ -132,7 +133,7 @@ _TEXTS: Final[Mapping[type, Any]] = {
     type(None): lambda _: None,
     str: lambda value: value,
     bool: lambda value: "true" if value else "false",
-    int: str,
+    int: digits_of,
     float: repr,
     datetime: _time,
     date: lambda value: value.isoformat(),

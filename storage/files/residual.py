@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from parquedb.documents.long_ints import digits_of, int_of
 from parquedb.documents.tagged_json import TaggedJson, is_text
 
 __all__ = ["decode", "encode", "is_text", "merge"]
@@ -54,7 +55,7 @@ def merge(target: dict[str, Any], leftover: dict[str, Any]) -> None:
 
 _WRITERS: Mapping[type, Callable[[Any], Any]] = {
     str: lambda value: value if is_text(value) else {"$text": value.encode("utf-8", "surrogatepass").hex()},
-    int: lambda value: value if _INT_MIN <= value <= _INT_MAX else {"$int": str(value)},
+    int: lambda value: value if _INT_MIN <= value <= _INT_MAX else {"$int": digits_of(value)},
     float: lambda value: value if math.isfinite(value) else {"$float": repr(value)},
     datetime: lambda value: {"$date": value.isoformat()},
     date: lambda value: {"$day": value.isoformat()},
@@ -69,7 +70,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "$dec": Decimal,
     "$bin": b64decode,
     "$uuid": UUID,
-    "$int": int,
+    "$int": int_of,
     "$float": float,
     "$text": lambda digits: bytes.fromhex(digits).decode("utf-8", "surrogatepass"),
 }

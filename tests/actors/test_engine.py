@@ -672,3 +672,15 @@ async def test_a_damaged_data_file_is_named_and_refuses_only_what_needs_it(store
         for kind in ("get", "find"):
             read = await outcome(owner, kind, "a" if kind == "get" else None)
             assert isinstance(read.error, CorruptionError), kind
+
+
+async def test_an_int_of_thousands_of_digits_does_not_end_its_namespace() -> None:
+    long, store = 10**5000, MemoryBackend()
+    async with opened(store) as owner:
+        await run(owner, "create", "a", {"n": long, "m": 1})
+        await run(owner, "create", "b", {"n": 1})
+        await owner.flush()
+    async with opened(store) as owner:
+        assert (await run(owner, "get", "a"))["n"] == long
+        page = await run(owner, "find", filter={"n": {"$gte": long}}, sort="n", limit=1)
+        assert [found["m"] for found in page["items"]] == [1]

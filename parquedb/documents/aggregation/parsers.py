@@ -26,6 +26,7 @@ from parquedb.documents.paths import Path, PathError, split_path
 from parquedb.documents.sorting import Sort, parse_sort
 from parquedb.documents.values import type_name
 from parquedb.errors import InvalidFilterError, InvalidPipelineError
+from parquedb.errors.plain import repr_of
 
 _COUNT_MAX: Final = 2**63 - 1
 
@@ -177,7 +178,7 @@ def _count_of(stage: str, value: Any, low: int) -> int:
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or not low <= value <= _COUNT_MAX:
-        raise InvalidPipelineError(f"{stage}: expected a whole number from {low}, got {value!r:.40}")
+        raise InvalidPipelineError(f"{stage}: expected a whole number from {low}, got {repr_of(value):.40}")
     return value
 
 

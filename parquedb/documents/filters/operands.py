@@ -14,6 +14,7 @@ from parquedb.documents.type_names import NAMES, names_of_operand
 from parquedb.documents.value_tests import LONG_MAX, LONG_MIN
 from parquedb.documents.values import normalize_value, type_name
 from parquedb.errors import ValidationError
+from parquedb.errors.plain import repr_of, text_of
 
 COMPARE_OPS: Final[Mapping[str, CompareOp]] = {
     "$eq": "eq",
@@ -99,7 +100,7 @@ def _whole_part(number: Any, expected: str) -> int:
     if type(number) not in NUMBERS:
         refuse(expected, f"{type_name(number)} among them")
     if is_nan(number) or not LONG_MIN - 1 < number < LONG_MAX + 1:
-        refuse("numbers of 64 bits", f"{number!s:.40}")
+        refuse("numbers of 64 bits", text_of(number)[:40])
     return int(number)
 
 
@@ -114,7 +115,7 @@ def _size(given: Any) -> int:
     if type(given) not in NUMBERS:
         refuse("a number of elements", type_name(given))
     if is_nan(given) or not 0 <= given <= _SIZE_MAX or int(given) != given:
-        refuse(f"a whole number from 0 to {_SIZE_MAX:,}", f"{given!s:.40}")
+        refuse(f"a whole number from 0 to {_SIZE_MAX:,}", text_of(given)[:40])
     return int(given)
 
 
@@ -126,7 +127,7 @@ def _types(given: Any) -> frozenset[str]:
     for name in wanted:
         names = names_of_operand(name)
         if names is None:
-            shown = repr(name)[:40] if isinstance(name, str | int | float | Decimal) else type_name(name)
+            shown = repr_of(name)[:40] if isinstance(name, str | int | float | Decimal) else type_name(name)
             refuse(f"a BSON type number or one of {', '.join(NAMES)}", shown)
         else:
             found |= names
