@@ -14,7 +14,8 @@
     json            extended JSON                                                 any
 
 Without being told, a column becomes something else than text only if nothing is lost by it, judged by all its cells:
-`00123`, `+49` and numbers of 16 and more digits beside fractions stay text.
+`00123`, `+49`, whole numbers of 16 and more digits beside fractions, numbers of more than 17 digits that count and
+those too large for a float stay text.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ VALUE_KINDS: Final = frozenset({"json", "decimal"})
 """Kinds whose values need not have one type: such cells become Python values."""
 
 _DECIMAL: Final = re.compile(r"decimal\((\d{1,2}),\s*(\d{1,2})\)")
-_LOSSY_AS_FLOAT: Final = r"^(\+|-?0\d|-?\d{16,}$)"
+# Besides: more digits than a float can have, 18 from the first to the last that is not 0.
+_LOSSY_AS_FLOAT: Final = r"^(\+|-?0\d|-?\d{16,}$|-?[0.]*[1-9](\.?\d){16,}\.?[1-9]0*([eE]|$))"
 _EXACT_IN_FLOAT: Final = 2**53
 _EPOCH_TYPE: Final = pa.timestamp("us")
 _CHARS_SHOWN: Final = 40
@@ -236,7 +238,10 @@ def _fit_in_float(integers: pa.Array) -> bool:
 def _are_floats(values: pa.Array) -> bool:
     if _refuses_some(_cast_of("float"), values):
         return False
-    return not pc.any(pc.match_substring_regex(values, _LOSSY_AS_FLOAT)).as_py()
+    if pc.any(pc.match_substring_regex(values, _LOSSY_AS_FLOAT)).as_py():
+        return False
+    infinite = pc.is_inf(values.cast(pa.float64()))
+    return not pc.any(pc.and_(infinite, pc.match_substring_regex(values, r"\d"))).as_py()
 
 
 def _are_booleans(values: pa.Array) -> bool:

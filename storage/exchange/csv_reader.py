@@ -246,17 +246,12 @@ class _Numbers:
 
     def of(self, rows: int) -> npt.NDArray[np.int64]:
         """Return the numbers of the next valid rows."""
-        found = np.arange(self._next, self._next + rows, dtype=np.int64)
-        passed = 0
-        for number in self._left_out:
-            # Rows are left out in order, and each moves those behind it.
-            at = int(np.searchsorted(found, number))
-            if at == rows:
-                break
-            found[at:] += 1
-            passed += 1
-        del self._left_out[:passed]
+        # Of the numbers from the next one on, those that were not left out; all at once, for there may be many.
+        left_out = np.array(self._left_out, np.int64)
+        numbers = np.arange(self._next, self._next + rows + len(left_out), dtype=np.int64)
+        found = np.setdiff1d(numbers, left_out, assume_unique=True)[:rows]
         self._next = int(found[-1]) + 1
+        del self._left_out[: int(np.searchsorted(left_out, self._next))]
         return found
 
 
