@@ -20,6 +20,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
+from parquedb.errors.plain import text_of
+
 EVENT: Final = "event"
 NAMESPACE: Final = "namespace"
 OPERATION: Final = "operation"
@@ -54,3 +56,11 @@ def facts_of(record: logging.LogRecord) -> Mapping[str, Any]:
         if name not in _STANDARD and value is not None and not name.startswith("_")
     }
     return {name: extra[name] for name in FIELDS if name in extra} | extra
+
+
+def template_of(record: logging.LogRecord) -> int:
+    """Return what records of one template have in common, whatever their arguments; never raises."""
+    try:
+        return hash(record.msg)
+    except Exception:  # noqa: BLE001 - applications log dicts and objects of their own as well
+        return hash(text_of(record.msg))

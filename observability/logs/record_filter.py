@@ -6,7 +6,7 @@ from typing import Any
 from parquedb.errors import ParqueDBError
 from parquedb.errors.plain import text_of
 from parquedb.observability.logs.context import context_fields
-from parquedb.observability.logs.fields import ERROR, PREPARED, TRACEPARENT, facts_of
+from parquedb.observability.logs.fields import ERROR, PREPARED, TRACEPARENT, facts_of, template_of
 from parquedb.observability.logs.redaction import MASK, Redactor, redactor
 
 _TEXT = logging.Formatter()
@@ -26,7 +26,7 @@ class RecordFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Prepare a record, once; never raises, for it runs inside what is being logged."""
         if PREPARED not in vars(record):
-            vars(record)[PREPARED] = hash(record.msg)
+            vars(record)[PREPARED] = template_of(record)
             try:
                 self._prepare(record)
             except Exception as problem:  # noqa: BLE001 - a log line is lost rather than a secret or an operation

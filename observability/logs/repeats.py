@@ -2,14 +2,17 @@
 
 import copy
 import logging
+import os
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from parquedb.observability.logs.fields import EVENT, PREPARED
+from parquedb.errors.plain import text_of
+from parquedb.observability.logs.fields import EVENT, PREPARED, template_of
 
 REPEATED: Final = "log.repeated"
 """`event` of the line that stands for repeats; `repeats` says how many."""
@@ -63,7 +66,13 @@ class RepeatFilter(logging.Filter):
         self._window_s = window_s
         self._messages_max = messages_max
         self._now_s = now_s
-        self._lock = threading.Lock()
+        self._begin()
+        _filters.add(self)
+
+    def _begin(self) -> None:
+        """Start without anything: a forked child has neither the thread of the timer, nor whoever held the lock."""
+        # Reentrant: a signal's handler, or a destructor that the garbage collector runs, may log inside of it.
+        self._lock = threading.RLock()
         # In the order in which they began, for each window lasts equally long.
         self._windows: OrderedDict[_Key, _Window] = OrderedDict()
         self._timer: threading.Timer | None = None
@@ -87,7 +96,7 @@ class RepeatFilter(logging.Filter):
         self._tell(ended)
 
     def _pass(self, record: logging.LogRecord, now_s: float) -> bool:
-        key = (record.name, record.levelno, vars(record).get(PREPARED) or hash(record.msg))
+        key = (record.name, record.levelno, vars(record).get(PREPARED) or template_of(record))
         window = self._windows.get(key)
         if window is None:
             window = self._windows[key] = _Window(now_s)
@@ -109,8 +118,8 @@ class RepeatFilter(logging.Filter):
             key, oldest = next(iter(self._windows.items()))
             if now_s - oldest.began_s < self._window_s and len(self._windows) < self._messages_max:
                 break
-            del self._windows[key]
-            ended.append(oldest)
+            if self._windows.pop(key, None) is not None:
+                ended.append(oldest)
         return ended
 
     def _woken(self) -> None:
@@ -130,6 +139,23 @@ class RepeatFilter(logging.Filter):
             if window.last is None:
                 continue
             said = copy.copy(window.last)
-            said.msg, said.args = "repeated %d times: %s", (window.held, window.last.getMessage())
+            said.msg, said.args = "repeated %d times: %s", (window.held, _message(window.last))
             vars(said).update({EVENT: REPEATED, "repeats": window.held})
             self._say(said)
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - arguments that do not fit the template are no reason to fail who logs next
+        return text_of(record.msg)
+
+
+def _after_fork() -> None:
+    for repeats in list(_filters):
+        repeats._begin()
+
+
+_filters: "weakref.WeakSet[RepeatFilter]" = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

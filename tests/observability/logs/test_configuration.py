@@ -85,6 +85,14 @@ def test_with_root_the_applications_records_are_written_too_and_none_twice(strea
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["mine", "ours"]
 
 
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_with_root_an_application_may_log_what_it_likes(stream, log_format):
+    undo = configure_logging(root=True, stream=stream, format=log_format)
+    logging.getLogger("app").warning({"cart": 7})
+    undo()
+    assert "cart" in stream.getvalue()
+
+
 def test_what_is_written_here_is_not_passed_on_to_the_root_logger_until_it_is_undone(stream):
     above = Kept()
     logging.getLogger().addHandler(above)

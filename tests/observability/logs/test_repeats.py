@@ -1,7 +1,11 @@
 """Of a message that comes again and again only the first few are written, and then how many there were."""
 
 import logging
+import os
+import signal
 import threading
+
+import pytest
 
 from parquedb.observability.logs.repeats import RepeatFilter
 from tests.observability.logs.kept import Kept, fresh_logger
@@ -83,7 +87,7 @@ def test_the_count_comes_even_if_nothing_else_is_ever_logged():
                 told.set()
 
     kept, logger = Listening(), fresh_logger()[0]
-    kept.addFilter(RepeatFilter(kept.handle, passed_max=1, window_s=0.05))
+    kept.addFilter(RepeatFilter(kept.handle, passed_max=1, window_s=0.5))
     logger.addHandler(kept)
     for _ in range(3):
         logger.warning("refused")
@@ -102,3 +106,58 @@ def test_any_number_of_threads_lose_no_count():
     passed = sum(message.startswith("refused") for message in bench.kept.messages)
     held = sum(getattr(record, "repeats", 0) for record in bench.kept.records)
     assert (passed, held) == (2, 1998)
+
+
+@pytest.mark.parametrize("message", [{"a": 1}, ["a"], {1}])
+def test_what_an_application_logs_as_it_is_is_counted_too(message):
+    bench = Bench()
+    for _ in range(5):
+        bench.logger.warning(message)
+    bench.repeats.flush()
+    assert bench.kept.messages == [str(message), str(message), f"repeated 3 times: {message}"]
+
+
+def test_arguments_that_do_not_fit_fail_nobody_who_logs_afterwards():
+    bench = Bench()
+    record = logging.makeLogRecord({"msg": "got %d", "args": ("many",), "levelno": logging.WARNING, "name": "app"})
+    assert [bench.repeats.filter(record) for _ in range(4)] == [True, True, False, False]
+    bench.repeats.flush()
+    assert bench.kept.messages == ["repeated 2 times: got %d"]
+
+
+def test_whoever_logs_inside_of_the_filter_waits_for_nobody():
+    bench = Bench()
+
+    def clock() -> float:
+        # Stands for a signal that arrives while a timer is being made, or a destructor.
+        bench.repeats._now_s = lambda: 100.0
+        bench.logger.warning("from inside")
+        return 100.0
+
+    with bench.repeats._lock:
+        bench.repeats._now_s = clock
+        bench.logger.warning("outside")
+    assert bench.kept.messages == ["from inside", "outside"]
+
+
+def test_a_forked_child_logs_whatever_its_parents_threads_were_at():
+    bench = Bench()
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with bench.repeats._lock:
+            held.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(10)
+    child = os.fork()
+    if not child:
+        signal.alarm(5)
+        bench.logger.warning("from the child")
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    done.set()
+    thread.join()
+    assert status == 0
