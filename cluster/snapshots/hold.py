@@ -5,13 +5,14 @@ import contextlib
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from parquedb.actors.requests.operations import Operation
 from parquedb.cluster.client.connection import Connection
 from parquedb.cluster.transport.link import SyncLink
+from parquedb.errors import InvalidInputError
 from parquedb.observability.logs import get_logger
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
@@ -61,14 +62,29 @@ class Hold:
         self._spool: tempfile.TemporaryDirectory[str] | None = None
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
+        self._lock = threading.Lock()
+        self._ended = False
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._live, name="parquedb-snapshot", daemon=True)
         self._thread.start()
         self._ready.result()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and wait for its end."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        """Run a coroutine on the loop and wait for its end.
+
+        Raises:
+            InvalidInputError: the snapshot has been closed, before or meanwhile.
+        """
+        with self._lock:
+            ended = self._ended
+            future = None if ended else asyncio.run_coroutine_threadsafe(work, self._loop)
+        if future is None:
+            work.close()
+            raise closed_error()
+        try:
+            return future.result()
+        except CancelledError:
+            raise closed_error() from None
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         """Yield what an asynchronous iterator gives, one at a time."""
@@ -99,6 +115,9 @@ class Hold:
         try:
             self._loop.run_until_complete(self._hold())
         finally:
+            with self._lock:
+                self._ended = True  # Nothing is handed over from here on: it would never run.
+            self._loop.run_until_complete(self._give_up())
             self._loop.close()
             if self._spool is not None:
                 self._spool.cleanup()
@@ -122,9 +141,21 @@ class Hold:
         self.files.close()
         await storage.close()
 
+    async def _give_up(self) -> None:
+        """Cancel what other threads still wait for; they would wait for ever on a loop that has ended."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
     async def _tell(self, operation: Operation, timeout_s: float) -> None:
         try:
             await asyncio.to_thread(self._link.deliver, operation, timeout_s)
         except Exception as error:  # noqa: BLE001 - whatever it was, the thread must go on
             # Superseded objects stay for their grace anyway, and the next renewal may come through.
             _logger.warning("snapshot of %s: %s failed: %s", self.content.namespace, operation.kind, error)
+
+
+def closed_error() -> InvalidInputError:
+    """Return the error of whoever uses a snapshot that has been closed."""
+    return InvalidInputError("this snapshot has been closed; take another one")

@@ -6,6 +6,7 @@ documents). Soft-deleted documents are left out unless asked for.
 """
 
 import importlib
+import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,7 @@ from parquedb.cluster.client.connection import Connection
 from parquedb.cluster.client.pages import Document, Page
 from parquedb.cluster.reporting.watching import watched_method
 from parquedb.cluster.snapshots import ray_dataset as snapshot_ray
-from parquedb.cluster.snapshots.hold import Hold
+from parquedb.cluster.snapshots.hold import Hold, closed_error
 from parquedb.cluster.transport.link import SyncLink
 from parquedb.documents.filters import compile_filter
 from parquedb.documents.projection import parse_projection
@@ -58,6 +59,7 @@ class Snapshot:
         self._finalizer = weakref.finalize(self, self._hold.close)
         self._finalizer.atexit = False
         self._paths: list[str] | None = None
+        self._copying = threading.Lock()
 
     @property
     def age_s(self) -> float:
@@ -206,16 +208,17 @@ class Snapshot:
     def _copies(self) -> list[str]:
         """Return the paths of local Parquet files that hold exactly the visible rows."""
         hold = self._opened()
-        if self._paths is None:
-            folder = hold.spool()
-            paths = [folder / f"{number}.parquet" for number in range(len(hold.content.parts) + 1)]
-            for part, path in zip(hold.content.parts, paths, strict=False):
-                hold.run(self._copy(part, path))
-            pq.write_table(
-                memory_table(hold.content.memory, Wanted(hold.content.schema)), paths[-1], compression="zstd"
-            )
-            self._paths = [str(path) for path in paths if path.exists()]
-        return self._paths
+        with self._copying:  # Two threads at once would write into each other's files.
+            if self._paths is None:
+                folder = hold.spool()
+                paths = [folder / f"{number}.parquet" for number in range(len(hold.content.parts) + 1)]
+                for part, path in zip(hold.content.parts, paths, strict=False):
+                    hold.run(self._copy(part, path))
+                pq.write_table(
+                    memory_table(hold.content.memory, Wanted(hold.content.schema)), paths[-1], compression="zstd"
+                )
+                self._paths = [str(path) for path in paths if path.exists()]
+            return self._paths
 
     async def _copy(self, part: Part, path: Path) -> None:
         hold = self._hold
@@ -230,7 +233,7 @@ class Snapshot:
 
     def _opened(self) -> Hold:
         if self._hold.closed:
-            raise InvalidInputError("this snapshot has been closed; take another one")
+            raise closed_error()
         return self._hold
 
     def __enter__(self) -> Self:

@@ -5,6 +5,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,41 @@ def test_files_go_when_the_snapshot_is_closed(world: World) -> None:
     world.collect(lambda: not key.exists())
     with pytest.raises(InvalidInputError, match="this snapshot has been closed"):
         held.count()
+
+
+def test_whoever_reads_while_it_is_closed_is_told_and_does_not_wait_for_ever(world: World) -> None:
+    fill(world)
+    held = world.snapshot()
+    rows = iter(held.batches())
+    next(rows)
+    begun = threading.Event()
+    told: list[BaseException] = []
+
+    async def hang() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    def read() -> None:
+        try:
+            held._hold.run(hang())
+        except InvalidInputError as error:
+            told.append(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    assert begun.wait(10)
+    held.close()
+    reader.join(10)
+    assert [str(error) for error in told] == ["this snapshot has been closed; take another one"]
+    with pytest.raises(InvalidInputError, match="closed"):
+        list(rows)
+
+
+def test_threads_that_ask_for_its_copies_at_once_get_the_same_whole_ones(world: World) -> None:
+    fill(world)
+    with world.snapshot() as held, ThreadPoolExecutor(8) as pool:
+        counts = list(pool.map(lambda _: held.dataset().count_rows(), range(8)))
+    assert counts == [38] * 8
 
 
 def test_a_forgotten_snapshot_lets_go(world: World) -> None:
