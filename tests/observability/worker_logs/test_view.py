@@ -14,6 +14,8 @@ import pytest
 
 from parquedb.clock import ManualClock
 from parquedb.errors import InvalidFilterError, InvalidInputError, VersionConflictError
+from parquedb.observability.views import incremental
+from parquedb.observability.worker_logs import flusher
 from parquedb.observability.worker_logs.view import (
     START,
     WorkerLogsView,
@@ -241,6 +243,14 @@ class Test_a_handler:  # noqa: N801 - reads as a sentence
         logger = logging.Logger("shop.cart", logging.DEBUG)
         logger.addHandler(view.handler("INFO"))
         return logger
+
+    @pytest.mark.parametrize("opener", ["memory"], indirect=True)
+    def test_takes_what_others_log_and_leaves_out_what_the_view_itself_does(self, view: WorkerLogsView) -> None:
+        handler = view.handler()
+        for name in (flusher.__name__, incremental.__name__):
+            handler.handle(logging.makeLogRecord({"name": name, "msg": name}))
+        view.flush()
+        assert [row["message"] for row in view.find()] == [incremental.__name__]
 
     @pytest.mark.parametrize("opener", ["memory"], indirect=True)
     def test_keeps_message_fields_and_exceptions(self, view: WorkerLogsView, logger: logging.Logger) -> None:
