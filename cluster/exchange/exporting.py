@@ -101,6 +101,8 @@ def plan_export(  # noqa: PLR0913 - the arguments are those of the public method
         one_character("delimiter", delimiter)
     if null_value is not None and (not isinstance(null_value, str) or not set('"\r\n').isdisjoint(null_value)):
         checks.refuse("null_value", "a str without quotes and line breaks", null_value)
+    if null_value and (delimiter or ",") in null_value:
+        checks.refuse("null_value", "a str without the delimiter", null_value, shown=True)
     if on_progress is not None and not callable(on_progress):
         checks.refuse("on_progress", "a callable", on_progress)
     database = collection._database

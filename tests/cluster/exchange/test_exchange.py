@@ -563,6 +563,8 @@ BAD_EXPORTS: dict[str, tuple[dict[str, Any], type[Exception]]] = {
         ValidationError,
     ),
     "null_value: expected a str without quotes and line breaks": ({"null_value": '"'}, ValidationError),
+    "null_value: expected a str without the delimiter": ({"null_value": "n;a", "delimiter": ";"}, ValidationError),
+    "null_value: expected a str without the delimiter, got 'n,a'": ({"null_value": "n,a"}, ValidationError),
     "$nope is no filter operator": ({"filter": {"n": {"$nope": 1}}}, InvalidFilterError),
     "as_of: expected a seq": ({"as_of": "now"}, ValidationError),
     "as_of: expected at most": ({"as_of": 99}, ValidationError),
