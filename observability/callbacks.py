@@ -13,10 +13,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
+from parquedb.observability.brief import Brief
 from parquedb.observability.hook_thread import Awaited, HookThread
 from parquedb.observability.logs import get_logger
 
@@ -122,7 +123,7 @@ class Entry:
         C3. The callbacks of a background hook run one after the other, in the order of the calls.
     """
 
-    __slots__ = ("__weakref__", "_counts", "_lock", "_slow_s", "_thread", "hook", "inline", "name")
+    __slots__ = ("__weakref__", "_briefs", "_counts", "_lock", "_slow_s", "_thread", "hook", "inline", "name")
 
     def __init__(
         self, hook: object, *, slow_s: float = SLOW_S, queue_max: int = QUEUE_MAX, awaited_s: float = AWAITED_S
@@ -141,6 +142,7 @@ class Entry:
         self.inline = bool(getattr(hook, "inline", False))
         self._slow_s = slow_s
         self._counts: dict[str, _Counts] = {}
+        self._briefs: dict[Brief, str] = {}
         self._lock = threading.Lock()
         self._thread = HookThread(self.name, self._carry_out, queue_max=queue_max, awaited_s=awaited_s)
         _entries.add(self)
@@ -184,10 +186,36 @@ class Entry:
             self._hand_on(group, answer)
         return True
 
+    def brief(self, group: str, operation: str, namespace: str, actor: str, names: tuple[str, ...]) -> Brief | None:
+        """Return what takes operations of this kind in brief; None where the hook wants them as they are.
+
+        Args:
+            group: `query` or `mutation`.
+            operation: Its name.
+            namespace: Where it happens.
+            actor: Name of the actor that is asked.
+            names: Fields of the result, all of them integers, whose values will be told.
+        """
+        make = getattr(self.hook, "brief", None) if self.inline else None
+        try:
+            made: Brief | None = make(group, operation, namespace, actor, names) if callable(make) else None
+        except Exception as error:  # noqa: BLE001 - C1
+            self._errored(group, error)
+            return None
+        if made is not None:
+            with self._lock:
+                self._briefs[made] = group
+        return made
+
     def stats(self) -> HookStats:
         """Return the counters as they stand."""
         with self._lock:
-            return HookStats(self.name, {name: one.taken() for name, one in self._counts.items()}, self.inline)
+            groups = {name: one.taken() for name, one in self._counts.items()}
+            for brief, name in self._briefs.items():
+                if brief.told:
+                    counted = groups.get(name, CallbackStats())
+                    groups[name] = replace(counted, calls=counted.calls + brief.told)
+        return HookStats(self.name, groups, self.inline)
 
     def mark(self) -> threading.Event | None:
         """Return what is set once everything handed on so far has run; None when nothing is under way."""

@@ -25,6 +25,7 @@ from functools import partial
 from typing import Any, Literal
 
 from parquedb.errors import ConfigurationError
+from parquedb.observability.brief import Brief
 from parquedb.observability.callbacks import AWAITED_S, QUEUE_MAX, SLOW_S, Entry, HookStats
 from parquedb.observability.hook_thread import wait_for
 from parquedb.observability.logs import get_logger
@@ -50,9 +51,10 @@ _logger = get_logger(__name__)
 class _Listener:
     """The callbacks of one hook for one group, looked up once."""
 
-    __slots__ = ("call", "ends", "error", "start")
+    __slots__ = ("brief", "call", "ends", "error", "start")
 
     def __init__(self, entry: Entry, group: str) -> None:
+        self.brief = partial(entry.brief, group)
         self.call = entry.call
         self.start = _callback(entry.hook, f"on_{group}_start")
         self.error = _callback(entry.hook, f"on_{group}_error")
@@ -112,6 +114,7 @@ class HookRegistry:
 
     Attributes:
         active: Whether any hook is registered here or in the parent. Whether one listens to something is `hears`.
+        generation: Rises whenever hooks come or go.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class HookRegistry:
             awaited_s: Seconds after which a coroutine of a callback is cancelled.
         """
         self.active = False
+        self.generation = 0
         self._parent = parent
         self._children: weakref.WeakSet[HookRegistry] = weakref.WeakSet()
         self._make_entry = partial(Entry, slow_s=slow_s, queue_max=queue_max, awaited_s=awaited_s)
@@ -177,6 +181,14 @@ class HookRegistry:
         listeners = self._operations.get(group)
         return Operation(group, context, listeners) if listeners else _SILENT
 
+    def brief(self, group: Group, operation: str, namespace: str, actor: str, names: tuple[str, ...]) -> Brief | None:
+        """Return what takes operations of one kind in brief (`Entry.brief`), as long as `generation` stays the same.
+
+        None where several hooks listen to the group, or none, or one that wants contexts: then there is `start`.
+        """
+        listeners = self._operations.get(group, ())
+        return listeners[0].brief(operation, namespace, actor, names) if len(listeners) == 1 else None
+
     def emit(self, event: Event, context: Any) -> None:
         """Announce something that has happened. Never raises."""
         for entry, callback in self._events.get(event, ()):
@@ -222,6 +234,7 @@ class HookRegistry:
         self._operations = {group: listeners for group, listeners in operations.items() if listeners}
         self._events = {event: listeners for event, listeners in events.items() if listeners}
         self.active = bool(entries)
+        self.generation += 1
         for child in self._children:
             child._rebuild()
 

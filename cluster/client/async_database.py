@@ -165,7 +165,7 @@ class AsyncDatabase:
             connection = self._connection
             connection.join()
             link = links[namespace] = AsyncLink(
-                connection.settings, namespace, connection.hooks_pickle, connection.tally
+                connection.settings, namespace, connection.hooks_pickle, connection.tally, connection.hooks
             )
         return link
 
@@ -180,9 +180,12 @@ class AsyncDatabase:
         link = self._link(namespace)
         connection = self._connection
         limit_s = arguments.check_timeout(timeout_s, connection.settings.client.timeout_s)
-        if watches(connection.hooks, operation):
-            return self._watched(link, namespace, operation, limit_s)
-        return link.deliver(operation, limit_s)
+        if not watches(connection.hooks, operation):
+            return link.deliver(operation, limit_s)
+        brief = link.brief_of(operation)
+        if brief is not None:
+            return link.deliver(operation, limit_s, brief)
+        return self._watched(link, namespace, operation, limit_s)
 
     async def _watched(self, link: AsyncLink, namespace: str, operation: Operation, limit_s: float) -> Outcome:
         watch = Watch(self._connection.hooks, namespace, operation, actor=link.actor)

@@ -168,7 +168,7 @@ class Database:
             with self._lock:
                 connection = self._connection
                 link = self._links.get(namespace) or SyncLink(
-                    connection.settings, namespace, connection.hooks_pickle, connection.tally
+                    connection.settings, namespace, connection.hooks_pickle, connection.tally, connection.hooks
                 )
                 self._links[namespace] = link
         return link
@@ -179,6 +179,9 @@ class Database:
         limit_s = arguments.check_timeout(timeout_s, connection.settings.client.timeout_s)
         if not watches(connection.hooks, operation):
             return link.deliver(operation, limit_s)
+        brief = link.brief_of(operation)
+        if brief is not None:
+            return link.deliver(operation, limit_s, brief)
         watch = Watch(connection.hooks, namespace, operation, actor=link.actor)
         try:
             outcome = link.deliver(operation, limit_s)

@@ -33,6 +33,7 @@ from parquedb.errors import (
     RpcError,
     TimeoutError,  # noqa: A004 - the public name of the error
 )
+from parquedb.observability.brief import Brief
 from parquedb.observability.otel.propagation import note_retry
 from parquedb.storage.backends.retry import RetryBudget
 
@@ -80,6 +81,9 @@ class Delivery:
         deadline_s: When the caller stops waiting (monotonic seconds).
         operation: What it wants.
         span: The span that it belongs to, packed (`otel.propagation`), if there is one.
+        brief: Who is told of it in brief, if anybody is; the span is its own one then.
+        parent: What `brief` wants to have back at the end.
+        is_whole: Whether `brief` has a span of it that is active.
     """
 
     __slots__ = (
@@ -89,8 +93,11 @@ class Delivery:
         "_random",
         "_refusals",
         "began_s",
+        "brief",
         "deadline_s",
+        "is_whole",
         "operation",
+        "parent",
         "request",
         "span",
     )
@@ -104,6 +111,7 @@ class Delivery:
         span: bytes | None = None,
         uniform: "random.Random | None" = None,
         budget: RetryBudget | None = None,
+        brief: Brief | None = None,
     ) -> None:
         """Start with an operation that has not been sent.
 
@@ -114,13 +122,19 @@ class Delivery:
             span: The span that it belongs to, packed (`otel.propagation`), if there is one.
             uniform: Spreads the repeats.
             budget: Pays for repeats after backpressure, shared by all operations to one owner; None pays for all.
+            brief: Told that it begins now; gives it its span.
         """
         request = operation.request
         self.request: Request | None = parse_request_id(request) if isinstance(request, str) else request
         self.deadline_s = now_s + timeout_s
         self.operation = operation
         self.began_s = now_s
-        self.span = span
+        self.brief = brief
+        self.is_whole = False
+        self.span: bytes | None = span
+        self.parent: Any = None
+        if brief is not None:
+            self.span, self.parent = brief.begin()
         # The text of such an id has come out of an unknown outcome: the first attempt was an earlier call's.
         self._in_doubt = isinstance(request, str) and isinstance(self.request, SessionRequest)
         self._failures = 0
@@ -173,6 +187,12 @@ class Delivery:
             outcome = msgspec.structs.replace(outcome, attempts=self._failures + 1)
         return whole(operation, outcome) if operation.kind in ECHOES else outcome
 
+    def make_whole(self) -> None:
+        """Have a span that is active from now on, where it was told in brief so far."""
+        if self.brief is not None and self.span is not None and not self.is_whole:
+            self.is_whole = True
+            self.brief.open(self, self.span, self.parent, self.began_s)
+
     def after(self, error: BaseException, now_s: float, *, sent: bool = True) -> Step:
         """Decide what follows a failed attempt.
 
@@ -212,6 +232,7 @@ class Delivery:
             raise self._final(error)
         if now_s + step.delay_s >= self.deadline_s:
             raise self._expired(error)
+        self.make_whole()
         note_retry(self._failures, error, step.delay_s)
         return step
 

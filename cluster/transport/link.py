@@ -13,6 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from parquedb.actors.requests.operations import Operation, Outcome, Request
 from parquedb.admission import QueueBounds
 from parquedb.cluster.reporting import journal
+from parquedb.cluster.reporting.briefs import Briefs, told_in_brief
 from parquedb.cluster.reporting.metering import ClientMeter
 from parquedb.cluster.runtime.naming import actor_name
 from parquedb.cluster.transport.calls import NamespaceCalls, reply_to, wait_for
@@ -20,6 +21,8 @@ from parquedb.cluster.transport.coalescer import DeadlinePassed, LoopCoalescer, 
 from parquedb.cluster.transport.delivery import BACKPRESSURE_RETRIES_SAVED, BACKPRESSURE_RETRY_SHARE, Delivery
 from parquedb.cluster.transport.sessions import SessionPool
 from parquedb.errors import OutcomeUnknownError
+from parquedb.observability.brief import Brief
+from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.metrics.tally import Tally
 from parquedb.observability.otel.propagation import current_packed
 from parquedb.settings import ClientSettings, Settings
@@ -68,22 +71,33 @@ class _Link:
         actor: Its name.
     """
 
-    def __init__(self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None) -> None:
+    def __init__(
+        self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None, heard_by: HookRegistry | None
+    ) -> None:
         self._meter = None if tally is None else ClientMeter(tally, namespace)
         self._pool = SessionPool(window=settings.engine.session_window)
         self.calls = NamespaceCalls(settings, namespace, hooks, on_activated=self._pool.learn)
         self._namespace = namespace
         self.actor = actor_name(settings, namespace)
+        self._briefs = Briefs(heard_by or HookRegistry(), namespace, self.actor)
         self._slow_s = settings.log_slow_s
         self._budget = RetryBudget(BACKPRESSURE_RETRY_SHARE, tokens_max=BACKPRESSURE_RETRIES_SAVED)
 
-    def _begin(self, operation: Operation, timeout_s: float) -> Delivery:
+    def brief_of(self, operation: Operation) -> Brief | None:
+        """Return who is told of an operation in brief; None where hooks have to be told as ever.
+
+        The first operation finds the owner, of which the log tells under the operation's span: so it needs one.
+        """
+        return self._briefs.of(operation) if self.calls.generation else None
+
+    def _begin(self, operation: Operation, timeout_s: float, brief: Brief | None = None) -> Delivery:
         return Delivery(
             operation,
             now_s=time.monotonic(),
             timeout_s=timeout_s,
-            span=current_packed(),
+            span=current_packed() if brief is None else None,
             budget=self._budget,
+            brief=brief,
         )
 
     def _finish(
@@ -108,6 +122,8 @@ class _Link:
                 series.finish(delivery.began_s, now_s)
             else:
                 meter.settled(counted, answer, error, delivery.began_s)
+        if delivery.brief is not None:
+            told_in_brief(delivery, answer, error, now_s)
 
     def _left_s(self, delivery: Delivery) -> float:
         return max(0.0, delivery.deadline_s - time.monotonic())
@@ -120,9 +136,16 @@ def _any_time(_deadline_s: float) -> None:
 class SyncLink(_Link):
     """For threads; the calling thread does all the work."""
 
-    def __init__(self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        namespace: str,
+        hooks: bytes,
+        tally: Tally | None = None,
+        heard_by: HookRegistry | None = None,
+    ) -> None:
         """Prepare; nothing is sent yet."""
-        super().__init__(settings, namespace, hooks, tally)
+        super().__init__(settings, namespace, hooks, tally, heard_by)
 
         self._write, self._read, self._alone = (
             self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
@@ -139,7 +162,7 @@ class SyncLink(_Link):
 
         return _Lane(lane.check, send)
 
-    def deliver(self, operation: Operation, timeout_s: float) -> Outcome:
+    def deliver(self, operation: Operation, timeout_s: float, brief: Brief | None = None) -> Outcome:
         """Send an operation until it has an answer.
 
         Raises:
@@ -147,7 +170,7 @@ class SyncLink(_Link):
         """
         kind = operation.kind
         lane = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
-        return self._insist(self._begin(operation, timeout_s), lane, operation)
+        return self._insist(self._begin(operation, timeout_s, brief), lane, operation)
 
     def ask(self, method: str, timeout_s: float) -> Any:
         """Call a method of the actor that takes no arguments and may run twice.
@@ -207,9 +230,16 @@ class SyncLink(_Link):
 class AsyncLink(_Link):
     """For the coroutines of one event loop."""
 
-    def __init__(self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        namespace: str,
+        hooks: bytes,
+        tally: Tally | None = None,
+        heard_by: HookRegistry | None = None,
+    ) -> None:
         """Prepare on the running loop; nothing is sent yet."""
-        super().__init__(settings, namespace, hooks, tally)
+        super().__init__(settings, namespace, hooks, tally, heard_by)
 
         self._write, self._read, self._alone = (
             self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
@@ -230,7 +260,7 @@ class AsyncLink(_Link):
 
         return _Lane(lane.check, send)
 
-    def deliver(self, operation: Operation, timeout_s: float) -> Awaitable[Outcome]:
+    def deliver(self, operation: Operation, timeout_s: float, brief: Brief | None = None) -> Awaitable[Outcome]:
         """Send an operation until it has an answer.
 
         Raises:
@@ -238,7 +268,7 @@ class AsyncLink(_Link):
         """
         kind = operation.kind
         lane = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
-        return self._insist(self._begin(operation, timeout_s), lane, operation)
+        return self._insist(self._begin(operation, timeout_s, brief), lane, operation)
 
     async def ask(self, method: str, timeout_s: float) -> Any:
         """Call a method of the actor that takes no arguments and may run twice.

@@ -60,7 +60,13 @@ class TracerSpans:
 
 
 class LeanSpans:
-    """Spans that cost a few microseconds, for a provider whose processors we know."""
+    """Spans that cost a few microseconds, for a provider whose processors we know.
+
+    Attributes:
+        bits: Draws so many random bits.
+        decide: The sampler.
+        finished: Takes every span that is to be sent.
+    """
 
     def __init__(self, finished: Callable[[LeanSpan], None], decide: Decide, tail: Tail | None = None) -> None:
         """Make a source.
@@ -70,8 +76,8 @@ class LeanSpans:
             decide: The sampler.
             tail: Says which of the others are kept nevertheless; None keeps none.
         """
-        self._finished = finished
-        self._decide = decide
+        self.finished = finished
+        self.decide = decide
         self._tail = tail
         self._ended = finished if tail is None else self._judge
         self._seed()
@@ -89,16 +95,21 @@ class LeanSpans:
         """Start a span; see `SpanSource.begin`."""
         above: SpanContext | None = trace.get_current_span(parent).get_span_context()
         if above is None or not above.is_valid:
-            above, trace_id = None, self._bits(128) or 1
+            above, trace_id = None, self.bits(128) or 1
         else:
             trace_id = above.trace_id
-        sampled = self._decide(parent, above, trace_id, template)
-        span_id = self._bits(64) or 1
+        sampled = self.decide(parent, above, trace_id, template)
+        span_id = self.bits(64) or 1
         if not sampled and self._tail is None:
             return NonRecordingSpan(SpanContext(trace_id, span_id, False, TraceFlags(TraceFlags.DEFAULT)))
         return LeanSpan(
             template, trace_id, span_id, above, links, sampled=sampled, start_ns=start_ns, ended=self._ended
         )
+
+    @property
+    def judges(self) -> bool:
+        """Whether spans that were left out have to be looked at when they end."""
+        return self._tail is not None
 
     def _judge(self, span: LeanSpan) -> None:
         tail = self._tail
@@ -106,11 +117,11 @@ class LeanSpans:
             return
         why = tail.why_kept(span)
         if span.sampled:
-            self._finished(span)
+            self.finished(span)
         elif why is not None:
             span.attributes["parquedb.sampling.kept"] = why
-            self._finished(span)
+            self.finished(span)
 
     def _seed(self) -> None:
         # A stream of our own: a program that seeds `random` would repeat ids in every process; the system's is slow.
-        self._bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311 - ids need not be secret
+        self.bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311 - ids need not be secret

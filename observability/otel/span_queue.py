@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from parquedb.observability.logs import get_logger
+from parquedb.observability.otel.brief_spans import BriefSpan
 from parquedb.observability.otel.lean_span import LeanSpan
 
 PAUSE_MAX_S: Final = 30.0
@@ -26,7 +27,7 @@ _logger = get_logger(__name__)
 class Sink(Protocol):
     """Where spans go."""
 
-    def send(self, spans: Sequence[LeanSpan]) -> bool:
+    def send(self, spans: Sequence[LeanSpan | BriefSpan]) -> bool:
         """Send spans that have ended; False when they are lost. May take long."""
 
     def close(self) -> None:
@@ -61,7 +62,7 @@ class SpanQueue:
         self.lost = 0
         self._sinks = sinks
         self._limits = limits
-        self._spans: deque[LeanSpan] = deque()
+        self._spans: deque[LeanSpan | BriefSpan] = deque()
         self._closing = threading.Event()
         self._full = threading.Event()
         self._abandoned = False
@@ -74,7 +75,7 @@ class SpanQueue:
 
         os.register_at_fork(after_in_child=forked)
 
-    def put(self, span: LeanSpan) -> None:
+    def put(self, span: LeanSpan | BriefSpan) -> None:
         """Queue a span; never waits."""
         spans, limits = self._spans, self._limits
         if len(spans) >= limits.spans_max or self._closing.is_set():

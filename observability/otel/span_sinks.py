@@ -14,6 +14,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Status
 
+from parquedb.observability.otel.brief_encoding import encode_briefs
+from parquedb.observability.otel.brief_spans import BriefSpan, clock_offset_ns, whole
 from parquedb.observability.otel.lean_span import LeanSpan
 from parquedb.observability.otel.lean_tracer import SCHEMA_URL, SCOPE
 from parquedb.observability.otel.otlp_encoding import encode_request, envelope
@@ -35,9 +37,11 @@ class ReadableSink:
         self._exporter = exporter
         self._resource = resource
 
-    def send(self, spans: Sequence[LeanSpan]) -> bool:
+    def send(self, spans: Sequence[LeanSpan | BriefSpan]) -> bool:
         """Send spans that have ended; False when they are lost."""
-        result = self._exporter.export([readable(span, self._resource) for span in spans])
+        offset_ns = clock_offset_ns()
+        wholes = [whole(span, offset_ns) if isinstance(span, tuple) else span for span in spans]
+        result = self._exporter.export([readable(span, self._resource) for span in wholes])
         return result is SpanExportResult.SUCCESS
 
     def close(self) -> None:
@@ -52,8 +56,8 @@ class _HttpSink:
         self._exporter = exporter
         self._around = _envelope(resource)
 
-    def send(self, spans: Sequence[LeanSpan]) -> bool:
-        sent: bool = self._exporter._client.export(encode_request(spans, self._around)).success
+    def send(self, spans: Sequence[LeanSpan | BriefSpan]) -> bool:
+        sent: bool = self._exporter._client.export(_encoded(spans, self._around)).success
         return sent
 
     def close(self) -> None:
@@ -79,7 +83,7 @@ class _GrpcSink:
     def __init__(self, exporter: Any) -> None:
         self._exporter = exporter
 
-    def send(self, spans: Sequence[LeanSpan]) -> bool:
+    def send(self, spans: Sequence[LeanSpan | BriefSpan]) -> bool:
         sent: bool = self._exporter.export(spans) is SpanExportResult.SUCCESS
         return sent
 
@@ -95,9 +99,9 @@ def grpc_sink(module: Any, resource: Resource) -> "ReadableSink | _GrpcSink":
     around = _envelope(resource)
 
     class Exporter(known):  # type: ignore[misc] # Its module is imported only where gRPC is asked for.
-        def _translate_data(self, data: Sequence[LeanSpan]) -> ExportTraceServiceRequest:
+        def _translate_data(self, data: Sequence[LeanSpan | BriefSpan]) -> ExportTraceServiceRequest:
             request = ExportTraceServiceRequest()
-            request.ParseFromString(encode_request(data, around))
+            request.ParseFromString(_encoded(data, around))
             return request
 
     return _GrpcSink(Exporter())
@@ -119,6 +123,12 @@ def readable(span: LeanSpan, resource: Resource) -> ReadableSpan:
         end_time=span.end_ns,
         instrumentation_scope=_SCOPE,
     )
+
+
+def _encoded(spans: Sequence[LeanSpan | BriefSpan], around: tuple[bytes, bytes]) -> bytes:
+    briefs = [span for span in spans if isinstance(span, tuple)]
+    others = [span for span in spans if not isinstance(span, tuple)]
+    return encode_request(others, around, encode_briefs(briefs, clock_offset_ns()))
 
 
 def _envelope(resource: Resource) -> tuple[bytes, bytes]:

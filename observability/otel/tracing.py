@@ -17,7 +17,6 @@ Source:
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from itertools import islice
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -43,8 +42,9 @@ from parquedb.observability.contexts import (
     StorageResult,
 )
 from parquedb.observability.otel.active_span import ActiveSpan
+from parquedb.observability.otel.brief_spans import BriefSpans
 from parquedb.observability.otel.lean_span import SpanTemplate
-from parquedb.observability.otel.lean_tracer import SpanSource, TracerSpans
+from parquedb.observability.otel.lean_tracer import LeanSpans, SpanSource, TracerSpans
 from parquedb.observability.otel.propagation import Traceparents, context_from, is_sampled
 
 DB_SYSTEM = "parquedb"
@@ -94,9 +94,29 @@ class OpenTelemetryHook:
         self._templates: dict[tuple[str, ...], SpanTemplate] = {}
         self._record_exceptions = record_exceptions
         self._open: dict[int, ActiveSpan] = {}
+        self._briefs: dict[tuple[Any, ...], BriefSpans] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (self._record_exceptions,))
+
+    def brief(
+        self, group: str, operation: str, namespace: str, actor: str, names: tuple[str, ...]
+    ) -> BriefSpans | None:
+        """Take operations on single documents in brief (`parquedb.observability.brief`), where spans are our own.
+
+        Sampled-out spans that may be kept nevertheless are judged whole, and so is what carries messages of errors.
+        """
+        source = self._spans
+        if not isinstance(source, LeanSpans) or source.judges or self._record_exceptions:
+            return None
+        key = (group, operation, namespace, actor, names)
+        found = self._briefs.get(key)
+        if found is None:
+            template = self._template("call", operation, namespace, "client", actor, make=_call_template)
+            found = BriefSpans(template, [_BRIEF[group, name] for name in names], source, self)
+            if len(self._briefs) < _TEMPLATES_MAX:
+                self._briefs[key] = found
+        return found
 
     def on_query_start(self, ctx: QueryContext) -> None:
         """Start a span for a read."""
@@ -104,11 +124,11 @@ class OpenTelemetryHook:
 
     def on_query_end(self, ctx: QueryContext, result: QueryResult) -> None:
         """End the span of a read."""
-        self._end(ctx, result)
+        self.finish(ctx, result)
 
     def on_query_error(self, ctx: QueryContext, error: BaseException) -> None:
         """End the span of a read that failed."""
-        self._fail(ctx, error)
+        self.fail(ctx, error)
 
     def on_mutation_start(self, ctx: MutationContext) -> None:
         """Start a span for a write."""
@@ -116,11 +136,11 @@ class OpenTelemetryHook:
 
     def on_mutation_end(self, ctx: MutationContext, result: MutationResult) -> None:
         """End the span of a write."""
-        self._end(ctx, result)
+        self.finish(ctx, result)
 
     def on_mutation_error(self, ctx: MutationContext, error: BaseException) -> None:
         """End the span of a write that failed."""
-        self._fail(ctx, error)
+        self.fail(ctx, error)
 
     def on_storage_start(self, ctx: StorageContext) -> None:
         """Start a span for a storage call."""
@@ -138,11 +158,11 @@ class OpenTelemetryHook:
 
     def on_storage_end(self, ctx: StorageContext, result: StorageResult) -> None:
         """End the span of a storage call."""
-        self._end(ctx, result)
+        self.finish(ctx, result)
 
     def on_storage_error(self, ctx: StorageContext, error: BaseException) -> None:
         """End the span of a storage call that failed, or that was answered with a no."""
-        self._fail(ctx, error)
+        self.fail(ctx, error)
 
     def on_commit_start(self, ctx: CommitContext) -> None:
         """Start the span of a commit group, linked to the writes it carries."""
@@ -166,11 +186,11 @@ class OpenTelemetryHook:
 
     def on_commit_end(self, ctx: CommitContext, result: CommitResult) -> None:
         """End the span of a commit group that landed."""
-        self._end(ctx, result)
+        self.finish(ctx, result)
 
     def on_commit_error(self, ctx: CommitContext, error: BaseException) -> None:
         """End the span of a commit group that did not land, or may not have."""
-        self._fail(ctx, error)
+        self.fail(ctx, error)
 
     def on_flush(self, ctx: FlushContext) -> None:
         """Make a span of a flush that is over."""
@@ -215,10 +235,14 @@ class OpenTelemetryHook:
 
     def _start(self, subject: object, template: SpanTemplate, parent: Context, links: Sequence[bytes] = ()) -> Span:
         span = self._spans.begin(template, parent, links)
+        self.adopt(subject, span)
+        return span
+
+    def adopt(self, subject: object, span: Span) -> None:
+        """Make a span the active one until the operation that it was started for ends."""
         self._open[id(subject)] = ActiveSpan(span, subject)
         if len(self._open) > _OPEN_MAX:
             self._forget_oldest()
-        return span
 
     def _forget_oldest(self) -> None:
         """End an operation that nobody has ended: it must not hold memory for ever."""
@@ -236,7 +260,8 @@ class OpenTelemetryHook:
         opened.detach()
         return opened.span
 
-    def _end(self, subject: object, result: object) -> None:
+    def finish(self, subject: object, result: object) -> None:
+        """End a span with what its operation came to."""
         span = self._take(subject)
         if span is None:
             return
@@ -244,7 +269,8 @@ class OpenTelemetryHook:
             span.set_attributes(_result_attributes(result))
         span.end()
 
-    def _fail(self, subject: object, error: BaseException) -> None:
+    def fail(self, subject: object, error: BaseException) -> None:
+        """End a span with why its operation failed."""
         span = self._take(subject)
         if span is None:
             return
@@ -286,7 +312,7 @@ def _parent(traceparent: str | None) -> Context:
 
 
 def _links(spans: Traceparents, parent: str | None) -> Sequence[bytes]:
-    return tuple(islice(spans.sampled(besides=parent), LINKS_MAX))
+    return spans.sampled(besides=parent)[:LINKS_MAX]
 
 
 def _call_template(operation: str, namespace: str, side: str, actor: str) -> SpanTemplate:
@@ -335,6 +361,13 @@ _RESULTS: Final[Mapping[type, tuple[tuple[str, str], ...]]] = {
         (CommitResult, "parquedb.commit", ("duration_s",)),
         (StorageResult, "parquedb.storage.response", ("duration_s",)),
     )
+}
+
+# Rows of a query have a name of OpenTelemetry's, and one that was not given.
+_BRIEF: Final[Mapping[tuple[str, str], str]] = {
+    **{("query", field): name for field, name in _RESULTS[QueryResult]},
+    **{("mutation", field): name for field, name in _RESULTS[MutationResult]},
+    ("query", "rows"): _RETURNED_ROWS,
 }
 
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,15 @@ class Traced:
 
         self._collector.spans(SERVICE, complete, 30.0)
         return [one for one in self._collector.all("traces", SERVICE) if wanted in {None, one.body.trace_id}]
+
+    def wait_for_links(self, span_ids: Set[bytes]) -> None:
+        """Wait until commits have come in that are linked to all these spans."""
+
+        def complete(spans: list[Any]) -> bool:
+            links = {link.span_id for span in spans if span.name.startswith("commit ") for link in span.links}
+            return links.issuperset(span_ids)
+
+        self._collector.spans(SERVICE, complete, 30.0)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +125,7 @@ def test_a_commit_is_linked_to_all_the_writes_that_it_carries(traced: Traced) ->
         and int.from_bytes(one.body.trace_id, "big") in callers
     }
     assert len(clients) == 20
+    traced.wait_for_links(clients.keys())
     groups = [one.body for trace_id in callers for one in traced.received(trace_id=trace_id)]
     commits = [each for each in groups if each.name == "commit linked"]
     linked = {link.span_id: link.trace_id for commit in commits for link in commit.links}

@@ -1,0 +1,93 @@
+"""What the client tells hooks of operations on single documents, where in brief will do: see `observability.brief`."""
+
+from typing import Final, Literal
+
+from parquedb.actors.reporting.descriptions import mutation_result, query_result
+from parquedb.actors.requests.operations import Operation, Outcome
+from parquedb.cluster.transport.delivery import Delivery
+from parquedb.observability.brief import Brief
+from parquedb.observability.hooks import HookRegistry
+
+_VERSIONED: Final = frozenset({"create", "update", "replace", "restore"})
+_GET: Final = ("rows", "seq", "attempts")
+_DELETE: Final = ("rows", "bytes", "seq", "errors", "attempts")
+_CHANGE: Final = ("rows", "bytes", "version", "seq", "errors", "attempts")
+_NAMES: Final = {"get": _GET, "delete": _DELETE} | dict.fromkeys(_VERSIONED, _CHANGE)
+"""What is told of each, as fields of results."""
+
+
+class Briefs:
+    """Who is told of the operations of one link.
+
+    Args:
+        hooks: The hooks.
+        namespace: Where it happens.
+        actor: Name of the actor that is asked.
+    """
+
+    __slots__ = ("_actor", "_found", "_generation", "_hooks", "_namespace")
+
+    def __init__(self, hooks: HookRegistry, namespace: str, actor: str) -> None:
+        self._hooks = hooks
+        self._namespace = namespace
+        self._actor = actor
+        self._found: dict[str, Brief | None] = {}
+        self._generation = hooks.generation
+
+    def of(self, operation: Operation) -> Brief | None:
+        """Return who is told of an operation in brief; None where it is to be announced like any other."""
+        if self._generation != self._hooks.generation:
+            self._generation, self._found = self._hooks.generation, {}
+        kind, found = operation.kind, self._found
+        if kind in found:
+            brief = found[kind]
+        else:
+            names = _NAMES.get(kind)
+            group: Literal["query", "mutation"] = "query" if kind == "get" else "mutation"
+            brief = self._hooks.brief(group, kind, self._namespace, self._actor, names) if names else None
+            found[kind] = brief
+        return brief
+
+
+def told_in_brief(delivery: Delivery, answer: Outcome | None, error: BaseException | None, ended_s: float) -> None:
+    """Tell how an operation ended.
+
+    Args:
+        delivery: It; it has a `brief`.
+        answer: What it came to; None where it failed.
+        error: Why it failed.
+        ended_s: Monotonic seconds.
+    """
+    brief, span, operation = delivery.brief, delivery.span, delivery.operation
+    if brief is None or span is None:
+        return
+    if answer is not None and not delivery.is_whole:
+        numbers = _numbers(operation, answer)
+        if numbers is not None:
+            brief.end(span, delivery.parent, delivery.began_s, ended_s, numbers)
+            return
+    delivery.make_whole()
+    if answer is None:
+        brief.fail(delivery, error or RuntimeError("the operation was given up"))
+    elif operation.is_write:
+        brief.finish(delivery, mutation_result([operation], [answer], ended_s - delivery.began_s, answer.attempts))
+    else:
+        brief.finish(
+            delivery, query_result([operation], [answer], ended_s - delivery.began_s, attempts=answer.attempts)
+        )
+
+
+def _numbers(operation: Operation, answer: Outcome) -> tuple[int, ...] | None:
+    """Return what there is to tell, by `_NAMES`; None where a result has to say it."""
+    value, seq = answer.value, answer.seq
+    if operation.kind == "get":
+        return None if answer.cost is not None or not seq else (0 if value is None else 1, seq, 1)
+    size = operation.size
+    if not seq or (not size and operation.body is not None):
+        return None
+    if type(value) is int:
+        return (value, size, seq, 0, 1)
+    if type(value) is not dict or "return_document" in operation.options:
+        return None
+    version = value.get("version")
+    return (1, size, version, seq, 0, 1) if type(version) is int else None
