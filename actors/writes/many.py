@@ -286,9 +286,9 @@ def _named(filter: Mapping[str, Any], rules: Rules) -> str | None:  # noqa: A002
     """Return the bare id that a document made of a filter has, if it has one."""
     try:
         own = seed_from_filter(filter).get("$id")
-        return None if own is None else check_id(split_id(own, rules.namespace))
+        return check_id(split_id(own, rules.namespace)) if isinstance(own, str) else None
     except ParqueDBError:
-        return None  # It is refused when it comes to inserting; the filter may well match something.
+        return None  # As any other than a text it is refused when it comes to inserting; the filter may well match.
 
 
 def _too_large(what: str, count: int, bytes_max: int) -> QuotaExceededError:

@@ -288,12 +288,12 @@ def _digits(type_: FieldType) -> Test:
 def digits_of(value: Decimal) -> tuple[int, int]:
     """Return the digits of a finite Decimal, and how many of them stand behind the point; zeros at its end aside."""
     _, digits, exponent = value.as_tuple()
-    places = -int(exponent)
-    while places > 0 and digits and digits[-1] == 0:
-        digits, places = digits[:-1], places - 1
+    count, places = len(digits), -int(exponent)
     if places <= 0:
-        return len(digits) - places, 0
-    return max(len(digits), places), places
+        return count - places, 0
+    zeros = next((behind for behind, digit in enumerate(reversed(digits)) if digit), count)
+    cut = min(zeros, places)
+    return max(count - cut, places - cut), places - cut
 
 
 def _finite(value: Any) -> None:
@@ -325,17 +325,36 @@ def _multiple(type_: FieldType) -> Test:
     step, words = type_.multiple_of, describe(type_)
 
     def test(value: Any) -> None:
-        rest = abs(value % step)
         if type(value) is float or type(step) is float:
-            # As pydantic: what rounding alone explains is no remainder.
-            tolerance = abs(value) * _FLOAT_TOLERANCE
-            wrong = rest > tolerance and abs(rest - step) > tolerance
+            fits = _nearly_multiple(value, step)
+        elif type(value) is Decimal or type(step) is Decimal:
+            fits = _exact_multiple(Decimal(value), Decimal(step))
         else:
-            wrong = bool(rest)
-        if wrong:
+            fits = not value % step
+        if not fits:
             raise Violation(words, shown(value, type_name(value)))
 
     return test
+
+
+def _nearly_multiple(value: float, step: float) -> bool:
+    """As pydantic: what rounding alone explains is no remainder."""
+    try:
+        rest, tolerance = abs(value % step), abs(value) * _FLOAT_TOLERANCE
+    except OverflowError:  # An int beyond all floats: its rounding explains any remainder.
+        return True
+    return not (rest > tolerance and abs(rest - step) > tolerance)
+
+
+def _exact_multiple(value: Decimal, step: Decimal) -> bool:
+    """Decide without `%`, which takes no quotient of more than 28 digits; for any exponents in little time."""
+    (_, digits, exponent), (_, step_digits, step_exponent) = value.as_tuple(), step.as_tuple()
+    whole, unit = int(Decimal((0, digits, 0))), int(Decimal((0, step_digits, 0)))
+    shift = int(exponent) - int(step_exponent)
+    if shift >= 0:
+        return whole * pow(10, shift, unit) % unit == 0
+    # The value has digits behind those of the step; more of them than it has digits are not all zeros.
+    return not whole or (-shift <= len(digits) and whole % (unit * 10**-shift) == 0)
 
 
 def _pattern(pattern: str) -> Test:

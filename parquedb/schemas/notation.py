@@ -25,7 +25,7 @@ from uuid import UUID
 import orjson
 
 from parquedb.errors import ValidationError
-from parquedb.schemas.model import Field, FieldType, Relation
+from parquedb.schemas.model import DEPTH_MAX, Field, FieldType, Relation
 
 LONG_FORM: Final = frozenset(
     {"type", "fields", "required", "default", "index", "description", "pattern", "min", "max", "minLength",
@@ -50,8 +50,9 @@ _TYPES: Final = (
 _RELATION_FORM: Final = "-> Type.field, <- Type.field, ~> Type or <~ Type, with [] for many"
 _BASE: Final = re.compile(r"\s*([A-Za-z]+)\s*(?:\(([^()]*)\))?\s*")
 _MODIFIER: Final = re.compile(r"(!|\?|\[\]|#fts|#vec|#hash|##|#)\s*")
-_RELATION: Final = re.compile(r"(->|<-|~>|<~)\s*(\w+)(?:\.(\w+))?\s*(\[\])?\s*!?", re.ASCII)
+_RELATION: Final = re.compile(r"(->|<-|~>|<~)\s*(\w+)(?:\.(\w+))?(?:\s*(\[\]))?\s*!?", re.ASCII)
 _PRECISION_MAX: Final = 1_000
+_PATH_SHOWN: Final = 80
 
 
 def parse_fields(source: Mapping[str, Any], path: str = "") -> tuple[Field, ...]:
@@ -64,6 +65,8 @@ def parse_fields(source: Mapping[str, Any], path: str = "") -> tuple[Field, ...]
     Raises:
         ValidationError: a field is not in the notation; shows the field, its text and what was expected.
     """
+    if path.count(".") > DEPTH_MAX:
+        _refuse(path[:_PATH_SHOWN], f"at most {DEPTH_MAX} levels", "more")
     return tuple(_field(name, text, f"{path}.{name}" if path else name) for name, text in source.items())
 
 

@@ -4,6 +4,7 @@ import asyncio
 import copy
 import random
 import tracemalloc
+from decimal import Decimal
 from typing import Any
 
 import mongomock
@@ -181,6 +182,17 @@ async def test_an_upsert_under_an_id_that_is_taken_is_refused(store: MemoryBacke
         with pytest.raises(AlreadyExistsError):
             await run(owner, "upsert", None, {"$set": {"x": 1}}, filter={"$id": "posts/d1", "n": 77}, timeout_s=5.0)
         assert await run(owner, "count", filter={"x": 1}) == 0
+
+
+@pytest.mark.parametrize("id_", [5, 1.5, Decimal("1.10"), True])
+async def test_an_upsert_under_an_id_that_is_no_text_fails_nobody_else(store: MemoryBackend, id_: object) -> None:
+    async with opened(store) as owner:
+        calls = [
+            Operation("upsert", body={"$set": {"x": 1}}, options={"filter": {"$id": given}}) for given in (id_, "good")
+        ]
+        bad, good = await owner.execute(calls)
+        assert isinstance(bad.error, ValidationError)
+        assert good.result()["upserted_id"] == "posts/good"
 
 
 async def test_what_is_too_large_for_one_entry_is_refused_whole(store: MemoryBackend) -> None:
