@@ -15,6 +15,7 @@ from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
 from parquedb.observability.logs.losses import count_losses
 from parquedb.observability.worker_logs.rows import Redact
+from parquedb.observability.worker_logs.upkeep import UpkeepOptions
 from parquedb.observability.worker_logs.view import EXIT_S, WorkerLogsView, create_worker_logs_view
 from parquedb.settings import Settings
 from parquedb.settings_environment import load_settings
@@ -101,7 +102,7 @@ def attach_worker_logs(
     with _lock:
         attached = _attached.get(url)
         if attached is None:
-            view = open_worker_logs(url, settings=settings, script=script, redact=redact)
+            view = open_worker_logs(url, settings=settings, script=script, redact=redact, upkeep=_upkeep(settings))
             uncount = count_losses(lambda: _lost(view))
             attached = _attached[url] = _Attached(view, view.handler(settings.log_level), uncount)
             get_logger().addHandler(attached.handler)
@@ -129,6 +130,11 @@ def close_worker_logs() -> None:
         get_logger().removeHandler(each.handler)
         each.view.close(EXIT_S)
         each.uncount()
+
+
+def _upkeep(settings: Settings) -> UpkeepOptions | None:
+    interval_s, keep_s = settings.worker_logs_upkeep_s, settings.worker_logs_keep_s
+    return UpkeepOptions(interval_s, keep_s or None) if interval_s else None
 
 
 def _lost(view: WorkerLogsView) -> int:

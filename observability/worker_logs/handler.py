@@ -10,7 +10,7 @@ from typing import Any
 from parquedb.observability.logs.fields import ERROR, facts_of
 from parquedb.observability.worker_logs.rows import exception_fields
 
-OWN_LOGGERS = "parquedb.observability.views"
+OWN_LOGGERS = "parquedb.observability.worker_logs"
 
 
 class WorkerLogsHandler(logging.Handler):
