@@ -27,7 +27,12 @@ SETTING: Final = "PARQUEDB_WORKER_LOGS"
 
 
 def open_worker_logs(
-    url: str, dataset_path: str = "", *, settings: Settings | None = None, **options: Any
+    url: str,
+    dataset_path: str = "",
+    *,
+    settings: Settings | None = None,
+    read_only: bool = False,
+    **options: Any,
 ) -> WorkerLogsView:
     """Return a view on the worker logs at a URL; storage is met by the first record or question.
 
@@ -35,6 +40,7 @@ def open_worker_logs(
         url: A path, `file://`, `s3://bucket/prefix` or `memory://name`.
         dataset_path: Folder of the data set below it.
         settings: Credentials, endpoint and limits of the store; from the environment when None.
+        read_only: For questions alone: a local directory must exist.
         **options: As `create_worker_logs_view` takes them.
 
     Raises:
@@ -47,7 +53,7 @@ def open_worker_logs(
 
     def open_storage() -> StorageBackend:
         return wrap_backend(
-            open_backend(base),
+            open_backend(base, read_only=read_only),
             base.storage,
             clock=SystemClock(),
             hooks=HookRegistry(),
