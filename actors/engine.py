@@ -153,7 +153,7 @@ class NamespaceEngine:
         self._past = PastReader(
             self._data, storage, settings, lease=self._lease, settled=settled, clock=clock, rng=rng, run=self._run
         )
-        self._reader = Reader(self._data, self._lease, settings.query_memory_max, self._past, rng)
+        self._reader = Reader(self._data, self._lease, settings.query_memory_max, self._past, rng=rng, clock=clock)
         self._many = Many(
             rules, self._data, self._reader, settings, writer=self._writer, queue=self._queue, lease=self._lease
         )

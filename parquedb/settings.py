@@ -210,6 +210,18 @@ class Settings(LogSettings):
     worker_logs: str | None = Field(
         default=None, description="Where every process stores what it logs, a URL of its own; nowhere when absent."
     )
+    worker_logs_upkeep_s: float = Field(
+        default=600,
+        ge=0,
+        le=30 * 86_400,
+        description="Seconds between turns in which one of them merges small files and drops old rows; 0: none does.",
+    )
+    worker_logs_keep_s: float = Field(
+        default=30 * 86_400,
+        ge=0,
+        le=100 * 365 * 86_400,
+        description="Seconds that what is stored there is kept at least; 0: for ever.",
+    )
     engine: EngineSettings = Field(default_factory=EngineSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     client: ClientSettings = Field(default_factory=ClientSettings)

@@ -15,6 +15,7 @@ from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
 from parquedb.observability.logs.losses import count_losses
 from parquedb.observability.worker_logs.rows import Redact
+from parquedb.observability.worker_logs.upkeep import UpkeepOptions
 from parquedb.observability.worker_logs.view import EXIT_S, WorkerLogsView, create_worker_logs_view
 from parquedb.settings import Settings
 from parquedb.settings_environment import load_settings
@@ -26,7 +27,12 @@ SETTING: Final = "PARQUEDB_WORKER_LOGS"
 
 
 def open_worker_logs(
-    url: str, dataset_path: str = "", *, settings: Settings | None = None, **options: Any
+    url: str,
+    dataset_path: str = "",
+    *,
+    settings: Settings | None = None,
+    read_only: bool = False,
+    **options: Any,
 ) -> WorkerLogsView:
     """Return a view on the worker logs at a URL; storage is met by the first record or question.
 
@@ -34,6 +40,7 @@ def open_worker_logs(
         url: A path, `file://`, `s3://bucket/prefix` or `memory://name`.
         dataset_path: Folder of the data set below it.
         settings: Credentials, endpoint and limits of the store; from the environment when None.
+        read_only: For questions alone: a local directory must exist.
         **options: As `create_worker_logs_view` takes them.
 
     Raises:
@@ -46,7 +53,7 @@ def open_worker_logs(
 
     def open_storage() -> StorageBackend:
         return wrap_backend(
-            open_backend(base),
+            open_backend(base, read_only=read_only),
             base.storage,
             clock=SystemClock(),
             hooks=HookRegistry(),
@@ -101,7 +108,7 @@ def attach_worker_logs(
     with _lock:
         attached = _attached.get(url)
         if attached is None:
-            view = open_worker_logs(url, settings=settings, script=script, redact=redact)
+            view = open_worker_logs(url, settings=settings, script=script, redact=redact, upkeep=_upkeep(settings))
             uncount = count_losses(lambda: _lost(view))
             attached = _attached[url] = _Attached(view, view.handler(settings.log_level), uncount)
             get_logger().addHandler(attached.handler)
@@ -129,6 +136,11 @@ def close_worker_logs() -> None:
         get_logger().removeHandler(each.handler)
         each.view.close(EXIT_S)
         each.uncount()
+
+
+def _upkeep(settings: Settings) -> UpkeepOptions | None:
+    interval_s, keep_s = settings.worker_logs_upkeep_s, settings.worker_logs_keep_s
+    return UpkeepOptions(interval_s, keep_s or None) if interval_s else None
 
 
 def _lost(view: WorkerLogsView) -> int:

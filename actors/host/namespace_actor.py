@@ -12,8 +12,10 @@ import builtins
 import contextlib
 import gc
 import itertools
+import math
 import os
 import random
+import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -27,9 +29,11 @@ from parquedb.actors.host.process import finish_process, prepare_process
 from parquedb.actors.reporting import journal
 from parquedb.actors.reporting.announcements import announced_upkeep
 from parquedb.actors.reporting.metering import OwnerMeter
+from parquedb.actors.reporting.pressure import owner_pressure
 from parquedb.actors.requests import arguments
 from parquedb.actors.requests.operations import MANY, Operation, Outcome
 from parquedb.actors.requests.packing import decode_operations, encode_outcomes
+from parquedb.admission import QueueBounds
 from parquedb.clock import SystemClock
 from parquedb.errors import (
     BackpressureError,
@@ -100,6 +104,8 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changing_since_s = 0.0
         self._calls = self._calls_bytes = 0
+        room = QueueBounds(sys.maxsize, settings.engine.calls_bytes_max, math.inf)
+        self._pressure = owner_pressure(namespace, "calls", room, self._clock)
         self._used_s = self._started_s = self._clock.boot_s()
         if self._meter is not None:
             export_metrics(self._counted)
@@ -222,7 +228,9 @@ class NamespaceActor(DocumentMethods, HealthMethods):
             waiting = f"{self._calls} calls ({self._calls_bytes} bytes) are already being executed"
             if self._meter is not None:
                 self._meter.refused()
-            raise BackpressureError(waiting, retry_after=self._random.uniform(*CALLS_RETRY_S))
+            refusal = BackpressureError(waiting, retry_after=self._random.uniform(*CALLS_RETRY_S))
+            self._pressure.refused(1, refusal)
+            raise refusal
 
     async def _one(self, operation: Operation) -> Any:
         self._check_room(operation.size)
@@ -267,6 +275,8 @@ class NamespaceActor(DocumentMethods, HealthMethods):
 
     def _done(self) -> None:
         self._calls -= 1
+        if self._pressure.lasts:
+            self._pressure.eased(self._calls, self._calls_bytes)
         self._used_s = self._clock.boot_s()
 
     async def _ready(self, *, reopen: bool = False) -> NamespaceEngine:

@@ -21,6 +21,7 @@ from parquedb.actors.requests.operations import ANSWERED_APART, GETS, PAST, Oper
 from parquedb.actors.state.lease import Lease
 from parquedb.actors.state.namespace_state import NamespaceState
 from parquedb.actors.writes.calls import Call
+from parquedb.clock import Clock
 from parquedb.documents.budget import Budget
 from parquedb.documents.codec import encode
 from parquedb.documents.projection import parse_projection
@@ -53,15 +54,24 @@ class Reader:
         memory_max: Bytes that one query may hold, estimated.
         past: Answers reads that look beyond the present.
         rng: Spreads those who are refused.
+        clock: Measures how long refusing lasts.
 
     Attributes:
         gate: Through which every query goes.
     """
 
-    def __init__(
-        self, state: NamespaceState, lease: Lease, memory_max: int, past: PastReader, rng: random.Random
+    def __init__(  # noqa: PLR0913 - as of `QueryGate`, besides what reads need
+        self,
+        state: NamespaceState,
+        lease: Lease,
+        memory_max: int,
+        past: PastReader,
+        *,
+        rng: random.Random,
+        clock: Clock,
     ) -> None:
-        self.gate = QueryGate(state.settings.queries_max, state.settings.queries_waiting_max, rng)
+        running_max, waiting_max = state.settings.queries_max, state.settings.queries_waiting_max
+        self.gate = QueryGate(running_max, waiting_max, rng, clock=clock, name=state.namespace)
         self._state = state
         self._lease = lease
         self._past = past

@@ -103,23 +103,25 @@ def commit_settled(namespace: str, settlement: Settlement, took_s: float) -> Non
         )
 
 
-def backpressure_began(namespace: str, error: ParqueDBError) -> None:
-    """The first write is refused because too many wait."""
+def backpressure_began(namespace: str, what: str, error: ParqueDBError) -> None:
+    """The first one of what waits in a queue (`writes`, `queries`, `calls`) is refused because too many wait."""
     _queue.warning(
-        "namespace %s: writes are refused: %s",
+        "namespace %s: %s are refused: %s",
         namespace,
+        what,
         error,
-        extra=_of("backpressure.began", namespace, {"error": error}),
+        extra=_of("backpressure.began", namespace, {"queue": what, "error": error}),
     )
 
 
-def backpressure_ended(namespace: str, refused: int, took_s: float) -> None:
+def backpressure_ended(namespace: str, what: str, refused: int, took_s: float) -> None:
     """There is room again."""
     _queue.info(
-        "namespace %s: writes are taken again; %d were refused",
+        "namespace %s: %s are taken again; %d were refused",
         namespace,
+        what,
         refused,
-        extra=_of("backpressure.ended", namespace, {"refused": refused, "duration": took_s}),
+        extra=_of("backpressure.ended", namespace, {"queue": what, "refused": refused, "duration": took_s}),
     )
 
 

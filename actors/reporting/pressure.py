@@ -1,5 +1,8 @@
 """When a queue began to refuse and when it stopped: two records instead of one for each refusal."""
 
+import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from parquedb.actors.reporting import journal
@@ -10,40 +13,92 @@ from parquedb.errors import BackpressureError
 CALM_S: Final = 5.0
 """Seconds without a refusal after which a queue that has room counts as calm."""
 
+APART_S: Final = 10.0
+"""Seconds from an end that was told to the next beginning that is: a queue may fill and empty many times a second."""
+
 
 class Pressure:
-    """The refusals of one queue.
+    """The refusals of one queue. Any thread may call it; the log is written with no lock held.
 
     Args:
-        namespace: Whose writes wait.
         bounds: Of the queue; half of them is room.
-        clock: Measures how long it lasts.
+        now: Monotonic seconds.
+        began: Told of the first refusal.
+        ended: Told how many were refused, and for how many seconds it lasted.
     """
 
-    __slots__ = ("_bounds", "_clock", "_last_s", "_namespace", "_refused", "_since_s", "lasts")
+    __slots__ = (
+        "_began",
+        "_bounds",
+        "_ended",
+        "_last_s",
+        "_lock",
+        "_now",
+        "_quiet_to_s",
+        "_refused",
+        "_since_s",
+        "lasts",
+    )
 
-    def __init__(self, namespace: str, bounds: QueueBounds, clock: Clock) -> None:
-        self._namespace = namespace
+    def __init__(
+        self,
+        bounds: QueueBounds,
+        now: Callable[[], float],
+        *,
+        began: Callable[[BackpressureError], object],
+        ended: Callable[[int, float], object],
+    ) -> None:
         self._bounds = bounds
-        self._clock = clock
-        self._since_s = self._last_s = 0.0
+        self._now = now
+        self._began = began
+        self._ended = ended
+        self._lock = threading.Lock()
+        self._last_s = self._quiet_to_s = float("-inf")
+        self._since_s: float | None = None
         self._refused = 0
         self.lasts = False
-        """Whether writes have been refused and there is no room yet."""
+        """Whether something has been refused and there is no room yet."""
 
     def refused(self, count: int, error: BackpressureError) -> None:
-        """Note that so many writes were refused."""
-        self._last_s = self._clock.boot_s()
-        self._refused += count
-        if not self.lasts:
-            self.lasts, self._since_s, self._refused = True, self._last_s, count
-            journal.backpressure_began(self._namespace, error)
+        """Note that so much was refused."""
+        with self._lock:
+            self._last_s = now_s = self._now()
+            self._refused += count
+            self.lasts = True
+            tells = self._since_s is None and now_s >= self._quiet_to_s
+            if tells:
+                self._since_s = now_s
+        if tells:
+            self._began(error)
 
     def eased(self, ops: int, size: int) -> None:
-        """Note that writes have left the queue, which now holds so many operations and bytes."""
-        now_s = self._clock.boot_s()
-        room = 2 * ops <= self._bounds.ops_max and 2 * size <= self._bounds.bytes_max
-        # An empty queue is calm at once: nothing may ever come again that would end it.
-        if ops == 0 or (room and now_s - self._last_s >= CALM_S):
+        """Note that something has left the queue, which now holds so many operations and bytes."""
+        with self._lock:
+            now_s = self._now()
+            room = 2 * ops <= self._bounds.ops_max and 2 * size <= self._bounds.bytes_max
+            # An empty queue is calm at once: nothing may ever come again that would end it.
+            if not self.lasts or not (ops == 0 or (room and now_s - self._last_s >= CALM_S)):
+                return
             self.lasts = False
-            journal.backpressure_ended(self._namespace, self._refused, now_s - self._since_s)
+            if self._since_s is None:
+                return  # Too soon after the last time; what was refused is told with the next.
+            refused, took_s = self._refused, now_s - self._since_s
+            self._refused, self._since_s, self._quiet_to_s = 0, None, now_s + APART_S
+        self._ended(refused, took_s)
+
+
+def owner_pressure(namespace: str, what: str, bounds: QueueBounds, clock: Clock) -> Pressure:
+    """Return the refusals of a queue in an owner, told to the log.
+
+    Args:
+        namespace: Whose.
+        what: What waits there: `writes`, `queries`, `calls`.
+        bounds: Of the queue.
+        clock: Measures how long it lasts.
+    """
+    return Pressure(
+        bounds,
+        clock.boot_s,
+        began=partial(journal.backpressure_began, namespace, what),
+        ended=partial(journal.backpressure_ended, namespace, what),
+    )

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from parquedb.actors.reporting.pressure import Pressure
+from parquedb.actors.reporting.pressure import owner_pressure
 from parquedb.actors.requests.operations import Outcome, SessionRequest
 from parquedb.actors.state.sessions import request_id
 from parquedb.actors.writes.calls import Awaited, Member, PendingKey, Stage, Write, key_of
@@ -46,7 +46,7 @@ class WriteQueue:
     ) -> None:
         bounds = QueueBounds(settings.queue_ops_max, settings.queue_bytes_max, settings.queue_age_max_s)
         self.admission = Admission("writes", bounds, rng)
-        self._pressure = Pressure(name, bounds, clock)
+        self._pressure = owner_pressure(name, "writes", bounds, clock)
         self._circuit = circuit
         self._clock = clock
         self._waiting: deque[Write] = deque()

@@ -10,6 +10,8 @@ from parquedb import __version__
 from parquedb.errors import ParqueDBError
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+_ANSWERING = {"verify", "logs"}
+"""Sub-commands of which `FAILED` is an answer."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,8 +43,38 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("namespaces", nargs="*", metavar="NAMESPACE", help="which ones (default: all)")
     verify.add_argument("--quick", action="store_true", help="log, manifest, existence, sizes and footers only")
     verify.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    _describe_logs(commands)
     _describe_usage(commands)
     return top
+
+
+def _describe_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    logs = commands.add_parser(
+        "logs",
+        help="search, follow or count what processes have stored of their logs",
+        description="Show the newest rows that pass all filters, oldest first. Reads storage only and needs no Ray. "
+        "Exit codes: 0 there are rows, 1 none passes, 2 it could not be looked at.",
+    )
+    logs.add_argument("url", nargs="?", metavar="URL", help="of the logs (default: PARQUEDB_WORKER_LOGS)")
+    logs.add_argument(
+        "--level",
+        type=str.upper,
+        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+        help="this level or a more severe one",
+    )
+    logs.add_argument("--since", metavar="TIME", help="events from then on: an age (15m, 2h, 3d) or a time, UTC")
+    logs.add_argument("--until", metavar="TIME", help="events before then")
+    logs.add_argument("--script", metavar="NAME", help="of this program; owners are parquedb-owner")
+    logs.add_argument("--namespace", metavar="NAME", help="about this namespace")
+    logs.add_argument("--request-id", metavar="ID", help="of this request")
+    logs.add_argument("--trace-id", metavar="ID", help="of this trace")
+    logs.add_argument("--outcome", metavar="NAME", help="such as ok or exception")
+    logs.add_argument("--grep", metavar="REGEX", help="found in the message or the exception")
+    logs.add_argument("--limit", type=positive, metavar="N", help="rows at most (default: 100, with --follow 10)")
+    logs.add_argument("-f", "--follow", action="store_true", help="then go on with rows as they are stored")
+    logs.add_argument("--stats", action="store_true", help="count instead, by level, outcome, script and exception")
+    logs.add_argument("--stacks", action="store_true", help="show where exceptions came from")
+    logs.add_argument("--json", action="store_true", help="print a JSON object for each row")
 
 
 def _describe_usage(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -77,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 failed (the reason is on stderr), 2 a wrong command line, 130 interrupted. Where 1 is
-        an answer (`verify` has found damage), 2 also means that there is none.
+        an answer (`verify` has found damage, `logs` no row), 2 also means that there is none.
     """
     options = parser().parse_args(arguments)
     try:
@@ -85,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except ParqueDBError as error:
         print(f"parquedb: {error.code.value}: {error}", file=sys.stderr)
-        return UNUSABLE if options.command == "verify" else FAILED
+        return UNUSABLE if options.command in _ANSWERING else FAILED
     except BrokenPipeError:
         # Whoever read the output has seen enough (`| head`); what is left in the buffer must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -107,6 +139,10 @@ def _run(options: argparse.Namespace) -> bool:
         from parquedb.cluster.cli.verify import Verification  # noqa: PLC0415
 
         return Verification.from_options(options).run()
+    if options.command == "logs":
+        from parquedb.cluster.cli.logs import LogsCommand  # noqa: PLC0415
+
+        return LogsCommand.from_options(options).run()
     if options.command == "usage":
         from parquedb.cluster.cli.usage import UsageCommand  # noqa: PLC0415
 

@@ -24,6 +24,13 @@ from parquedb.observability.ai.usage import Usage
 from parquedb.observability.ai.usage_view import AIUsageView, UsageRow, UsageSummary, create_ai_usage_view
 
 _BAR_WIDTH: Final = 40
+_PERIODS_MAX: Final = 60
+"""Periods that are printed; more of them fill screen after screen, and are summed up in one line."""
+
+_NARROW: Final = 100
+"""Columns of a terminal below which some of a table's are left out, so that no number is cut."""
+
+_NAME_MIN: Final = 12
 
 
 @dataclass
@@ -78,7 +85,10 @@ class UsageCommand:
         """
         with parquedb.connect(self.url) as db:
             if NAMESPACE not in db.namespaces():
-                raise CollectionNotFoundError(f"no requests to models are stored in {db.url}", namespace=NAMESPACE)
+                message = (
+                    f"no requests to models are stored in {db.url}; record_ai_request and capture_ai_requests do that"
+                )
+                raise CollectionNotFoundError(message, namespace=NAMESPACE)
             view = create_ai_usage_view(
                 db, granularity=self.granularity, custom_pricing=self._own_prices(), allow_cross_tenant=True
             )
@@ -98,10 +108,13 @@ class UsageCommand:
         if self.as_json:
             print(json.dumps(_plain(summary, periods), indent=2), file=self.screen.file)
             return
+        if not summary.requests:
+            advice = "ask for a longer time (--from, --to), or for another --tenant"
+            self.screen.print(f"no requests in this time: {advice}" if summary.seq else "no requests are stored yet")
+            return
         self._tell(summary)
-        if summary.requests:
-            self._tell_periods(periods)
-            self._tell_models(summary.by_model)
+        self._tell_periods(periods)
+        self._tell_models(summary.by_model)
 
     def _own_prices(self) -> Any:
         if self.prices is None:
@@ -115,47 +128,70 @@ class UsageCommand:
         usage = summary.usage
         facts = [
             f"[bold]{money(usage.cost)}[/]" + (f" (caches saved {money(usage.saved)})" if usage.saved else ""),
-            f"{usage.requests:,} requests",
-            f"{usage.errors:,} errors ({usage.error_rate:.1%})",
+            counted(usage.requests, "request"),
+            f"{counted(usage.errors, 'error')} ({usage.error_rate:.1%})",
             f"{usage.tokens.input:,} tokens in, {usage.tokens.output:,} out",
             f"{seconds(usage.average_latency_s)} on average",
         ]
         self.screen.print(", ".join(facts), soft_wrap=True)
         for model, count in summary.unpriced_models.items():
-            self.screen.print(
-                f"[yellow]no price is known for {escape(model)}[/]: {count:,} requests are not in the cost"
-            )
+            missing = f"{counted(count, 'request')} {'is' if count == 1 else 'are'} not in the cost"
+            self.screen.print(f"[yellow]no price is known for {escape(model)}[/]: {missing}", soft_wrap=True)
 
     def _tell_periods(self, rows: list[UsageRow]) -> None:
-        table = Table(box=None, header_style="dim")
-        table.add_column(self.granularity)
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        table.add_column(self.granularity, no_wrap=True)
         for name in ("requests", "errors", "tokens", "cost"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         table.add_column("")
-        most = max((row.usage.cost for row in rows), default=0)
-        for row in rows:
+        earlier, shown = rows[:-_PERIODS_MAX], rows[-_PERIODS_MAX:]
+        most = max((row.usage.cost for row in shown), default=0)
+        if earlier:
+            self._tell_earlier(earlier)
+        for row in shown:
             usage = row.usage
             bar = Bar(float(most), 0, float(usage.cost), width=_BAR_WIDTH, color="blue") if most else ""
             cells = (f"{usage.requests:,}", f"{usage.errors:,}", compact(usage.tokens.total), money(usage.cost))
             table.add_row(row.period_name, *cells, bar)
+        self.screen.print()
         self.screen.print(table)
 
+    def _tell_earlier(self, rows: list[UsageRow]) -> None:
+        total = Usage()
+        for row in rows:
+            total.add(row.usage)
+        self.screen.print()
+        self.screen.print(
+            f"[dim]{counted(len(rows), f'earlier {self.granularity}')}: {counted(total.requests, 'request')}, "
+            f"{money(total.cost)} (see --by, --from and --to)[/]",
+            soft_wrap=True,
+        )
+
     def _tell_models(self, models: Mapping[str, Usage]) -> None:
-        table = Table(box=None, header_style="dim")
-        table.add_column("model", overflow="fold")
-        for name in ("requests", "errors", "in", "cached", "out", "p50", "p95", "cost"):
-            table.add_column(name, justify="right")
+        wide = self.screen.width >= _NARROW
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        table.add_column("model", overflow="fold", min_width=_NAME_MIN)
+        names = ("requests", "errors", "tokens in", *(("cached in",) if wide else ()), "tokens out")
+        for name in (*names, *(("median", "95 % in") if wide else ()), "cost"):
+            table.add_column(name, justify="right", no_wrap=True)
         for model, usage in models.items():
             table.add_row(
-                escape(model),
+                escape(model) or "(none)",
                 f"{usage.requests:,}",
                 f"{usage.errors:,}",
-                *map(compact, (usage.tokens.input, usage.tokens.cache_read, usage.tokens.output)),
-                seconds(usage.latency_s(0.5)),
-                seconds(usage.latency_s(0.95)),
+                compact(usage.tokens.input),
+                *((compact(usage.tokens.cache_read),) if wide else ()),
+                compact(usage.tokens.output),
+                *(map(seconds, (usage.latency_s(0.5), usage.latency_s(0.95))) if wide else ()),
                 "unknown" if usage.unpriced == usage.requests else money(usage.cost),
             )
+        self.screen.print()
         self.screen.print(table)
+
+
+def counted(number: int, what: str) -> str:
+    """Word a number of things."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _plain(summary: UsageSummary, periods: list[UsageRow]) -> dict[str, Any]:

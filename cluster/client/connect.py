@@ -8,6 +8,7 @@ from typing import Any
 from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.cluster.client.connection import Connection
 from parquedb.cluster.client.database import Database
+from parquedb.cluster.runtime import ray_runtime
 from parquedb.cluster.runtime.naming import canonical_url
 from parquedb.settings import Settings
 from parquedb.settings_environment import load_settings
@@ -38,7 +39,9 @@ async def connect_async(
     url: str | os.PathLike[str] | None = None, *, hooks: Iterable[object] | None = None, **settings: Any
 ) -> AsyncDatabase:
     """Open a database for use in coroutines; see `connect` for arguments and errors."""
-    return AsyncDatabase(await asyncio.to_thread(_connection, url, hooks, settings))
+    connection = await asyncio.to_thread(_connection, url, hooks, settings)
+    ray_runtime.take_sigterm_back()  # Here, for that thread cannot.
+    return AsyncDatabase(connection)
 
 
 def _connection(

@@ -3,25 +3,19 @@
 # ruff: noqa: PLR0913 - the arguments of these methods are the public ones
 # ruff: noqa: A002 - `format` and `filter` are the public names of arguments
 
-import asyncio
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from os import PathLike
-from typing import Any, Final, TypeVar
+from typing import Any
 
 from parquedb.actors.requests.read_arguments import AsOf, Fields, SortSpec
 from parquedb.cluster.exchange.exporting import ExportPlan, exporting, plan_export
-from parquedb.cluster.exchange.importing import Ask, ImportPlan, importing, plan_import
+from parquedb.cluster.exchange.importing import ImportPlan, importing, plan_import
 from parquedb.cluster.exchange.results import ExportResult, ImportResult
 from parquedb.cluster.reporting.watching import watched_method
 from parquedb.cluster.transport.collection_base import AsyncCollectionBase, CollectionBase
+from parquedb.steps import carried_out, carried_out_async
 from parquedb.storage.files.columns import ID_COLUMN
-
-R = TypeVar("R")
-
-_END: Final = object()
 
 Path = str | PathLike[str]
 OnProgress = Callable[[int, int], object]
@@ -40,49 +34,6 @@ def _watched_export(collection: Any, plan: ExportPlan) -> Watched:
     hooks, place = collection._database._connection.hooks, plan.place
     told = {"path": str(place.path), "format": place.format, **plan.query}
     return watched_method(hooks, "query", collection.namespace, "export_file", **told)
-
-
-def _carried_out(collection: Any, work: Generator[Ask, Any, R]) -> R:
-    """Do what `work` asks for, and return what it returns."""
-    step: Callable[[], Ask] = partial(work.send, None)
-    try:
-        while True:
-            ask = step()
-            try:
-                step = partial(work.send, ask(collection))
-            except Exception as raised:  # noqa: BLE001 - the work decides what it means
-                step = partial(work.throw, raised)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # What a generator returns has its type.
-    finally:
-        work.close()
-
-
-async def _carried_out_async(collection: Any, work: Generator[Ask, Any, R]) -> R:
-    """Do what `work` asks for; its own part, reading and writing a file, runs in a thread."""
-    loop = asyncio.get_running_loop()
-    pool = ThreadPoolExecutor(1, thread_name_prefix="parquedb-exchange")
-    result: list[R] = []
-
-    def advance(step: Callable[[], Ask]) -> Any:
-        try:
-            return step()
-        except StopIteration as end:
-            result.append(end.value)
-            return _END
-
-    try:
-        step: Callable[[], Ask] = partial(work.send, None)
-        while (ask := await loop.run_in_executor(pool, advance, step)) is not _END:
-            try:
-                step = partial(work.send, await ask(collection))
-            except Exception as raised:  # noqa: BLE001 - the work decides what it means
-                step = partial(work.throw, raised)
-        return result[0]
-    finally:
-        # After a step that is under way: whoever gives up leaves no half file.
-        pool.submit(work.close)
-        pool.shutdown(wait=False)
 
 
 class ExchangeMethods(CollectionBase):
@@ -159,7 +110,7 @@ class ExchangeMethods(CollectionBase):
             timeout_s=timeout_s,
         )
         with _watched_import(self, plan) as facts:
-            imported = _carried_out(self, importing(plan))
+            imported = carried_out(importing(plan), self)
             facts.update(rows=imported.rows, errors=imported.skipped, bytes=imported.bytes)
             return imported
 
@@ -217,7 +168,7 @@ class ExchangeMethods(CollectionBase):
             timeout_s=timeout_s,
         )
         with _watched_export(self, plan) as facts:
-            exported = _carried_out(self, exporting(plan))
+            exported = carried_out(exporting(plan), self)
             facts.update(rows=exported.rows, seq=exported.seq)
             return exported
 
@@ -267,7 +218,7 @@ class AsyncExchangeMethods(AsyncCollectionBase):
             timeout_s=timeout_s,
         )
         with _watched_import(self, plan) as facts:
-            imported = await _carried_out_async(self, importing(plan))
+            imported = await carried_out_async(importing(plan), self)
             facts.update(rows=imported.rows, errors=imported.skipped, bytes=imported.bytes)
             return imported
 
@@ -304,6 +255,6 @@ class AsyncExchangeMethods(AsyncCollectionBase):
             timeout_s=timeout_s,
         )
         with _watched_export(self, plan) as facts:
-            exported = await _carried_out_async(self, exporting(plan))
+            exported = await carried_out_async(exporting(plan), self)
             facts.update(rows=exported.rows, seq=exported.seq)
             return exported

@@ -5,7 +5,7 @@ from typing import Any, Final
 from parquedb.actors.requests.operations import KINDS
 from parquedb.cluster.transport.delivery import Delivery
 from parquedb.cluster.transport.sessions import request_id_text
-from parquedb.errors import OutcomeUnknownError
+from parquedb.errors import OutcomeUnknownError, ParqueDBError
 from parquedb.observability.logs import get_logger
 from parquedb.observability.otel.propagation import traceparent_of, unpacked
 from parquedb.storage.verification.report import VerificationReport
@@ -55,6 +55,27 @@ def outcome_unknown(namespace: str, delivery: Delivery, took_s: float, error: Ou
         namespace,
         delivery.operation.kind,
         extra=_of("operation.unknown", namespace, delivery, took_s) | {"error": error},
+    )
+
+
+def backpressure_began(namespace: str, error: ParqueDBError) -> None:
+    """The first operation finds no room in the queue of this process."""
+    _calls.warning(
+        "namespace %s: operations are refused in this process, before they are sent: %s",
+        namespace,
+        error,
+        extra={"event": "backpressure.began", "namespace": namespace, "queue": "client", "error": error},
+    )
+
+
+def backpressure_ended(namespace: str, refused: int, took_s: float) -> None:
+    """There is room again."""
+    facts = {"queue": "client", "refused": refused, "duration": took_s}
+    _calls.info(
+        "namespace %s: operations are taken again in this process; %d were refused",
+        namespace,
+        refused,
+        extra={"event": "backpressure.ended", "namespace": namespace, **facts},
     )
 
 

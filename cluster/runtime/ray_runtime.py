@@ -4,6 +4,7 @@ import atexit
 import logging
 import os
 import re
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -28,6 +29,7 @@ _lock = threading.Lock()
 _lasting = threading.Event()
 _users = 0
 _started_here = False
+_ray_in_front = False
 
 
 def join(settings: Settings, *, counted: bool = True) -> None:
@@ -41,11 +43,12 @@ def join(settings: Settings, *, counted: bool = True) -> None:
         RpcUnavailableError: `ray_address` was given and there is no cluster.
         ConfigurationError: `ray_address` is no address.
     """
-    global _users, _started_here  # noqa: PLW0603 - Ray itself is one per process
+    global _users, _started_here, _ray_in_front  # noqa: PLW0603 - Ray itself is one per process
     with _lock:
         if not ray.is_initialized():
             try:
                 _started_here = _init(settings)
+                _ray_in_front = True
                 journal.ray_joined(settings.ray_address, started=_started_here)
             except (OSError, RayError, RuntimeError) as error:
                 raise RpcUnavailableError(_unreachable(settings.ray_address, error), cause=error) from error
@@ -56,6 +59,22 @@ def join(settings: Settings, *, counted: bool = True) -> None:
                 raise ConfigurationError(message, setting="ray_address", cause=error) from error
         if counted:
             _users += 1
+    take_sigterm_back()
+
+
+def take_sigterm_back() -> None:
+    """Let SIGTERM go to the program's handler alone; does nothing outside the main thread, which Python demands.
+
+    Ray puts a handler of its own in front. It calls the other one too, but first it sets an alarm: three seconds later
+    the process is aborted, whatever its orderly end still has to do, such as owners that say goodbye or a server
+    that answers what it has begun.
+    """
+    global _ray_in_front  # noqa: PLW0603 - as above
+    if _ray_in_front and threading.current_thread() is threading.main_thread():
+        _ray_in_front = False
+        handler = signal.getsignal(signal.SIGTERM)
+        if callable(handler):
+            signal.signal(signal.SIGTERM, handler)
 
 
 def leave() -> None:

@@ -40,6 +40,10 @@ class Backlog(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def held(self) -> tuple[int, int]:
+        """Return how many operations wait, and their bytes."""
+        return len(self._waiting), self._bytes
+
     def check(self, size: int, deadline_s: float) -> None:
         """See that there is room for one more; where nobody waits there always is.
 

@@ -100,6 +100,11 @@ class ThreadCoalescer:
         self._queue: Backlog[_Waiting] = Backlog(queue, now)
         self._calls = 0
 
+    def held(self) -> tuple[int, int]:
+        """Return how many operations wait here for a call, and their bytes."""
+        with self._lock:
+            return self._queue.held()
+
     def check(self, deadline_s: float) -> None:
         """See that there is room, before an operation is encoded.
 
@@ -250,6 +255,10 @@ class LoopCoalescer:
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = _NEVER
+
+    def held(self) -> tuple[int, int]:
+        """Return how many operations wait here for a call, and their bytes."""
+        return self._queue.held()
 
     def check(self, deadline_s: float) -> None:
         """See that there is room, before an operation is encoded.

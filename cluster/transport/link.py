@@ -8,14 +8,17 @@ import asyncio
 import builtins
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from parquedb.actors.reporting.pressure import Pressure
 from parquedb.actors.requests.operations import Operation, Outcome, Request
 from parquedb.admission import QueueBounds
 from parquedb.cluster.reporting import journal
 from parquedb.cluster.reporting.briefs import Briefs, told_in_brief
 from parquedb.cluster.reporting.metering import ClientMeter
 from parquedb.cluster.runtime.naming import actor_name
+from parquedb.cluster.transport.backlog import QueueFull
 from parquedb.cluster.transport.calls import NamespaceCalls, reply_to, wait_for
 from parquedb.cluster.transport.coalescer import DeadlinePassed, LoopCoalescer, NoReplyYet, ThreadCoalescer
 from parquedb.cluster.transport.delivery import BACKPRESSURE_RETRIES_SAVED, BACKPRESSURE_RETRY_SHARE, Delivery
@@ -49,10 +52,24 @@ class _Lane(NamedTuple, Generic[Sent]):
         check: Raises `QueueFull` where there is no room. Asked before a write gets its number: one that is given to a
             refused write is missing between its neighbours, which could leave joined.
         send: Encodes and sends; raises `QueueFull` as well.
+        held: Tells how many operations wait, and their bytes.
+        pressure: What has been refused; None where nothing is.
     """
 
     check: Callable[[float], None]
     send: Callable[[Delivery], Sent]
+    held: Callable[[], tuple[int, int]]
+    pressure: Pressure | None
+
+    def ease(self) -> None:
+        """Look whether there is room again, after an operation that came this way has ended."""
+        if self.pressure is not None and self.pressure.lasts:
+            self.pressure.eased(*self.held())
+
+    def note(self, failure: BaseException) -> None:
+        """Look whether an operation failed because there was no room here."""
+        if self.pressure is not None and isinstance(failure, QueueFull):
+            self.pressure.refused(1, failure.refusal)
 
 
 def _bounds(settings: ClientSettings) -> QueueBounds:
@@ -125,12 +142,24 @@ class _Link:
         if delivery.brief is not None:
             told_in_brief(delivery, answer, error, now_s)
 
+    def _pressure(self, bounds: QueueBounds) -> Pressure:
+        return Pressure(
+            bounds,
+            time.monotonic,
+            began=partial(journal.backpressure_began, self._namespace),
+            ended=partial(journal.backpressure_ended, self._namespace),
+        )
+
     def _left_s(self, delivery: Delivery) -> float:
         return max(0.0, delivery.deadline_s - time.monotonic())
 
 
 def _any_time(_deadline_s: float) -> None:
     """Questions to the actor itself wait for nobody here, and have no numbers."""
+
+
+def _nothing() -> tuple[int, int]:
+    return 0, 0
 
 
 class SyncLink(_Link):
@@ -152,15 +181,15 @@ class SyncLink(_Link):
         )
 
     def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> _Lane[Outcome]:
-        bytes_max = settings.batch_bytes_max
+        bounds = _bounds(settings)
         lane = ThreadCoalescer(
-            self.calls, calls_max=calls_max, ops_max=ops_max, bytes_max=bytes_max, queue=_bounds(settings)
+            self.calls, calls_max=calls_max, ops_max=ops_max, bytes_max=settings.batch_bytes_max, queue=bounds
         )
 
         def send(delivery: Delivery) -> Outcome:
             return lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
 
-        return _Lane(lane.check, send)
+        return _Lane(lane.check, send, lane.held, self._pressure(bounds))
 
     def deliver(self, operation: Operation, timeout_s: float, brief: Brief | None = None) -> Outcome:
         """Send an operation until it has an answer.
@@ -186,7 +215,7 @@ class SyncLink(_Link):
             except NoReplyYet:
                 raise DeadlinePassed(sent=True) from None
 
-        return self._insist(delivery, _Lane(_any_time, send)).value
+        return self._insist(delivery, _Lane(_any_time, send, _nothing, None)).value
 
     def _insist(self, delivery: Delivery, lane: _Lane[Outcome], counted: Operation | None = None) -> Outcome:
         """Try until there is an answer; whatever it is, the request id is settled or parked, and `counted` counted."""
@@ -212,6 +241,7 @@ class SyncLink(_Link):
                         return answer
                 except Exception as error:  # noqa: BLE001 - `after` sorts them
                     failure = error
+                    lane.note(error)
                 sent = not (activating or delivery.needs_request)
                 step = delivery.after(failure, time.monotonic(), sent=sent)
                 activate = activate or step.activate
@@ -220,6 +250,7 @@ class SyncLink(_Link):
             final = error
             raise
         finally:
+            lane.ease()
             self._finish(delivery, answer, final, counted)
 
     def _first_request(self, delivery: Delivery) -> Request | None:
@@ -246,19 +277,20 @@ class AsyncLink(_Link):
         )
 
     def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> _Lane[Awaitable[Outcome]]:
+        bounds = _bounds(settings)
         lane = LoopCoalescer(
             self.calls.send,
             calls_max=calls_max,
             ops_max=ops_max,
             bytes_max=settings.batch_bytes_max,
-            queue=_bounds(settings),
+            queue=bounds,
             share=self.calls.store_is_quick,
         )
 
         def send(delivery: Delivery) -> Awaitable[Outcome]:
             return lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
 
-        return _Lane(lane.check, send)
+        return _Lane(lane.check, send, lane.held, self._pressure(bounds))
 
     def deliver(self, operation: Operation, timeout_s: float, brief: Brief | None = None) -> Awaitable[Outcome]:
         """Send an operation until it has an answer.
@@ -286,7 +318,7 @@ class AsyncLink(_Link):
             except builtins.TimeoutError:
                 raise DeadlinePassed(sent=True) from None
 
-        return (await self._insist(delivery, _Lane(_any_time, send))).value
+        return (await self._insist(delivery, _Lane(_any_time, send, _nothing, None))).value
 
     async def _insist(
         self, delivery: Delivery, lane: _Lane[Awaitable[Outcome]], counted: Operation | None = None
@@ -314,6 +346,7 @@ class AsyncLink(_Link):
                         return answer
                 except Exception as error:  # noqa: BLE001 - `after` sorts them
                     failure = error
+                    lane.note(error)
                 sent = not (activating or delivery.needs_request)
                 step = delivery.after(failure, time.monotonic(), sent=sent)
                 activate = activate or step.activate
@@ -322,6 +355,7 @@ class AsyncLink(_Link):
             final = error
             raise
         finally:
+            lane.ease()
             self._finish(delivery, answer, final, counted)
 
     async def _first_request(self, delivery: Delivery) -> Request | None:

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from parquedb.observability.ai.request import AIRequest as AIRequest
     from parquedb.observability.ai.request import Tokens as Tokens
     from parquedb.observability.ai.requests import AIRequestsView as AIRequestsView
+    from parquedb.observability.ai.requests import AsyncAIRequestsView as AsyncAIRequestsView
     from parquedb.observability.ai.requests import record_ai_request as record_ai_request
+    from parquedb.observability.ai.requests import record_ai_request_async as record_ai_request_async
     from parquedb.observability.ai.tenants import ALL_TENANTS as ALL_TENANTS
     from parquedb.observability.ai.usage_view import AIUsageView as AIUsageView
+    from parquedb.observability.ai.usage_view import AsyncAIUsageView as AsyncAIUsageView
     from parquedb.observability.ai.usage_view import create_ai_usage_view as create_ai_usage_view
+    from parquedb.observability.ai.usage_view import create_async_ai_usage_view as create_async_ai_usage_view
 
 _HOMES = {
     "AIAnomalyContext": "events",
@@ -36,6 +40,8 @@ _HOMES = {
     "ALL_TENANTS": "tenants",
     "AnomalyDetector": "anomalies",
     "AnomalySettings": "anomalies",
+    "AsyncAIRequestsView": "requests",
+    "AsyncAIUsageView": "usage_view",
     "CustomPrice": "prices",
     "PriceBook": "prices",
     "RateThreshold": "rates",
@@ -44,8 +50,10 @@ _HOMES = {
     "ai_usage_report": "report",
     "capture_ai_requests": "capture",
     "create_ai_usage_view": "usage_view",
+    "create_async_ai_usage_view": "usage_view",
     "custom_prices": "prices",
     "record_ai_request": "requests",
+    "record_ai_request_async": "requests",
 }
 
 __all__ = [
@@ -59,6 +67,8 @@ __all__ = [
     "AIUsageView",
     "AnomalyDetector",
     "AnomalySettings",
+    "AsyncAIRequestsView",
+    "AsyncAIUsageView",
     "CustomPrice",
     "PriceBook",
     "RateThreshold",
@@ -67,8 +77,10 @@ __all__ = [
     "ai_usage_report",
     "capture_ai_requests",
     "create_ai_usage_view",
+    "create_async_ai_usage_view",
     "custom_prices",
     "record_ai_request",
+    "record_ai_request_async",
 ]
 
 

@@ -27,6 +27,11 @@ _TOP: Final = 12
 _LABELS_MAX: Final = 12
 _LINES: Final = 4
 _HUNDREDS: Final = 99.95
+_BAR_MAX: Final = 60.0
+_MANY: Final = 100
+"""Bars that stand close together, for there is little room."""
+_STEPS: Final = (1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10)
+"""Tops of a scale whose quarters are short numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,10 @@ def stacked_bars(labels: Sequence[str], series: Sequence[Series], *, title: str,
     totals = [sum(one.values[place] for one in series) for place in range(len(labels))]
     top = nice_ceiling(max(totals, default=0.0))
     room, height = (_WIDTH - _LEFT) / max(1, len(labels)), _HEIGHT - _BOTTOM - _TOP
+    wide = min(_BAR_MAX, room * (0.76 if len(labels) < _MANY else 0.9))
     parts = [_grid(top, height, unit)]
     for place, label in enumerate(labels):
-        left, bottom = _LEFT + place * room + room * 0.12, float(_TOP + height)
+        left, bottom = _LEFT + place * room + (room - wide) / 2, float(_TOP + height)
         for one in series:
             tall = one.values[place] / top * height
             if tall <= 0:
@@ -64,17 +70,20 @@ def stacked_bars(labels: Sequence[str], series: Sequence[Series], *, title: str,
             bottom -= tall
             says = escape(f"{label}, {one.name}: {unit}{compact(one.values[place])}")
             parts.append(
-                f'<rect x="{left:.1f}" y="{bottom:.1f}" width="{room * 0.76:.1f}" height="{tall:.1f}" '
+                f'<rect x="{left:.1f}" y="{bottom:.1f}" width="{wide:.1f}" height="{tall:.1f}" '
                 f'fill="{one.fill}"><title>{says}</title></rect>'
             )
         if place % ceil(len(labels) / _LABELS_MAX) == 0:
-            middle = left + room * 0.38
+            middle = left + wide / 2
             parts.append(
                 f'<text x="{middle:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{escape(label)}</text>'
             )
     svg = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
     legend = "".join(f'<li><i style="background:{one.fill}"></i>{escape(one.name)}</li>' for one in series)
-    return f'<figure><figcaption>{escape(title)}</figcaption>{svg}<ul class="legend">{legend}</ul></figure>'
+    return (
+        f'<figure><figcaption>{escape(title)}</figcaption><div class="wide">{svg}</div>'
+        f'<ul class="legend">{legend}</ul></figure>'
+    )
 
 
 def compact(number: float) -> str:
@@ -88,11 +97,11 @@ def compact(number: float) -> str:
 
 
 def nice_ceiling(value: float) -> float:
-    """Return the least of 1, 2, 2.5, 5 and 10 times a power of ten that is not below a value; 1 for 0."""
+    """Return the least of `_STEPS` times a power of ten that is not below a value; 1 for 0."""
     if value <= 0:
         return 1.0
     power: float = 10.0 ** floor(log10(value))
-    return next((step * power for step in (1, 2, 2.5, 5, 10) if step * power >= value * (1 - 1e-9)), 10 * power)
+    return next((step * power for step in _STEPS if step * power >= value * (1 - 1e-9)), 10 * power)
 
 
 def _grid(top: float, height: int, unit: str) -> str:

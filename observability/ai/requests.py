@@ -5,11 +5,12 @@
 import random
 import threading
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final
 
 import orjson
 
@@ -18,13 +19,15 @@ from parquedb.errors import AlreadyExistsError, InvalidInputError, ParqueDBError
 from parquedb.ids import UlidSource
 from parquedb.observability.ai.periods import period_start, utc
 from parquedb.observability.ai.prices import PriceBook
+from parquedb.observability.ai.recorded import ErrorSummary, Observer, Recorded
 from parquedb.observability.ai.redaction import Redact, redact_text, redacted
 from parquedb.observability.ai.request import AIRequest, Cost, Tokens
 from parquedb.observability.ai.tenants import TenantScope
 from parquedb.observability.ai.usage import Usage
 from parquedb.observability.logs import get_logger
-from parquedb.observability.views.database import Collection, Database, Found, Row, delete_in_pages
+from parquedb.observability.views.database import Collection, Database, Found, Row, delete_in_pages, each_page
 from parquedb.observability.views.incremental import FLOOR_ID
+from parquedb.steps import Steps, at_once, awaited
 
 NAMESPACE: Final = "ai_requests"
 CONTENT_BYTES_MAX: Final = 256 * 1024
@@ -45,51 +48,8 @@ Moment = datetime | date | str
 """A time; naive ones and days are UTC."""
 
 
-class Observer(Protocol):
-    """Is told of every request that was stored."""
-
-    def observe(self, request: AIRequest, cost: Cost) -> None:
-        """Look at a request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What became of requests that were reported.
-
-    Attributes:
-        stored: How many are new.
-        duplicates: How many were there already.
-        sampled_out: How many were left out, because only some are kept.
-        failures: Those that could not be stored, by position, with the reason.
-    """
-
-    stored: int = 0
-    duplicates: int = 0
-    sampled_out: int = 0
-    failures: Mapping[int, ParqueDBError] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorSummary:
-    """Requests that failed in one way.
-
-    Attributes:
-        error: Kind of error; empty where none was told.
-        count: How many.
-        share: Of all requests in the time asked for, 0 to 1.
-        models: How many by model.
-        last: When the latest of them began.
-    """
-
-    error: str
-    count: int
-    share: float
-    models: Mapping[str, int]
-    last: datetime
-
-
-class AIRequestsView:
-    """The requests of a database. Any number of processes may record into it."""
+class RequestSteps:
+    """The requests of a database, by steps that either client carries out; see `AIRequestsView`."""
 
     def __init__(
         self,
@@ -108,7 +68,7 @@ class AIRequestsView:
         """Use a namespace for requests; nothing is read or written by this.
 
         Args:
-            db: A database of the synchronous client.
+            db: A database of the client that the view is for.
             namespace: Of the requests.
             prices: What requests cost; those of the library by default.
             content: Whether to store what was said, redacted.
@@ -141,7 +101,7 @@ class AIRequestsView:
         self._observers = tuple(observers)
         self._lock = threading.Lock()
 
-    def record(self, request: AIRequest) -> bool:
+    def _record(self, request: AIRequest) -> Steps[bool]:
         """Store a request; return whether it was kept and is new.
 
         Raises:
@@ -151,13 +111,13 @@ class AIRequestsView:
             return False
         cost = self.prices.cost(request)
         try:
-            self.requests.create(self._document(request, cost))
+            yield partial(self.requests.create, self._document(request, cost))
         except AlreadyExistsError:
             return False
         self._tell(request, cost)
         return True
 
-    def record_many(self, requests: Sequence[AIRequest]) -> Recorded:
+    def _record_many(self, requests: Sequence[AIRequest]) -> Steps[Recorded]:
         """Store many requests, each for itself."""
         kept = [
             (place, request, self.prices.cost(request)) for place, request in enumerate(requests) if self._kept(request)
@@ -168,9 +128,8 @@ class AIRequestsView:
         documents = [self._document(request, cost) for _, request, cost in kept]
         stored = duplicates = 0
         failures: dict[int, ParqueDBError] = {}
-        for (place, request, cost), answer in zip(
-            kept, self.requests.create_many(documents, ordered=False), strict=True
-        ):
+        answers = yield partial(self.requests.create_many, documents, ordered=False)
+        for (place, request, cost), answer in zip(kept, answers, strict=True):
             if not isinstance(answer, ParqueDBError):
                 stored += 1
                 self._tell(request, cost)
@@ -207,16 +166,19 @@ class AIRequestsView:
         """
         return self.requests.find(self._condition(from_, to, tenant, equal), sort=sort, limit=limit, fields=fields)
 
-    def statistics(
+    def _statistics(
         self, from_: Moment | None = None, to: Moment | None = None, *, tenant: str | None = None, **equal: Any
-    ) -> Usage:
+    ) -> Steps[Usage]:
         """Return what requests come to; arguments as of `find`. Reads each: for long times there is the usage view."""
         usage = Usage()
-        for row in self._rows(from_, to, tenant, equal, _USAGE_FIELDS):
+
+        def add(row: Row) -> None:
             usage.add_document(row, stored_cost(row) or Cost())
+
+        yield from self._each(add, self._condition(from_, to, tenant, equal), _USAGE_FIELDS)
         return usage
 
-    def costs(
+    def _costs(
         self,
         from_: Moment | None = None,
         to: Moment | None = None,
@@ -224,7 +186,7 @@ class AIRequestsView:
         by: str = "model",
         tenant: str | None = None,
         **equal: Any,
-    ) -> dict[str, Usage]:
+    ) -> Steps[dict[str, Usage]]:
         """Return what requests come to by a column: `model`, `provider`, `user`, `app`, `tenant`, ...
 
         Raises:
@@ -234,31 +196,39 @@ class AIRequestsView:
             expected = ", ".join(_COLUMNS)
             raise InvalidInputError(f"by: expected one of {expected}, got {by!r}", field="by")
         found: dict[str, Usage] = {}
-        for row in self._rows(from_, to, tenant, equal, (*_USAGE_FIELDS, by)):
+
+        def add(row: Row) -> None:
             found.setdefault(row.get(by) or "", Usage()).add_document(row, stored_cost(row) or Cost())
+
+        yield from self._each(add, self._condition(from_, to, tenant, equal), (*_USAGE_FIELDS, by))
         return dict(sorted(found.items(), key=lambda item: (-item[1].cost, item[0])))
 
-    def errors(
+    def _errors(
         self, from_: Moment | None = None, to: Moment | None = None, *, tenant: str | None = None, **equal: Any
-    ) -> list[ErrorSummary]:
+    ) -> Steps[list[ErrorSummary]]:
         """Return the ways in which requests failed, the most frequent first; arguments as of `find`."""
         total = 0
         found: dict[str, dict[str, int]] = {}
         last: dict[str, datetime] = {}
-        for row in self._rows(from_, to, tenant, equal, ("time", "status", "error", "model")):
+
+        def add(row: Row) -> None:
+            nonlocal total
             total += 1
             if row["status"] == "error":
                 kind = row.get("error") or ""
                 models = found.setdefault(kind, {})
                 models[row["model"]] = models.get(row["model"], 0) + 1
                 last[kind] = max(last.get(kind, row["time"]), row["time"])
+
+        condition = self._condition(from_, to, tenant, equal)
+        yield from self._each(add, condition, ("time", "status", "error", "model"))
         summaries = [
             ErrorSummary(kind, sum(models.values()), sum(models.values()) / total, models, last[kind])
             for kind, models in found.items()
         ]
         return sorted(summaries, key=lambda one: (-one.count, one.error))
 
-    def delete_expired(self, now: datetime | None = None) -> int:
+    def _delete_expired(self, now: datetime | None = None) -> Steps[int]:
         """Remove requests of days that ended longer ago than the retention; return how many.
 
         What the usage views have counted stays counted.
@@ -267,8 +237,8 @@ class AIRequestsView:
             return 0
         floor = period_start(utc(now or datetime.now(UTC), "now") - self._retention, "day")
         # The floor comes first: views shall know that what follows is no correction, even if this process dies here.
-        self.requests.update(FLOOR_ID, {"$max": {"floor": floor}}, upsert=True)
-        return delete_in_pages(self.requests, {"time": {"$lt": floor}})
+        yield partial(self.requests.update, FLOOR_ID, {"$max": {"floor": floor}}, upsert=True)
+        return (yield from delete_in_pages(self.requests, {"time": {"$lt": floor}}))
 
     def _condition(
         self, from_: Moment | None, to: Moment | None, tenant: str | None, equal: Mapping[str, Any]
@@ -279,16 +249,12 @@ class AIRequestsView:
             time["$lt"] = utc(to, "to")
         return {"time": time, **self.scope.condition(tenant), **equal}
 
-    def _rows(
-        self,
-        from_: Moment | None,
-        to: Moment | None,
-        tenant: str | None,
-        equal: Mapping[str, Any],
-        fields: Sequence[str],
-    ) -> Iterable[Row]:
-        condition = self._condition(from_, to, tenant, equal)
-        return self.requests.find(condition, limit=_PAGE, fields=list(fields))
+    def _each(self, use: Callable[[Row], None], condition: Mapping[str, Any], fields: Sequence[str]) -> Steps[int]:
+        def use_all(rows: Sequence[Row]) -> None:
+            for row in rows:
+                use(row)
+
+        return (yield from each_page(self.requests, use_all, condition, limit=_PAGE, fields=list(fields)))
 
     def _kept(self, request: AIRequest) -> bool:
         if self._sample_rate >= 1 or request.status == "error":
@@ -325,14 +291,39 @@ class AIRequestsView:
                     self.observer_errors += 1
 
 
+class AIRequestsView(RequestSteps):
+    """The requests of a database. Any number of processes may record into it."""
+
+    record = at_once(RequestSteps._record)
+    record_many = at_once(RequestSteps._record_many)
+    statistics = at_once(RequestSteps._statistics)
+    costs = at_once(RequestSteps._costs)
+    errors = at_once(RequestSteps._errors)
+    delete_expired = at_once(RequestSteps._delete_expired)
+
+
+class AsyncAIRequestsView(RequestSteps):
+    """The requests of a database of the asynchronous client: the methods of `AIRequestsView`, to be awaited.
+
+    What `find` returns is awaited for a page, or gone through with `async for`.
+    """
+
+    record = awaited(RequestSteps._record)
+    record_many = awaited(RequestSteps._record_many)
+    statistics = awaited(RequestSteps._statistics)
+    costs = awaited(RequestSteps._costs)
+    errors = awaited(RequestSteps._errors)
+    delete_expired = awaited(RequestSteps._delete_expired)
+
+
 def stored_cost(document: Mapping[str, Any]) -> Cost | None:
     """Return the cost that was stored with a request; None where its price was not known."""
     version = document.get("price_version")
     return Cost(Decimal(document["cost"]), Decimal(document["saved"]), version) if version else None
 
 
-def record_ai_request(
-    db: Database | AIRequestsView,
+def _record_ai_request(
+    db: Database | RequestSteps,
     *,
     model: str,
     provider: str = "",
@@ -344,7 +335,7 @@ def record_ai_request(
     cache_creation_tokens: int = 0,
     reasoning_tokens: int = 0,
     **facts: Any,
-) -> str:
+) -> Steps[str]:
     """Record one request into a database, or into a view with settings of its own; return its id.
 
     Args:
@@ -364,7 +355,7 @@ def record_ai_request(
         InvalidInputError: a value is not of its kind.
         ParqueDBError: it could not be stored.
     """
-    view = db if isinstance(db, AIRequestsView) else AIRequestsView(db)
+    view = db if isinstance(db, RequestSteps) else RequestSteps(db)
     now = datetime.now(UTC)
     tokens = Tokens(input_tokens, output_tokens, cache_read_tokens, cache_creation_tokens, reasoning_tokens)
     try:
@@ -376,5 +367,9 @@ def record_ai_request(
     if time is None and request.latency_s:
         # Once the latency is known to be one.
         request = replace(request, time=now - timedelta(seconds=request.latency_s))
-    view.record(request)
+    yield from view._record(request)
     return request.id
+
+
+record_ai_request = at_once(_record_ai_request)
+record_ai_request_async = awaited(_record_ai_request)

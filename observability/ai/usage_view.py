@@ -17,6 +17,7 @@ from parquedb.observability.ai.tenants import ALL_TENANTS, TenantScope
 from parquedb.observability.ai.usage import Usage, UsageAggregation, UsageGroup, group_of
 from parquedb.observability.views.database import Database
 from parquedb.observability.views.incremental import IncrementalView, Refreshed
+from parquedb.steps import Steps, at_once, awaited
 
 _UNPRICED_MAX: Final = 100
 _GROUPINGS: Final = ("period", "tenant", "provider", "model")
@@ -102,11 +103,8 @@ class UsageSummary:
         return self.usage.cost
 
 
-class AIUsageView:
-    """Usage by period, model, provider and tenant. Any number of processes may refresh and read it.
-
-    Reads see the view as it was when it was last refreshed, as of one moment.
-    """
+class UsageSteps:
+    """Usage by period, model, provider and tenant, by steps that either client carries out; see `AIUsageView`."""
 
     def __init__(
         self,
@@ -127,7 +125,7 @@ class AIUsageView:
         self._documents = db.collection(namespace or f"ai_usage_{granularity}")
         self._view = self._made(self._price)
 
-    def refresh(self, full: bool = False, *, reprice: bool = False) -> Refreshed:
+    def _refresh(self, full: bool = False, *, reprice: bool = False) -> Steps[Refreshed]:
         """Count the requests that are new.
 
         Args:
@@ -141,9 +139,9 @@ class AIUsageView:
         if reprice and not full:
             raise InvalidInputError("reprice: counts everything anew, so it needs full=True", field="reprice")
         view = self._made(self._price_now) if reprice else self._view
-        return view.refresh(full=full)
+        return (yield from view.refresh(full=full))
 
-    def get_usage(
+    def _get_usage(
         self,
         from_: Moment | None = None,
         to: Moment | None = None,
@@ -152,7 +150,7 @@ class AIUsageView:
         provider: str | None = None,
         tenant: str | None = None,
         group_by: Iterable[str] = _GROUPINGS,
-    ) -> list[UsageRow]:
+    ) -> Steps[list[UsageRow]]:
         """Return usage by group, in order of period, tenant, provider and model.
 
         Args:
@@ -171,7 +169,7 @@ class AIUsageView:
         if not wanted <= set(_GROUPINGS):
             raise InvalidInputError(f"group_by: expected some of {', '.join(_GROUPINGS)}", field="group_by")
         found: dict[tuple[Any, ...], Usage] = {}
-        for group, usage in self._groups(from_, to, model=model, provider=provider, tenant=tenant)[1]:
+        for group, usage in (yield from self._groups(from_, to, model=model, provider=provider, tenant=tenant))[1]:
             key = tuple(getattr(group, name) if name in wanted else None for name in _GROUPINGS)
             found.setdefault(key, Usage()).add(usage)
         rows = [
@@ -186,7 +184,7 @@ class AIUsageView:
             rows, key=lambda row: (row.period_name, row.group.tenant or "", row.group.provider, row.group.model)
         )
 
-    def get_summary(
+    def _get_summary(
         self,
         from_: Moment | None = None,
         to: Moment | None = None,
@@ -194,9 +192,9 @@ class AIUsageView:
         model: str | None = None,
         provider: str | None = None,
         tenant: str | None = None,
-    ) -> UsageSummary:
+    ) -> Steps[UsageSummary]:
         """Return usage over some time; arguments and errors as of `get_usage`."""
-        state, groups = self._groups(from_, to, model=model, provider=provider, tenant=tenant)
+        state, groups = yield from self._groups(from_, to, model=model, provider=provider, tenant=tenant)
         return UsageSummary(
             None if from_ is None else period_start(utc(from_, "from_"), self.granularity),
             None if to is None else utc(to, "to"),
@@ -205,9 +203,9 @@ class AIUsageView:
             refreshed_at=None if state is None else state.refreshed_at,
         )
 
-    def get_daily_costs(
+    def _get_daily_costs(
         self, from_: Moment | None = None, to: Moment | None = None, *, tenant: str | None = None
-    ) -> list[DailyCost]:
+    ) -> Steps[list[DailyCost]]:
         """Return what each day cost, oldest first; days without requests are left out. Arguments as of `get_usage`.
 
         Raises:
@@ -216,20 +214,20 @@ class AIUsageView:
         if self.granularity not in {"hour", "day"}:
             raise InvalidInputError(f"a view by {self.granularity} knows no days; make one by day", field="granularity")
         days: dict[datetime, dict[str, Usage]] = {}
-        for group, usage in self._groups(from_, to, tenant=tenant)[1]:
+        for group, usage in (yield from self._groups(from_, to, tenant=tenant))[1]:
             models = days.setdefault(period_start(group.period, "day"), {})
             models.setdefault(group.model, Usage()).add(usage)
         return [DailyCost(day, _sum(models.values()), _dearest_first(models)) for day, models in sorted(days.items())]
 
-    def get_tenant_summary(
+    def _get_tenant_summary(
         self, from_: Moment | None = None, to: Moment | None = None, *, tenant: str = ALL_TENANTS
-    ) -> dict[str | None, UsageSummary]:
+    ) -> Steps[dict[str | None, UsageSummary]]:
         """Return a summary for each tenant, the dearest first; arguments as of `get_usage`.
 
         Raises:
             PermissionDeniedError: the view may not read other tenants' requests.
         """
-        state, groups = self._groups(from_, to, tenant=tenant)
+        state, groups = yield from self._groups(from_, to, tenant=tenant)
         by_tenant: dict[str | None, list[tuple[UsageGroup, Usage]]] = {}
         for group, usage in groups:
             by_tenant.setdefault(group.tenant, []).append((group, usage))
@@ -243,14 +241,14 @@ class AIUsageView:
 
     def _groups(
         self, from_: Moment | None, to: Moment | None, *, tenant: str | None, **equal: str | None
-    ) -> tuple[Any, list[tuple[UsageGroup, Usage]]]:
+    ) -> Steps[tuple[Any, list[tuple[UsageGroup, Usage]]]]:
         condition = self.scope.condition(tenant) | {name: value for name, value in equal.items() if value is not None}
         period: dict[str, datetime] = {}
         if from_ is not None:
             period["$gte"] = period_start(utc(from_, "from_"), self.granularity)
         if to is not None:
             period["$lt"] = utc(to, "to")
-        state, found = self._view.read(condition | ({"period": period} if period else {}))
+        state, found = yield from self._view.read(condition | ({"period": period} if period else {}))
         return state, [(group_of(key), usage) for key, usage in found]
 
     def _made(self, price: Callable[[Mapping[str, Any]], Cost]) -> IncrementalView[Usage]:
@@ -266,6 +264,29 @@ class AIUsageView:
     def _price_now(self, row: Mapping[str, Any]) -> Cost:
         cached = bool(row.get("cached"))
         return self._prices.price(row.get("provider", ""), row["model"], row["time"], tokens_of(row), cached=cached)
+
+
+class AIUsageView(UsageSteps):
+    """Usage by period, model, provider and tenant. Any number of processes may refresh and read it.
+
+    Reads see the view as it was when it was last refreshed, as of one moment.
+    """
+
+    refresh = at_once(UsageSteps._refresh)
+    get_usage = at_once(UsageSteps._get_usage)
+    get_summary = at_once(UsageSteps._get_summary)
+    get_daily_costs = at_once(UsageSteps._get_daily_costs)
+    get_tenant_summary = at_once(UsageSteps._get_tenant_summary)
+
+
+class AsyncAIUsageView(UsageSteps):
+    """Usage in a database of the asynchronous client: the methods of `AIUsageView`, to be awaited."""
+
+    refresh = awaited(UsageSteps._refresh)
+    get_usage = awaited(UsageSteps._get_usage)
+    get_summary = awaited(UsageSteps._get_summary)
+    get_daily_costs = awaited(UsageSteps._get_daily_costs)
+    get_tenant_summary = awaited(UsageSteps._get_tenant_summary)
 
 
 def create_ai_usage_view(
@@ -295,18 +316,37 @@ def create_ai_usage_view(
     Raises:
         InvalidInputError: an argument is not understood.
     """
-    book = PriceBook() if prices is None else prices
-    if custom_pricing is not None:
-        book = PriceBook((*custom_prices(custom_pricing), *book.custom.prices), book.source)
     return AIUsageView(
         db,
         granularity=check_granularity(granularity),
-        prices=book,
+        prices=_book(custom_pricing, prices),
         requests=requests,
         namespace=namespace,
         tenant=tenant,
         allow_cross_tenant=allow_cross_tenant,
     )
+
+
+def create_async_ai_usage_view(
+    db: Database,
+    *,
+    granularity: str = "day",
+    custom_pricing: Mapping[str, Mapping[str, Any]] | Iterable[CustomPrice] | None = None,
+    prices: PriceBook | None = None,
+    **options: Any,
+) -> AsyncAIUsageView:
+    """Return a view of usage in a database of the asynchronous client; arguments of `create_ai_usage_view`."""
+    book = _book(custom_pricing, prices)
+    return AsyncAIUsageView(db, granularity=check_granularity(granularity), prices=book, **options)
+
+
+def _book(
+    custom_pricing: Mapping[str, Mapping[str, Any]] | Iterable[CustomPrice] | None, prices: PriceBook | None
+) -> PriceBook:
+    book = PriceBook() if prices is None else prices
+    if custom_pricing is not None:
+        book = PriceBook((*custom_prices(custom_pricing), *book.custom.prices), book.source)
+    return book
 
 
 def _totals(

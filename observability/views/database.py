@@ -1,10 +1,16 @@
-"""What a view asks of a database: the synchronous client has it, and so has a test's engine without Ray."""
+"""What a view asks of a database: both clients have it, and so has a test's engine without Ray.
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+Methods are told as the synchronous client has them. The asynchronous client's promise the same, so a view asks by
+steps (`parquedb.steps`), and looks at pages by their items instead of iterating over them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from itertools import islice
+from functools import partial
 from typing import Any, Final, Protocol
+
+from parquedb.steps import Steps
 
 _DELETED_AT_ONCE: Final = 1_000
 
@@ -34,6 +40,14 @@ class Change(Protocol):
 
 class Found(Protocol):
     """Documents of a query, page by page; iterating gives those of all pages."""
+
+    @property
+    def items(self) -> list[Row]:
+        """Those of this page."""
+
+    @property
+    def next_cursor(self) -> str | None:
+        """Where the next page begins; None on the last one."""
 
     @property
     def has_more(self) -> bool:
@@ -72,12 +86,13 @@ class Collection(Protocol):
     def get(self, id: str) -> Row | None:  # noqa: A002 - as there
         """Return a document, or None."""
 
-    def find(
+    def find(  # noqa: PLR0913 - as there
         self,
         filter: Mapping[str, Any] | None = None,  # noqa: A002 - as there
         *,
         sort: Any = None,
         limit: int = 100,
+        cursor: str | None = None,
         fields: Any = None,
         as_of: int | datetime | None = None,
     ) -> Found:
@@ -92,7 +107,7 @@ class Collection(Protocol):
     def batch(self, operations: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Execute several writes, all or nothing."""
 
-    def changes(self, after: int = 0, *, follow: bool = True) -> Iterable[Change]:
+    def changes(self, after: int = 0, *, follow: bool = True) -> Iterator[Change]:
         """Iterate over all changes after a seq."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
@@ -109,13 +124,29 @@ class Database(Protocol):
         """Return a `Collection`."""
 
 
-def delete_in_pages(documents: Collection, condition: Mapping[str, Any]) -> int:
+def each_page(
+    documents: Collection,
+    use: Callable[[list[Row]], object],
+    condition: Mapping[str, Any] | None,
+    **options: Any,
+) -> Steps[int]:
+    """Have `use` called with the documents of each page of a query; return how many pages there were."""
+    pages, cursor = 0, None
+    while True:
+        page = yield partial(documents.find, condition, cursor=cursor, **options)
+        use(page.items)
+        pages, cursor = pages + 1, page.next_cursor
+        if cursor is None:
+            return pages
+
+
+def delete_in_pages(documents: Collection, condition: Mapping[str, Any]) -> Steps[int]:
     """Remove all documents that match for good, some at a time, since one write may change only so many."""
     deleted = 0
     while True:
-        page = documents.find(condition, limit=_DELETED_AT_ONCE, fields=["$id"])
-        ids = [document["$id"] for document in islice(page, _DELETED_AT_ONCE)]
+        page = yield partial(documents.find, condition, limit=_DELETED_AT_ONCE, fields=["$id"])
+        ids = [document["$id"] for document in page.items]
         if ids:
-            deleted += documents.delete_many({"$id": {"$in": ids}}, hard=True)
-        if len(ids) < _DELETED_AT_ONCE:
+            deleted += yield partial(documents.delete_many, {"$id": {"$in": ids}}, hard=True)
+        if not page.has_more:
             return deleted

@@ -9,13 +9,15 @@ processes that refresh one view at once, the second one's batch is therefore ref
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from parquedb.errors import ErrorCode, ParqueDBError, ViewError
-from parquedb.observability.views.database import Collection, Row, delete_in_pages
+from parquedb.observability.views.database import Collection, Row, delete_in_pages, each_page
+from parquedb.steps import Steps
 
 STATE_ID: Final = "state"
 WRITE_GROUPS: Final = 500
@@ -102,20 +104,20 @@ class ViewState:
 
 
 class GroupStore(Generic[A]):
-    """Reads and writes the documents of one view."""
+    """Reads and writes the documents of one view, by steps that either client carries out."""
 
     def __init__(self, documents: Collection, aggregation: Aggregation[A]) -> None:
         """Use the namespace of `documents` for this view alone."""
         self._documents = documents
         self._aggregation = aggregation
 
-    def state(self) -> ViewState | None:
+    def state(self) -> Steps[ViewState | None]:
         """Return how far the view is; None before its first refresh.
 
         Raises:
             ViewError: the namespace holds a view of another definition.
         """
-        document = self._documents.get(STATE_ID)
+        document = yield partial(self._documents.get, STATE_ID)
         return None if document is None else self._state(document)
 
     def _state(self, document: Row) -> ViewState:
@@ -136,25 +138,25 @@ class GroupStore(Generic[A]):
             version=document["version"],
         )
 
-    def create_state(self, state: ViewState) -> ViewState:
+    def create_state(self, state: ViewState) -> Steps[ViewState]:
         """Store the first state of a view.
 
         Raises:
             AlreadyExistsError: another process was quicker.
         """
-        stored = self._documents.create(state.document(), id=STATE_ID)
+        stored = yield partial(self._documents.create, state.document(), id=STATE_ID)
         return replace(state, version=stored["version"])
 
-    def replace_state(self, state: ViewState) -> ViewState:
+    def replace_state(self, state: ViewState) -> Steps[ViewState]:
         """Store a state in place of the one at its version.
 
         Raises:
             VersionConflictError: another process was quicker.
         """
-        [stored] = self._documents.batch([self._replacement(state)])
+        [stored] = yield partial(self._documents.batch, [self._replacement(state)])
         return replace(state, version=stored["version"])
 
-    def add(self, state: ViewState, deltas: Mapping[Key, A]) -> tuple[ViewState, int, int]:
+    def add(self, state: ViewState, deltas: Mapping[Key, A]) -> Steps[tuple[ViewState, int, int]]:
         """Merge what new rows came to into the groups and store the state, all or nothing.
 
         Returns:
@@ -166,9 +168,10 @@ class GroupStore(Generic[A]):
         ids = {self._id(state.generation, key): key for key in deltas}
         # The state comes first: whoever was overtaken shall hear of that, not of a group that is there already.
         operations = [self._replacement(state)]
-        there = 0
-        for document in self._documents.find({"$id": {"$in": [self._full(one) for one in ids]}}, limit=_PAGE):
-            there += 1
+        there: list[Row] = []
+        wanted = {"$id": {"$in": [self._full(one) for one in ids]}}
+        yield from each_page(self._documents, there.extend, wanted, limit=_PAGE)
+        for document in there:
             id_ = document["$id"].removeprefix(self._full(""))
             key, aggregate = self._aggregation.decode(document)
             self._aggregation.merge(aggregate, deltas[key])
@@ -178,27 +181,34 @@ class GroupStore(Generic[A]):
         for id_, key in ids.items():
             data = self._document(state.generation, key, deltas[key])
             operations.append({"op": "create", "id": id_, "data": data})
-        stored, *_ = self._documents.batch(operations)
-        return replace(state, version=stored["version"]), there, len(operations)
+        stored, *_ = yield partial(self._documents.batch, operations)
+        return replace(state, version=stored["version"]), len(there), len(operations)
 
-    def write(self, generation: str, groups: Mapping[Key, A]) -> int:
+    def write(self, generation: str, groups: Mapping[Key, A]) -> Steps[int]:
         """Store the groups of a generation that is being built; return how many."""
         documents = [
             {**self._document(generation, key, groups[key]), "$id": self._id(generation, key)} for key in groups
         ]
         for start in range(0, len(documents), WRITE_GROUPS):
-            for answer in self._documents.create_many(documents[start : start + WRITE_GROUPS], ordered=False):
+            some = documents[start : start + WRITE_GROUPS]
+            for answer in (yield partial(self._documents.create_many, some, ordered=False)):
                 if isinstance(answer, ParqueDBError):
                     raise answer
         return len(documents)
 
-    def read(self, generation: str, condition: Mapping[str, Any] | None = None) -> Iterator[tuple[Key, A]]:
-        """Yield the groups of a generation that match a filter."""
-        filter_ = {"generation": generation, **(condition or {})}
-        for document in self._documents.find(filter_, limit=_PAGE):
-            yield self._aggregation.decode(document)
+    def read(self, generation: str, condition: Mapping[str, Any] | None = None) -> Steps[dict[Key, A]]:
+        """Return the groups of a generation that match a filter."""
+        found: dict[Key, A] = {}
 
-    def read_valid(self, condition: Mapping[str, Any] | None = None) -> tuple[ViewState | None, list[tuple[Key, A]]]:
+        def decode(documents: list[Row]) -> None:
+            found.update(map(self._aggregation.decode, documents))
+
+        yield from each_page(self._documents, decode, {"generation": generation, **(condition or {})}, limit=_PAGE)
+        return found
+
+    def read_valid(
+        self, condition: Mapping[str, Any] | None = None
+    ) -> Steps[tuple[ViewState | None, list[tuple[Key, A]]]]:
         """Return the state and the groups that match a filter, all as of one moment.
 
         Raises:
@@ -207,12 +217,12 @@ class GroupStore(Generic[A]):
         # The generation is known only by the state; groups of another one are there only while a rebuild goes on.
         wanted = {"$or": [{"$id": self._full(STATE_ID)}, {"generation": {"$exists": True}, **(condition or {})}]}
         for _ in range(READS_MAX):
-            before = self.state()
-            page = self._documents.find(wanted, limit=_READ_AT_ONCE)
-            documents = list(page)
+            before = yield from self.state()
+            documents: list[Row] = []
+            pages = yield from each_page(self._documents, documents.extend, wanted, limit=_READ_AT_ONCE)
             state = next((self._state(one) for one in documents if one["$id"] == self._full(STATE_ID)), None)
             # The state is on the last page, so it says nothing of what changed since the first one was read.
-            if not page.has_more or state == before:
+            if pages == 1 or state == before:
                 valid = None if state is None else state.generation
                 groups = [one for one in documents if one.get("generation", "") == valid]
                 return state, [self._aggregation.decode(one) for one in groups]
@@ -221,10 +231,10 @@ class GroupStore(Generic[A]):
             code=ErrorCode.VIEW_REFRESH_ERROR,
         )
 
-    def delete(self, generations: Sequence[str]) -> None:
+    def delete(self, generations: Sequence[str]) -> Steps[None]:
         """Delete generations that are valid no more."""
         for generation in generations:
-            delete_in_pages(self._documents, {"generation": generation})
+            yield from delete_in_pages(self._documents, {"generation": generation})
 
     def _document(self, generation: str, key: Key, aggregate: A) -> Row:
         document = self._aggregation.encode(key, aggregate)

@@ -15,9 +15,10 @@ Groups that begin before the floor are sealed: a rebuild takes them over, since 
 import contextlib
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 from parquedb.errors import (
@@ -30,7 +31,7 @@ from parquedb.errors import (
     VersionConflictError,
     ViewError,
 )
-from parquedb.observability.views.database import Change, Collection, Row
+from parquedb.observability.views.database import Change, Collection, Row, each_page
 from parquedb.observability.views.groups import (
     WRITE_GROUPS,
     Aggregation,
@@ -40,6 +41,7 @@ from parquedb.observability.views.groups import (
     lost_race,
     new_generation,
 )
+from parquedb.steps import Steps, some_of
 
 FLOOR_ID: Final = "retention-floor"
 """Document of the source whose `floor` says from when on rows are kept."""
@@ -85,7 +87,7 @@ class _OvertakenError(Exception):
 
 
 class IncrementalView(Generic[A]):
-    """A view of one collection. Any number of processes may refresh it."""
+    """A view of one collection, by steps that either client carries out. Any number of processes may refresh it."""
 
     def __init__(self, source: Collection, documents: Collection, aggregation: Aggregation[A]) -> None:
         """Describe a view; nothing is read or written by this.
@@ -100,7 +102,7 @@ class IncrementalView(Generic[A]):
         self._store = GroupStore(documents, aggregation)
         self._name = documents.namespace
 
-    def refresh(self, *, full: bool = False) -> Refreshed:
+    def refresh(self, *, full: bool = False) -> Steps[Refreshed]:
         """Count what is new, or everything anew when `full`, when there is no view yet, or when changes were forgotten.
 
         Raises:
@@ -109,7 +111,7 @@ class IncrementalView(Generic[A]):
         started_s = time.monotonic()
         for attempt in range(ATTEMPTS_MAX):
             try:
-                done = self._rebuild() if full else self._catch_up()
+                done = yield from self._rebuild() if full else self._catch_up()
             except (VersionConflictError, AlreadyExistsError, OutcomeUnknownError, _OvertakenError):
                 # Whatever has or has not been stored: the state tells, so it begins there again.
                 time.sleep(random.uniform(0, _PAUSE_S * attempt))  # noqa: S311 - jitter
@@ -117,18 +119,18 @@ class IncrementalView(Generic[A]):
                 return replace(done, duration_s=time.monotonic() - started_s)
         raise lost_race(self._name)
 
-    def read(self, condition: Row | None = None) -> tuple[ViewState | None, list[tuple[Key, A]]]:
+    def read(self, condition: Row | None = None) -> Steps[tuple[ViewState | None, list[tuple[Key, A]]]]:
         """Return how far the view is, and its groups that match a filter, all as of one moment."""
         return self._store.read_valid(condition)
 
-    def _catch_up(self) -> Refreshed:
-        state = self._store.state()
+    def _catch_up(self) -> Steps[Refreshed]:
+        state = yield from self._store.state()
         if state is None or not state.generation:
-            return self._rebuild()
+            return (yield from self._rebuild())
         try:
-            return self._count_changes(state)
+            return (yield from self._count_changes(state))
         except EventNotFoundError:
-            return self._rebuild()
+            return (yield from self._rebuild())
         except ValidationError as error:
             if error.field != "after":
                 raise
@@ -138,24 +140,28 @@ class IncrementalView(Generic[A]):
                 code=ErrorCode.VIEW_REFRESH_ERROR,
             ) from error
 
-    def _count_changes(self, state: ViewState) -> Refreshed:
+    def _count_changes(self, state: ViewState) -> Steps[Refreshed]:
         done = Refreshed(state.seq)
         fold = _Fold(self._aggregation, state.floor)
         seq = state.seq
-        for change in self._source.changes(after=state.seq, follow=False):
-            fold.change(change)
-            seq = change.seq
-            if fold.read >= _STEP_CHANGES or len(fold.groups) >= WRITE_GROUPS:
-                state, done = self._store_step(state, seq, fold, done)
-                fold = _Fold(self._aggregation, state.floor)
+        changes = self._source.changes(after=state.seq, follow=False)
+        while some := (yield partial(some_of, changes, _PAGE)):
+            for change in some:
+                fold.change(change)
+                seq = change.seq
+                if fold.read >= _STEP_CHANGES or len(fold.groups) >= WRITE_GROUPS:
+                    state, done = yield from self._store_step(state, seq, fold, done)
+                    fold = _Fold(self._aggregation, state.floor)
         if seq > state.seq:
-            state, done = self._store_step(state, seq, fold, done)
-        self._clean(state)
+            state, done = yield from self._store_step(state, seq, fold, done)
+        yield from self._clean(state)
         return done
 
-    def _store_step(self, state: ViewState, seq: int, fold: "_Fold[A]", done: Refreshed) -> tuple[ViewState, Refreshed]:
+    def _store_step(
+        self, state: ViewState, seq: int, fold: "_Fold[A]", done: Refreshed
+    ) -> Steps[tuple[ViewState, Refreshed]]:
         ahead = replace(state, seq=seq, floor=fold.floor)
-        stored, read, written = self._store.add(ahead, fold.groups)
+        stored, read, written = yield from self._store.add(ahead, fold.groups)
         return stored, replace(
             done,
             seq=seq,
@@ -166,55 +172,57 @@ class IncrementalView(Generic[A]):
             groups_written=done.groups_written + written,
         )
 
-    def _rebuild(self) -> Refreshed:
-        before, sealed, seen = self._begin_rebuild()
+    def _rebuild(self) -> Steps[Refreshed]:
+        before, sealed, seen = yield from self._begin_rebuild()
         fold = _Fold(self._aggregation, before.floor)
-        with self._rows() as (seq, rows):
-            fold.rows(rows, but_sealed=bool(before.generation))
+        seq = yield from self._count_rows(fold, but_sealed=bool(before.generation))
         if fold.found_floor != before.floor:
             # Retention has moved on, and may have deleted rows of groups that were not taken over.
             raise _OvertakenError
         if before.generation and before.floor is not None:
             # What has come since the sealed groups were read; the others have it from the snapshot.
             with contextlib.suppress(EventNotFoundError):
-                fold.follow(sealed, self._source.changes(after=before.seq, follow=False), seq)
+                changes = self._source.changes(after=before.seq, follow=False)
+                while fold.follow(sealed, (yield partial(some_of, changes, _PAGE)), seq):
+                    pass
         fold.groups.update(sealed)
-        written = self._store.write(before.building, fold.groups)
-        state = self._switch(before.building, seq, before.floor)
-        self._clean(state)
+        written = yield from self._store.write(before.building, fold.groups)
+        state = yield from self._switch(before.building, seq, before.floor)
+        yield from self._clean(state)
         return Refreshed(seq, fold.read, fold.counted, fold.expired, seen, written + 2, rebuilt=True)
 
-    def _begin_rebuild(self) -> tuple[ViewState, dict[Key, A], int]:
+    def _begin_rebuild(self) -> Steps[tuple[ViewState, dict[Key, A], int]]:
         """Announce a generation; return the state as of which the sealed groups were read, these, and how many."""
         building = new_generation()
-        state = self._store.state()
+        state = yield from self._store.state()
         if state is None:
-            state = ViewState(0, "", self._aggregation.definition, self._stored_floor(), building)
-            return self._store.create_state(state), {}, 0
+            floor = yield from self._stored_floor()
+            state = ViewState(0, "", self._aggregation.definition, floor, building)
+            return (yield from self._store.create_state(state)), {}, 0
         sealed: dict[Key, A] = {}
         if state.generation:
             try:
-                self._count_changes(state)
-                state = self._store.state() or state
+                yield from self._count_changes(state)
+                state = (yield from self._store.state()) or state
             except EventNotFoundError:
                 # Sealed groups will lack what was forgotten before it was counted; nobody knows it any more.
-                state = replace(state, floor=self._stored_floor())
+                state = replace(state, floor=(yield from self._stored_floor()))
             if state.floor is not None:
-                sealed = dict(self._store.read(state.generation, {"period": {"$lt": state.floor}}))
+                sealed = yield from self._store.read(state.generation, {"period": {"$lt": state.floor}})
         else:
-            state = replace(state, floor=self._stored_floor())
+            state = replace(state, floor=(yield from self._stored_floor()))
         overtaken = (state.building,) if state.building else ()
         # Refused if the groups have changed since they were read.
         announced = replace(state, building=building, retired=(*state.retired, *overtaken))
-        return self._store.replace_state(announced), sealed, len(sealed)
+        return (yield from self._store.replace_state(announced)), sealed, len(sealed)
 
-    def _stored_floor(self) -> datetime | None:
-        return (self._source.get(FLOOR_ID) or {}).get("floor")
+    def _stored_floor(self) -> Steps[datetime | None]:
+        return ((yield partial(self._source.get, FLOOR_ID)) or {}).get("floor")
 
-    def _switch(self, building: str, seq: int, floor: datetime | None) -> ViewState:
+    def _switch(self, building: str, seq: int, floor: datetime | None) -> Steps[ViewState]:
         """Make a generation the valid one, unless another rebuild has begun meanwhile and will do that."""
         for _ in range(ATTEMPTS_MAX):
-            state = self._store.state()
+            state = yield from self._store.state()
             if state is not None and state.generation == building:
                 return state
             if state is None or state.building != building:
@@ -224,30 +232,33 @@ class IncrementalView(Generic[A]):
                 state, seq=seq, floor=floor, generation=building, building="", retired=(*state.retired, *old)
             )
             with contextlib.suppress(VersionConflictError):
-                return self._store.replace_state(valid)
+                return (yield from self._store.replace_state(valid))
         # Whoever overtook has deleted what was there then; what has been written since nobody else knows of.
-        self._store.delete((building,))
+        yield from self._store.delete((building,))
         raise _OvertakenError
 
-    def _clean(self, state: ViewState) -> None:
+    def _clean(self, state: ViewState) -> Steps[None]:
         if state.retired:
-            self._store.delete(state.retired)
+            yield from self._store.delete(state.retired)
             # Another process may have cleaned up as well, or have work of its own in the state: next time then.
             with contextlib.suppress(VersionConflictError):
-                self._store.replace_state(replace(state, retired=()))
+                yield from self._store.replace_state(replace(state, retired=()))
 
-    @contextlib.contextmanager
-    def _rows(self) -> Iterator[tuple[int, Iterable[Row]]]:
-        """Give all documents of the source as of one seq."""
+    def _count_rows(self, fold: "_Fold[A]", *, but_sealed: bool) -> Steps[int]:
+        """Count all documents of the source as of one seq, which is returned."""
+        count = partial(fold.rows, but_sealed=but_sealed)
         try:
-            snapshot = self._source.snapshot()
+            snapshot = yield self._source.snapshot
         except ConfigurationError:  # Only the owner can read this storage: it looks back for every page instead.
-            self._source.get(FLOOR_ID)  # Opens the namespace, without which there are no counters.
-            seq: int = self._source.stats()["seq"]
-            yield seq, self._source.find(None, limit=_PAGE, as_of=seq) if seq else ()
-            return
+            yield partial(self._source.get, FLOOR_ID)  # Opens the namespace, without which there are no counters.
+            seq: int = (yield self._source.stats)["seq"]
+            if seq:
+                yield from each_page(self._source, count, None, limit=_PAGE, as_of=seq)
+            return seq
         with snapshot as held:
-            yield held.seq, held.documents()
+            count(held.documents())
+            seq = held.seq
+        return seq
 
 
 class _Fold(Generic[A]):
@@ -294,11 +305,11 @@ class _Fold(Generic[A]):
             if len(self.groups) > GROUPS_MAX:
                 raise ViewError(f"a view may have {GROUPS_MAX} groups, and this one has more: choose longer periods")
 
-    def follow(self, sealed: dict[Key, A], changes: Iterable[Change], seq: int) -> None:
-        """Bring sealed groups up to a seq."""
+    def follow(self, sealed: dict[Key, A], changes: Sequence[Change], seq: int) -> bool:
+        """Bring sealed groups up to a seq; return whether there may be more."""
         for change in changes:
             if change.seq > seq:
-                break
+                return False
             if change.action == "create" and change.document is not None:
                 at = self._aggregation.time(change.document)
                 if at is None or self.floor is None or at < self.floor:
@@ -306,6 +317,7 @@ class _Fold(Generic[A]):
                 key = self._aggregation.key(change.document)
                 if self._aggregation.period(key) < self.floor:
                     self._add(sealed, key, change.document)
+        return bool(changes)
 
     def _add(self, groups: dict[Key, A], key: Key, row: Row) -> None:
         aggregate = groups.get(key)

@@ -35,6 +35,10 @@ class LogCounts:
         failures: Attempts to store a file that failed, or whose outcome was unknown.
         by_level, by_outcome, by_script: Rows that came, those dropped among them.
         dropped_by_level: Of those dropped.
+        upkeeps: Turns of the data set's upkeep that this view took.
+        upkeep_failures: Times that its upkeep met an error.
+        files_merged: Files that its upkeep replaced by merged ones.
+        files_deleted: Files that its upkeep deleted, expired ones among them.
     """
 
     ingested: int = 0
@@ -49,6 +53,10 @@ class LogCounts:
     by_outcome: dict[str, int] = field(default_factory=dict)
     by_script: dict[str, int] = field(default_factory=dict)
     dropped_by_level: dict[str, int] = field(default_factory=dict)
+    upkeeps: int = 0
+    upkeep_failures: int = 0
+    files_merged: int = 0
+    files_deleted: int = 0
 
 
 class LogBuffer:
@@ -74,6 +82,7 @@ class LogBuffer:
         self._ingested = self._dropped = self._unreported = 0
         self.accepted = self.settled = 0
         self.rejected = self.files = self.failures = self.stored = 0
+        self.upkeeps = self.upkeep_failures = self.files_merged = self.files_deleted = 0
         self._by_level: Counter[str] = Counter()
         self._by_outcome: Counter[str] = Counter()
         self._by_script: Counter[str] = Counter()
@@ -177,6 +186,10 @@ class LogBuffer:
                 by_outcome=dict(self._by_outcome),
                 by_script=dict(self._by_script),
                 dropped_by_level=dict(self._dropped_by_level),
+                upkeeps=self.upkeeps,
+                upkeep_failures=self.upkeep_failures,
+                files_merged=self.files_merged,
+                files_deleted=self.files_deleted,
             )
 
 

@@ -15,7 +15,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parquedb.errors import InvalidInputError, ObjectNotFoundError
+from parquedb.errors import CorruptionError, InvalidInputError, ObjectNotFoundError
 from parquedb.ids import UlidSource
 from parquedb.observability.worker_logs.catalog import LiveFile, LogCatalog
 from parquedb.observability.worker_logs.files import (
@@ -31,8 +31,9 @@ from parquedb.observability.worker_logs.files import (
 )
 from parquedb.observability.worker_logs.reader import LogReader
 
-MERGED_BYTES_MAX: Final = 16 << 20
-"""A file of more bytes is not merged any more, and the sources of one merge have no more together."""
+MERGED_BYTES_MAX: Final = 4 << 20
+"""A file of more bytes is not merged any more, and the sources of one merge have no more together: owners merge as
+well, and a merge holds some fifteen times as much in memory."""
 
 MERGED_LEAVES_MAX: Final = 4_096
 FILES_MIN: Final = 4
@@ -54,6 +55,10 @@ class CompactionResult:
     made: int = 0
     deleted: int = 0
 
+    def __add__(self, other: CompactionResult) -> CompactionResult:
+        """Return what both did."""
+        return CompactionResult(self.merged + other.merged, self.made + other.made, self.deleted + other.deleted)
+
 
 class LogCompactor:
     """Merges and expires. Lives on one event loop.
@@ -74,22 +79,36 @@ class LogCompactor:
         Raises:
             InvalidInputError: `files_min` is below 2.
             StorageError, OutcomeUnknownError: what failed; the next run goes on from there.
+            CorruptionError: a file cannot be read; all hours but its own have been merged.
         """
         if files_min < 2:  # noqa: PLR2004 - one file is merged already
             raise InvalidInputError(f"expected files_min of at least 2, got {files_min}")
-        merged = made = deleted = 0
+        done, broken = CompactionResult(), None
         for hour, files in (await self._catalog.listing()).by_hour().items():
-            async for found in self._catalog.attempts(files):
-                try:
-                    batches = list(_batches(found.live, files_min))
-                    for batch in batches:
-                        made += await self._merge(batch)
-                        merged += len(batch)
-                except ObjectNotFoundError:
-                    continue  # Another process is at this hour.
-                if batches or found.superseded:
-                    deleted += await self._clean(hour)
-                break
+            # Said by names alone: footers of a long past are not read each time.
+            if len(files) < files_min and not (len(files) > 1 and any(file.generation for file in files)):
+                continue
+            try:
+                done += await self._compact_hour(hour, files, files_min)
+            except CorruptionError as error:
+                broken = broken or error
+        if broken is not None:
+            raise broken
+        return done
+
+    async def _compact_hour(self, hour: int, files: Sequence[LogFile], files_min: int) -> CompactionResult:
+        merged = made = deleted = 0
+        async for found in self._catalog.attempts(files):
+            try:
+                batches = list(_batches(found.live, files_min))
+                for batch in batches:
+                    made += await self._merge(batch)
+                    merged += len(batch)
+            except ObjectNotFoundError:
+                continue  # Another process is at this hour.
+            if batches or found.superseded:
+                deleted += await self._clean(hour)
+            break
         return CompactionResult(merged, made, deleted)
 
     async def delete_before(self, cutoff: int) -> CompactionResult:
@@ -100,7 +119,7 @@ class LogCompactor:
         """
         merged = made = deleted = 0
         whole = cutoff // HOUR_MICROS - 1
-        for hour, files in (await self._catalog.listing(None, hour_of(cutoff))).by_hour().items():
+        for hour, files in (await self._catalog.listing(None, hour_of(cutoff - 1))).by_hour().items():
             if hour <= whole:
                 deleted += await self._delete(files)
                 continue

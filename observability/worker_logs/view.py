@@ -20,12 +20,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from parquedb.clock import Clock, SystemClock
+from parquedb.clock import SystemClock
 from parquedb.documents.filters import compile_filter
 from parquedb.errors import InvalidInputError, ParqueDBError
 from parquedb.ids import UlidSource
@@ -35,50 +35,19 @@ from parquedb.observability.worker_logs.compaction import FILES_MIN, CompactionR
 from parquedb.observability.worker_logs.feed import START, FeedOptions, LogFeed, Position
 from parquedb.observability.worker_logs.flusher import FlushOptions
 from parquedb.observability.worker_logs.handler import WorkerLogsHandler
+from parquedb.observability.worker_logs.options import WorkerLogsOptions
 from parquedb.observability.worker_logs.queries import LogStatistics
-from parquedb.observability.worker_logs.rows import Redact, Row, RowMaker, micros_of
+from parquedb.observability.worker_logs.rows import Row, RowMaker, micros_of
 from parquedb.observability.worker_logs.storage import LogStorage
 from parquedb.observability.worker_logs.tail_events import record_of_tail_event
 from parquedb.observability.worker_logs.work import CLOSE_S, LogWork
 
 __all__ = ["START", "LogCounts", "LogStatistics", "WorkerLogsView", "create_worker_logs_view", "record_of_tail_event"]
 
-BUFFER_ROWS_MAX: Final = 100_000
-BUFFER_BYTES_MAX: Final = 64 << 20
 EXIT_S: Final = 3.0
 """Seconds that all views of a process may take when it ends without having closed them."""
 
 _INGEST_ROWS: Final = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerLogsOptions:
-    """How one view buffers and stores.
-
-    Attributes:
-        flush_threshold: Rows that wait and start a flush.
-        flush_interval_s: Seconds that a row waits at most.
-        buffer_rows_max: Rows that wait at most; what comes beyond is dropped and counted.
-        buffer_bytes_max: The same in bytes.
-        script: What this program is called in rows that do not say; the name of the running script when None.
-        worker: What this process is called in rows that do not say; `<host>:<pid>` when None.
-        redact: Applied to each record before anything of it is kept; a record that it fails on is rejected.
-        clock: Tells the time of records that bring none; the machine's when None.
-    """
-
-    flush_threshold: int = 1_000
-    flush_interval_s: float = 30.0
-    buffer_rows_max: int = BUFFER_ROWS_MAX
-    buffer_bytes_max: int = BUFFER_BYTES_MAX
-    script: str | None = None
-    worker: str | None = None
-    redact: Redact | None = None
-    clock: Clock | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("flush_threshold", "flush_interval_s", "buffer_rows_max", "buffer_bytes_max"):
-            if not getattr(self, name) > 0:
-                raise InvalidInputError(f"expected {name} above 0, got {getattr(self, name)!r}")
 
 
 class WorkerLogsView:
@@ -113,9 +82,9 @@ class WorkerLogsView:
         """Start from nothing, in a new process."""
         options = self._options
         script = options.script or Path(sys.argv[0] if sys.argv else "").name or "python"
-        worker = options.worker or f"{socket.gethostname()}:{os.getpid()}"
-        self._maker = RowMaker(script, worker, options.redact)
-        self._gap_maker = RowMaker(script, worker)
+        self._worker = options.worker or f"{socket.gethostname()}:{os.getpid()}"
+        self._maker = RowMaker(script, self._worker, options.redact)
+        self._gap_maker = RowMaker(script, self._worker)
         self._buffer = LogBuffer(options.buffer_rows_max, options.buffer_bytes_max)
         self._ids = UlidSource(self._clock, random.SystemRandom())
         self._lock = threading.RLock()
@@ -328,6 +297,8 @@ class WorkerLogsView:
             gap_row=self._gap_row,
             clock=self._clock,
             on_stored=self._wake_feeds,
+            upkeep=self._options.upkeep,
+            worker=self._worker,
         )
 
     def _wake_feeds(self) -> None:

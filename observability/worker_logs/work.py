@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import random
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -21,6 +22,7 @@ from parquedb.observability.worker_logs.flusher import FlushOptions, LogFlusher
 from parquedb.observability.worker_logs.queries import LogQueries, LogStatistics
 from parquedb.observability.worker_logs.rows import Row, micros_of
 from parquedb.observability.worker_logs.storage import LogStorage
+from parquedb.observability.worker_logs.upkeep import LogUpkeep, UpkeepOptions
 
 CLOSE_S: Final = 5.0
 """Seconds that closing a view may take when storage does not answer."""
@@ -40,6 +42,8 @@ class LogWork:
         gap_row: Makes the row that tells of so many dropped ones.
         clock: Tells the present.
         on_stored: Called after each flush that stored something.
+        upkeep: How to look after the files; None: not at all.
+        worker: What this process is called.
 
     Attributes:
         loop: The loop.
@@ -57,6 +61,8 @@ class LogWork:
         gap_row: Callable[[int], Row],
         clock: Clock,
         on_stored: Callable[[], None],
+        upkeep: UpkeepOptions | None = None,
+        worker: str = "",
     ) -> None:
         self._given = storage
         self._folder = folder
@@ -70,6 +76,9 @@ class LogWork:
         )
         self.loop = BackgroundLoop("parquedb-worker-logs")
         self._flushing: concurrent.futures.Future[None] = self.loop.start(self.flusher.run())
+        self._upkeep: asyncio.Task[None] | None = None
+        if upkeep is not None:
+            self.loop.start(self._keep_up(upkeep, worker))
 
     def storage(self) -> LogStorage:
         """Return the storage, opened; on the loop."""
@@ -82,6 +91,13 @@ class LogWork:
         if self._catalog is None:
             self._catalog = LogCatalog(self.storage(), self._folder)
         return self._catalog
+
+    async def _keep_up(self, options: UpkeepOptions, worker: str) -> None:
+        rng = random.Random()  # noqa: S311 - jitter
+        upkeep = LogUpkeep(
+            self.catalog, self._ids, options, clock=self._clock, rng=rng, worker=worker, counts=self._buffer
+        )
+        self._upkeep = asyncio.create_task(upkeep.run())
 
     async def flush(self, timeout_s: float | None) -> None:
         """See `WorkerLogsView.flush`."""
@@ -117,6 +133,10 @@ class LogWork:
 
     async def end(self, timeout_s: float) -> None:
         """Store what waits, in at most `timeout_s` seconds; drop the rest, and close the storage if it was opened."""
+        if self._upkeep is not None:
+            # Ended before anything else: it uses the storage that is needed now and closed below.
+            self._upkeep.cancel()
+            await asyncio.wait({self._upkeep}, timeout=timeout_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.flusher.drained(self._buffer.accepted)

@@ -1,5 +1,6 @@
 """AI usage through Ray: snapshots under rebuilds, owners that are killed, several refreshers at once, the command."""
 
+import asyncio
 import json
 import os
 import signal
@@ -13,7 +14,14 @@ import ray
 
 import parquedb
 from parquedb.cluster.cli.main import main
-from parquedb.observability.ai import AIRequest, AIRequestsView, Tokens, create_ai_usage_view
+from parquedb.observability.ai import (
+    AIRequest,
+    AIRequestsView,
+    AsyncAIRequestsView,
+    Tokens,
+    create_ai_usage_view,
+    create_async_ai_usage_view,
+)
 from tests.end_to_end.test_on_ray import QUICK, end_actors
 
 
@@ -89,3 +97,20 @@ def test_the_command_shows_what_is_stored(
     assert json.loads(capsys.readouterr().out)["total"]["requests"] == 10
     assert main(["usage", str(tmp_path / "db"), "--from", "nonsense"]) == 1
     assert "expected a day or a time" in capsys.readouterr().err
+
+
+async def test_coroutines_record_refresh_and_read_with_a_snapshot_under_a_rebuild(
+    ray_cluster: str, tmp_path: Path
+) -> None:
+    async with await parquedb.connect_async(str(tmp_path / "db"), engine=QUICK) as db:
+        requests, view = AsyncAIRequestsView(db), create_async_ai_usage_view(db)
+        assert (await requests.record_many(some(0, 3_000))).stored == 3_000
+        first, second = await asyncio.gather(view.refresh(), create_async_ai_usage_view(db).refresh(full=True))
+        assert (first.rebuilt, second.rebuilt) == (True, True)
+        assert (await requests.record_many(some(2_990, 20))).stored == 10
+        assert (await view.refresh()).rows_counted == 10
+        before = await view.get_usage()
+        assert (await view.refresh(full=True)).rows_counted == 3_010
+        assert await view.get_usage() == before
+        assert (await view.get_summary()).requests == (await requests.statistics()).requests == 3_010
+        end_actors(db.settings)

@@ -106,11 +106,38 @@ def test_a_program_that_ends_without_closing_hands_its_namespaces_over(
     """
     work = "db = asyncio.run(main())" if awaiting else "db = parquedb.connect('./data'); db.create('posts', {})"
     ending = "os.kill(os.getpid(), signal.SIGTERM)" if signalled else ""
-    # Ray turns SIGTERM into an orderly exit with the signal's number.
+    # Ray's handler in Python turns SIGTERM into an orderly exit with the signal's number.
     run(f"{textwrap.dedent(code)}\n{work}\n{ending}", tmp_path, code_expected=15 if signalled else 0)
     settings = parquedb.load_settings(str(tmp_path / "data"))
     kinds = [entry.header.kind for entry in asyncio.run(read_history(settings, "posts")).entries]
     assert kinds == ["open", "write", "close"]
+
+
+@pytest.mark.parametrize("awaiting", [False, True])
+def test_a_program_ended_by_sigterm_has_as_long_as_it_takes(awaiting: bool, tmp_path: Path) -> None:
+    """Ray's own handler would set an alarm that aborts the process after three seconds."""
+    handled_by_ray = """
+        import atexit, os, signal, parquedb
+        db = parquedb.connect("./data")
+        atexit.register(lambda: print("seconds left:", signal.alarm(0)))
+        os.kill(os.getpid(), signal.SIGTERM)
+    """
+    handled_by_the_program = """
+        import asyncio, os, signal, parquedb
+
+        async def main():
+            ended = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+            async with await parquedb.connect_async("./data"):
+                os.kill(os.getpid(), signal.SIGTERM)
+                await ended.wait()
+                print("seconds left:", signal.alarm(0))
+
+        asyncio.run(main())
+    """
+    code, code_expected = (handled_by_the_program, 0) if awaiting else (handled_by_ray, signal.SIGTERM)
+    # 0 is what `alarm` tells when none is set.
+    assert run(code, tmp_path, code_expected=code_expected).splitlines()[-1] == "seconds left: 0"
 
 
 def test_a_cluster_that_is_not_there_is_soon_a_typed_error_that_says_what_to_do(tmp_path: Path) -> None:

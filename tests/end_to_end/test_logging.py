@@ -1,11 +1,13 @@
 """Owners write their logs where Ray keeps a worker's, in the asked form; a driver sees them where it asked Ray to."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import ray
 
 import parquedb
 from parquedb.cluster.runtime.placement import find
+from parquedb.errors import BackpressureError
 from parquedb.observability.logs import get_logger
 from parquedb.observability.logs.fields import facts_of
 from tests.observability.logs.kept import Kept
@@ -102,3 +105,36 @@ def test_a_driver_sees_its_own_records_and_those_that_it_asked_ray_for(tmp_path:
     forwarded = [line for line in shown.splitlines() if "namespace posts: opened in epoch" in line]
     assert len(forwarded) == 1
     assert "NamespaceActor" in forwarded[0]
+
+
+async def test_what_finds_no_room_in_the_callers_process_is_told_once_and_how_much_it_was(
+    ray_cluster: str, tmp_path: Path, callers_side: Kept
+) -> None:
+    client = {"queue_ops_max": 5, "calls_in_flight_max": 1, "batch_ops_max": 1}
+    get_logger("cluster").setLevel("INFO")
+    async with await parquedb.connect_async(tmp_path / "db", client=client) as db:
+        await db.create("posts", {"n": 0})
+        done = await asyncio.gather(*(db.create("posts", {"n": n}) for n in range(40)), return_exceptions=True)
+        await db.get("posts", "none")
+    get_logger("cluster").setLevel("NOTSET")
+    refused = sum(isinstance(each, BackpressureError) for each in done)
+    assert refused > 0
+    told = [facts_of(record) for record in callers_side.records]
+    [began] = [facts for facts in told if facts.get("event") == "backpressure.began"]
+    [ended] = [facts for facts in told if facts.get("event") == "backpressure.ended"]
+    assert (began["namespace"], began["queue"], began["error"]["code"]) == ("posts", "client", "BACKPRESSURE")
+    assert ended["refused"] == refused
+
+
+def test_threads_that_find_no_room_are_told_of_too(ray_cluster: str, tmp_path: Path, callers_side: Kept) -> None:
+    client = {"queue_ops_max": 2, "calls_in_flight_max": 1, "batch_ops_max": 1}
+    get_logger("cluster").setLevel("INFO")
+    with parquedb.connect(tmp_path / "db", client=client) as db, ThreadPoolExecutor(16) as threads:
+        db.create("posts", {"n": 0})
+        done = [threads.submit(db.create, "posts", {"n": n}) for n in range(200)]
+        refused = sum(isinstance(each.exception(), BackpressureError) for each in done)
+    get_logger("cluster").setLevel("NOTSET")
+    assert refused > 0
+    told = [facts_of(record) for record in callers_side.records]
+    assert [facts["queue"] for facts in told if facts.get("event") == "backpressure.began"] == ["client"]
+    assert [facts["queue"] for facts in told if facts.get("event") == "backpressure.ended"] == ["client"]

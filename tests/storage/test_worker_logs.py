@@ -11,6 +11,7 @@ from parquedb.errors import ConfigurationError
 from parquedb.observability.logs import get_logger
 from parquedb.observability.logs.losses import records_lost
 from parquedb.observability.worker_logs.handler import WorkerLogsHandler
+from parquedb.observability.worker_logs.upkeep import UpkeepOptions
 from parquedb.settings import Settings
 from parquedb.settings_environment import load_settings
 from parquedb.storage.worker_logs import (
@@ -51,6 +52,18 @@ def test_what_is_not_kept_is_counted_for_the_metrics(settings: Settings) -> None
     get_logger("storage").warning("not kept")
     detach()
     assert records_lost() - before == 1
+
+
+@pytest.mark.parametrize(("interval_s", "keep_s", "expected"), [(0, 60, None), (60, 0, (60, None)), (60, 90, (60, 90))])
+def test_who_feeds_looks_after_the_files_as_the_settings_say(
+    settings: Settings, interval_s: float, keep_s: float, expected: tuple[float, float | None] | None
+) -> None:
+    told = settings.model_copy(update={"worker_logs_upkeep_s": interval_s, "worker_logs_keep_s": keep_s})
+    attach_worker_logs(told)
+    [handler] = handlers()
+    assert isinstance(handler, WorkerLogsHandler)
+    upkeep = handler._ingest.__self__._options.upkeep  # type: ignore[attr-defined] # The view's method.
+    assert upkeep == (None if expected is None else UpkeepOptions(*expected))
 
 
 def test_several_users_of_one_place_share_a_handler_and_the_last_one_ends_it(settings: Settings) -> None:

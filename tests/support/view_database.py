@@ -1,11 +1,12 @@
 """A database for views: real engines on memory, on a loop that runs while a call waits; kills on demand."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.requests.operations import Operation, Outcome
+from parquedb.cluster.client.async_collection import AsyncCollection
 from parquedb.cluster.client.collection import Collection
 from parquedb.cluster.snapshots.snapshot import Snapshot
 from parquedb.cluster.transport.delivery import encode_wire
@@ -116,4 +117,61 @@ class ViewCollection(Collection):
         super().__init__(database, namespace)  # type: ignore[arg-type] # All that it needs of one.
 
     def snapshot(self, *, timeout_s: float | None = None) -> Snapshot:
+        raise ConfigurationError("url: memory:// has no snapshots")
+
+
+class AsyncViewDatabase:
+    """The same for the asynchronous client, on the loop of its test; an operation may be held up on its way.
+
+    Attributes:
+        held_up: Awaited before each operation.
+    """
+
+    def __init__(self) -> None:
+        self.settings = Settings(url="memory://")
+        self.held_up: Callable[[], Awaitable[object]] | None = None
+        self._opening: dict[str, asyncio.Task[NamespaceEngine]] = {}
+
+    def collection(self, namespace: str) -> "AsyncViewCollection":
+        return AsyncViewCollection(self, namespace)
+
+    __getitem__ = collection
+
+    async def _opened(self, namespace: str) -> NamespaceEngine:
+        owner = engine(MemoryBackend(), namespace=namespace)
+        await owner.open()
+        return owner
+
+    async def _owner(self, namespace: str) -> NamespaceEngine:
+        if namespace not in self._opening:
+            self._opening[namespace] = asyncio.create_task(self._opened(namespace))
+        return await asyncio.shield(self._opening[namespace])
+
+    async def _run(self, namespace: str, operation: Operation, timeout_s: float | None) -> Outcome:
+        if self.held_up is not None:
+            await self.held_up()
+        owner = await self._owner(namespace)
+        sent = Operation.from_wire(decode(encode_wire(operation.to_wire())))
+        [outcome] = await owner.execute([sent])
+        outcome.result()
+        return outcome
+
+    async def _ask(self, namespace: str, what: str, timeout_s: float | None) -> Any:
+        owner = await self._owner(namespace)
+        return owner.stats() if what == "stats" else await getattr(owner, what)()
+
+    async def close(self) -> None:
+        for opening in self._opening.values():
+            await (await opening).close()
+
+
+class AsyncViewCollection(AsyncCollection):
+    """A collection as it is, but for the way to the owner and snapshots, which memory does not have."""
+
+    __slots__ = ()
+
+    def __init__(self, database: AsyncViewDatabase, namespace: str) -> None:
+        super().__init__(database, namespace)  # type: ignore[arg-type] # All that it needs of one.
+
+    async def snapshot(self, *, timeout_s: float | None = None) -> Snapshot:
         raise ConfigurationError("url: memory:// has no snapshots")

@@ -1,5 +1,6 @@
 """An owner tells the log what an operator has to know, and nothing for each operation."""
 
+import asyncio
 import logging
 import random
 from collections.abc import Iterator
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 
 from parquedb.actors.host.namespace_actor import NamespaceActor
+from parquedb.actors.reads.query_gate import QueryGate
 from parquedb.actors.reporting import journal
-from parquedb.actors.reporting.pressure import CALM_S, Pressure
+from parquedb.actors.reporting.pressure import APART_S, CALM_S, owner_pressure
 from parquedb.actors.requests.operations import Operation, SessionRequest
 from parquedb.admission import QueueBounds
 from parquedb.clock import ManualClock, SystemClock
@@ -136,7 +138,7 @@ async def test_an_owner_that_cannot_open_says_why(kept: Kept, tmp_path) -> None:
 
 def test_refusals_are_told_when_they_begin_and_when_they_end(kept: Kept) -> None:
     clock = ManualClock()
-    pressure = Pressure("posts", QueueBounds(100, 1000, 10.0), clock)
+    pressure = owner_pressure("posts", "writes", QueueBounds(100, 1000, 10.0), clock)
     error = BackpressureError("100 writes are already waiting", retry_after=1.0)
     for _ in range(50):
         pressure.refused(2, error)
@@ -149,15 +151,76 @@ def test_refusals_are_told_when_they_begin_and_when_they_end(kept: Kept) -> None
     pressure.eased(40, 400)
     assert not pressure.lasts
     [began], [ended] = told(kept, "backpressure.began"), told(kept, "backpressure.ended")
-    assert began["error"]["code"] == "BACKPRESSURE"
+    assert (began["error"]["code"], began["queue"]) == ("BACKPRESSURE", "writes")
     assert (ended["refused"], ended["duration"]) == (100, pytest.approx(5.0 + CALM_S))
 
 
 def test_an_empty_queue_is_calm_at_once(kept: Kept) -> None:
-    pressure = Pressure("posts", QueueBounds(100, 1000, 10.0), ManualClock())
+    pressure = owner_pressure("posts", "writes", QueueBounds(100, 1000, 10.0), ManualClock())
     pressure.refused(1, BackpressureError("full", retry_after=1.0))
     pressure.eased(0, 0)
     assert len(told(kept, "backpressure.ended")) == 1
+
+
+def test_a_queue_that_fills_and_empties_all_the_time_is_told_of_now_and_then_and_every_refusal_counts(
+    kept: Kept,
+) -> None:
+    clock = ManualClock()
+    pressure = owner_pressure("posts", "queries", QueueBounds(100, 1000, 10.0), clock)
+    full = BackpressureError("full", retry_after=1.0)
+    for _ in range(1001):
+        pressure.refused(1, full)
+        pressure.eased(0, 0)
+        clock.advance(APART_S / 100)
+    began, ended = told(kept, "backpressure.began"), told(kept, "backpressure.ended")
+    assert 10 <= len(began) == len(ended) <= 11
+    assert sum(facts["refused"] for facts in ended) >= 1001 - 100
+    assert {facts["queue"] for facts in began + ended} == {"queries"}
+
+
+def test_what_began_too_soon_to_be_told_is_told_when_it_lasts(kept: Kept) -> None:
+    clock = ManualClock()
+    pressure = owner_pressure("posts", "writes", QueueBounds(100, 1000, 10.0), clock)
+    full = BackpressureError("full", retry_after=1.0)
+    pressure.refused(1, full)
+    pressure.eased(0, 0)
+    clock.advance(1)
+    pressure.refused(1, full)
+    assert len(told(kept, "backpressure.began")) == 1
+    clock.advance(APART_S)
+    pressure.refused(1, full)
+    assert len(told(kept, "backpressure.began")) == 2
+
+
+async def test_queries_that_find_no_turn_are_told_of_and_when_there_are_turns_again(kept: Kept) -> None:
+    gate = QueryGate(1, 1, random.Random(1), name="posts")
+    release = asyncio.Event()
+
+    async def query() -> bool:
+        try:
+            async with gate.turn():
+                await release.wait()
+        except BackpressureError:
+            return False
+        return True
+
+    queries = [asyncio.create_task(query()) for _ in range(5)]
+    await asyncio.sleep(0)
+    release.set()
+    assert (await asyncio.gather(*queries)).count(False) == 3
+    [began], [ended] = told(kept, "backpressure.began"), told(kept, "backpressure.ended")
+    assert (began["namespace"], began["queue"], ended["refused"]) == ("posts", "queries", 3)
+
+
+async def test_calls_that_find_no_room_in_an_owner_are_told_of(kept: Kept) -> None:
+    actor = NamespaceActor(load_settings("memory://journal-calls", engine={"calls_bytes_max": 1024}), "posts")
+    calls = [actor.create({"text": "x" * 600}) for _ in range(5)]
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    refused = sum(isinstance(each, BackpressureError) for each in done)
+    assert refused == 4
+    [began], [ended] = told(kept, "backpressure.began"), told(kept, "backpressure.ended")
+    assert (began["queue"], ended["queue"], ended["refused"]) == ("calls", "calls", refused)
+    await actor.close()
 
 
 async def test_a_full_queue_of_an_owner_is_told(kept: Kept) -> None:

@@ -18,7 +18,7 @@ from opentelemetry.trace import Status, StatusCode
 from parquedb.errors import NetworkError, OutcomeUnknownError, StorageWriteError
 from parquedb.observability.ai import AIRequest, AIRequestsView, AISpanProcessor, Tokens
 from parquedb.observability.ai import spans as names
-from parquedb.observability.ai.requests import Recorded
+from parquedb.observability.ai.recorded import Recorded
 from tests.support.model_server import MODEL, model_server
 from tests.support.view_database import ViewDatabase
 

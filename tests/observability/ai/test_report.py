@@ -15,6 +15,7 @@ import pytest
 from parquedb.observability.ai import (
     AIRequest,
     AIRequestsView,
+    AIUsageView,
     PriceBook,
     Tokens,
     ai_usage_report,
@@ -51,10 +52,14 @@ def db() -> Iterator[ViewDatabase]:
     database.close()
 
 
-def report(db: ViewDatabase) -> str:
+def refreshed(db: ViewDatabase) -> AIUsageView:
     view = create_ai_usage_view(db, prices=BOOK)
     view.refresh()
-    return ai_usage_report(view)
+    return view
+
+
+def report(db: ViewDatabase) -> str:
+    return ai_usage_report(refreshed(db))
 
 
 class Tags(HTMLParser):
@@ -100,10 +105,34 @@ def test_the_page_needs_nothing_from_anywhere(db: ViewDatabase) -> None:
     assert not re.search(r"https?://|src=|url\(|@import|<link", report(db))
 
 
-def test_a_page_without_requests_says_so() -> None:
-    db = ViewDatabase()
-    assert "No requests in this time." in report(db)
-    db.close()
+def test_a_page_without_requests_says_what_to_do(db: ViewDatabase) -> None:
+    empty = ViewDatabase()
+    page = report(empty)
+    assert "record_ai_request" in page
+    assert "<dl>" not in page
+    empty.close()
+    assert "No requests in this time: ask for a longer one" in ai_usage_report(
+        refreshed(db), "2020-01-01", "2020-01-02"
+    )
+
+
+def test_days_without_requests_have_their_place_and_of_too_many_the_latest_are_shown(
+    db: ViewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = AIRequest(id="late", time=datetime(2026, 4, 9, tzinfo=UTC), model="large", tokens=Tokens(1000, 100))
+    AIRequestsView(db, prices=BOOK).record(late)
+    page = report(db)
+    labels = re.findall(r'text-anchor="middle">([\d-]+)<', page[: page.index("</svg>")])
+    assert labels == [f"{datetime(2026, 3, 1, tzinfo=UTC) + timedelta(days=4 * place):%Y-%m-%d}" for place in range(10)]
+    assert ", the latest" not in page
+    monkeypatch.setattr("parquedb.observability.ai.report.PERIODS_MAX", 30)
+    assert "Cost by day and model, the latest 30<" in report(db)
+
+
+def test_a_single_bar_is_no_wall() -> None:
+    page = stacked_bars(["2026-03-01"], [Series("x", [1])], title="t")
+    [bar] = re.findall(r'<rect x="([\d.]+)" [^>]*width="([\d.]+)"', page)
+    assert (float(bar[0]) + float(bar[1]) / 2, float(bar[1])) == (515, 60)
 
 
 def test_bars_are_as_tall_as_their_values() -> None:
@@ -113,7 +142,16 @@ def test_bars_are_as_tall_as_their_values() -> None:
     heights = [float(bar.attrib["height"]) for bar in svg.iter("rect")]
     assert heights[0] == heights[1]
     assert heights[2] == pytest.approx(2 * heights[0], abs=0.2)
-    assert [nice_ceiling(value) for value in (0, 0.013, 2, 2.2, 99, 100, 101)] == [1, 0.02, 2, 2.5, 100, 100, 200]
+    assert [nice_ceiling(value) for value in (0, 0.013, 2, 2.2, 99, 100, 101, 530)] == [
+        1,
+        0.016,
+        2,
+        2.4,
+        100,
+        100,
+        120,
+        600,
+    ]
 
 
 def test_amounts_are_worded_so_that_small_ones_are_not_nothing() -> None:

@@ -1,9 +1,11 @@
 """Several processes on one data set, and how they end: in order, by themselves, forked, or killed."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -94,6 +96,52 @@ for number in range(40):
     expected = Counter(f"{name}-{number}-{n}" for name in names for number in range(40) for n in range(25))
     assert followed == expected
     assert messages(tmp_path) == expected
+
+
+def test_processes_look_after_their_files_in_turn_and_whoever_is_killed_at_it_hides_and_doubles_nothing(
+    tmp_path: Path,
+) -> None:
+    writer = """
+from parquedb.observability.worker_logs.upkeep import UpkeepOptions
+view.close()
+view = open_worker_logs(sys.argv[1], script=sys.argv[2], worker=str(os.getpid()), upkeep=UpkeepOptions(0.05))
+for number in range(10**9):
+    view.ingest([{"message": f"{sys.argv[2]}-{number}-{n}"} for n in range(20)])
+    view.flush()
+    print(number, flush=True)
+    if number == 30 and sys.argv[2] == "last":
+        break
+while not view.stats().files_merged:
+    view.flush()
+"""
+    turns = tmp_path / "upkeep"
+    flushed: dict[str, int] = {}
+    for round_ in range(4):
+        names = [f"{round_}a", f"{round_}b"]
+        processes = {name: child(writer, tmp_path, name) for name in names}
+        by_pid = {str(process.pid): process for process in processes.values()}
+        victim = None
+        deadline_s = time.monotonic() + 60
+        while victim is None:
+            assert time.monotonic() < deadline_s, "nobody took a turn"
+            # The newest turn is being worked on as long as its taker has not gone on flushing for long.
+            with contextlib.suppress(OSError, ValueError):
+                victim = by_pid.get(max(turns.iterdir()).read_text())
+        victim.send_signal(signal.SIGKILL)
+        for name, process in processes.items():
+            if process is not victim:
+                process.send_signal(signal.SIGKILL)
+            flushed[name] = max([-1, *map(int, process.communicate(timeout=60)[0].split())])
+    ended(child(writer, tmp_path, "last"))
+    flushed["last"] = 30
+    found = messages(tmp_path)
+    assert {
+        f"{name}-{number}-{n}" for name, last in flushed.items() for number in range(last + 1) for n in range(20)
+    } <= set(found)
+    assert max(found.values()) == 1
+    with open_worker_logs(str(tmp_path)) as view:
+        view.compact(files_min=2)
+        assert Counter(row["message"] for row in view.find(limit=100_000)) == found
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
