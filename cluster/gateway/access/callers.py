@@ -14,6 +14,7 @@ from parquedb.cluster.gateway.access.jwks import PublishedKeys
 from parquedb.cluster.gateway.access.tokens import TokenVerifier
 from parquedb.cluster.gateway.access.verification_keys import ConfiguredKeys, KeySource, public_keys, secret_key
 from parquedb.errors import AuthenticationRequiredError, ConfigurationError, ErrorCode
+from parquedb.observability.logs.redaction import redactor
 
 _SETTING: Final = "PARQUEDB_GATEWAY__ACCESS__"
 
@@ -67,9 +68,18 @@ def build_authenticator(
         clock: The system's when None.
 
     Raises:
-        ConfigurationError: nobody would have to say who they are, in production; or a key cannot be used.
+        ConfigurationError: nobody would have to say who they are, in production; or a key cannot be used, or is missing
+            because the settings travelled without it.
     """
     clock = clock or SystemClock()
+    if settings.withheld:
+        raise ConfigurationError(
+            f"the secrets of {_SETTING}JWT_SECRETS did not come along; set it where the gateway runs",
+            code=ErrorCode.MISSING_CONFIG,
+            setting=f"{_SETTING}JWT_SECRETS",
+        )
+    # Whatever is logged from now on is without them.
+    redactor.hide(*settings.reveal_jwt_secrets())
     if not settings.authenticates:
         if production:
             raise ConfigurationError(

@@ -22,7 +22,7 @@ from parquedb.cluster.gateway.access.authenticator import Anonymous
 from parquedb.cluster.gateway.access.callers import build_authenticator
 from parquedb.cluster.gateway.access.middleware import PRINCIPAL, AccessMiddleware, SecurityHeaders, cors_middleware
 from parquedb.errors import ConfigurationError, ParqueDBError
-from tests.support.engine_database import EngineDatabase
+from tests.support.key_database import KeyDatabase
 from tests.support.tokens import AUDIENCE, ISSUER, SECRET, served, token
 
 JWT = {"jwt_secrets": (SECRET,), "jwt_issuer": ISSUER, "jwt_audience": (AUDIENCE,)}
@@ -80,7 +80,7 @@ def application(control: AccessControl, settings: AccessSettings) -> Starlette:
 @asynccontextmanager
 async def place(**changes: Any) -> AsyncIterator[Place]:
     settings = AccessSettings(**{**JWT, "api_keys": True, **changes})
-    clock, database = ManualClock(datetime.now(UTC)), EngineDatabase()
+    clock, database = ManualClock(datetime.now(UTC)), KeyDatabase()
     authenticator = build_authenticator(settings, database, production=True, clock=clock)  # type: ignore[arg-type]
     control = AccessControl(authenticator, settings, clock)
     async with served(application(control, settings)) as url, httpx.AsyncClient(base_url=url) as client:
@@ -209,12 +209,12 @@ async def test_a_websocket_is_not_a_way_in() -> None:
 
 def test_production_without_callers_to_know_does_not_start() -> None:
     with pytest.raises(ConfigurationError, match="PARQUEDB_GATEWAY__ACCESS__JWT_JWKS_URL") as caught:
-        build_authenticator(AccessSettings(), EngineDatabase(), production=True)  # type: ignore[arg-type]
+        build_authenticator(AccessSettings(), KeyDatabase(), production=True)  # type: ignore[arg-type]
     assert caught.value.code.value == "MISSING_CONFIG"
 
 
 async def test_in_development_everybody_may_do_everything_if_nothing_is_said() -> None:
-    authenticator = build_authenticator(AccessSettings(), EngineDatabase(), production=False)  # type: ignore[arg-type]
+    authenticator = build_authenticator(AccessSettings(), KeyDatabase(), production=False)  # type: ignore[arg-type]
     assert isinstance(authenticator, Anonymous)
     principal = await authenticator.authenticate(None, None)
     assert (principal.subject, principal.authenticated_by) == ("anonymous", "none")

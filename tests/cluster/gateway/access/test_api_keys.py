@@ -25,7 +25,7 @@ from parquedb.errors import (
     RpcUnavailableError,
     TokenExpiredError,
 )
-from tests.support.engine_database import EngineDatabase
+from tests.support.key_database import KeyDatabase
 
 
 class Place:
@@ -33,7 +33,7 @@ class Place:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.database = EngineDatabase()
+        self.database = KeyDatabase()
         self.keys = ApiKeys(self.database, self.clock)  # type: ignore[arg-type] # All that it needs of one.
         self.verifier = self.gateway()
 

@@ -10,7 +10,7 @@ from parquedb.storage.backends.memory import MemoryBackend
 from tests.support.engines import engine
 
 
-class EngineDatabase:
+class KeyDatabase:
     """Any number of namespaces, each with its engine.
 
     Attributes:
