@@ -8,6 +8,7 @@ from ray import serve
 
 from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.cluster.gateway.app import build_app
+from parquedb.cluster.gateway.proxy_questions import SparedProxy
 from parquedb.gateway_settings import GatewaySettings
 from parquedb.observability.otel.export import otel_variables
 
@@ -28,7 +29,9 @@ def build_deployment(database: AsyncDatabase, settings: GatewaySettings, **optio
     """
 
     def build() -> FastAPI:
-        return build_app(database, settings, behind_serve=True)
+        app = build_app(database, settings, behind_serve=True)
+        app.add_middleware(SparedProxy)
+        return app
 
     deployment = serve.deployment(**(_options(settings) | options))(serve.ingress(build)(_Replica))
     application: serve.Application = deployment.bind()
@@ -43,8 +46,14 @@ def _options(settings: GatewaySettings) -> dict[str, Any]:
         "max_ongoing_requests": settings.requests_max + settings.streams_max + 1,
         "graceful_shutdown_timeout_s": settings.shutdown_s,
         # A replica inherits nothing of this process's environment.
-        "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": otel_variables()}},
+        "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": otel_variables() | _ONE_LOOP}},
+        # The gateway has an access log of its own.
+        "logging_config": {"enable_access_log": False},
     }
+
+
+_ONE_LOOP: Final = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
+"""Serve runs handlers on a loop of their own, lest they block its own. Ours do not, and each hop costs."""
 
 
 class _Replica:
