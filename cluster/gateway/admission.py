@@ -24,6 +24,7 @@ METHODS: Final = frozenset(arguments.BUILDERS) | QUESTIONS
 _TAKE_ACTOR: Final = frozenset(
     name for name, builder in arguments.BUILDERS.items() if "actor" in inspect.signature(builder).parameters
 )
+_SINGLE_WRITES: Final = ("create", "update", "replace", "delete", "restore")
 _COUNTED: Final = ("filter", "ops", "pipeline", "array_filters", "sort", "fields")
 """Arguments whose size decides how long it takes to understand them."""
 
@@ -87,11 +88,17 @@ def _with_schema(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_actor(principal: Principal, name: str, item: dict[str, Any]) -> dict[str, Any]:
-    """Return an operation done by the caller."""
-    inner = _inner(item) if name == "batch" else []
-    for one in [item, *inner]:
-        check_actor(principal, one.get("actor"))
-    return {**item, "actor": principal.subject}
+    """Return an operation done by the caller, and with a batch everything in it."""
+    check_actor(principal, item.get("actor"))
+    made = {**item, "actor": principal.subject}
+    inner = item.get("operations")
+    if name == "batch" and type(inner) is list:
+        # Each has an actor of its own; what is no operation is refused when it is parsed.
+        made["operations"] = [
+            _as_actor(principal, one["op"], one) if type(one) is dict and one.get("op") in _SINGLE_WRITES else one
+            for one in inner
+        ]
+    return made
 
 
 def check_actor(principal: Principal, actor: Any) -> None:

@@ -123,7 +123,8 @@ class Call:
     @property
     def method(self) -> str:
         """The method that the last part of the path names."""
-        return self._path_part("method")
+        path: str = self.scope["path"]
+        return path.rpartition("/")[2]
 
     @property
     def database(self) -> "AsyncDatabase":

@@ -13,7 +13,7 @@ from parquedb.cluster.gateway.bodies import CallerGone
 from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.gateway import Gateway
 from parquedb.cluster.gateway.problems import Refusal, problem_response
-from parquedb.cluster.gateway.routes import OPEN, route_of
+from parquedb.cluster.gateway.routes import PROBES, route_of
 from parquedb.errors import InternalError, InvalidInputError, ParqueDBError
 from parquedb.ids import random_token
 from parquedb.observability.logs import get_logger
@@ -95,7 +95,7 @@ class Edge:
         try:
             _check_size(call)
             call.read_timeout()
-            if route not in OPEN:
+            if route not in PROBES:
                 room.enter()
                 entered = True
             await self._app(call.scope, call.receive, send)
