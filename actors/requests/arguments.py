@@ -187,6 +187,7 @@ BUILDERS: Mapping[str, Callable[..., Operation]] = {
         *(history, changes),
     )
 }
+# Made once: it would take longer than all the checks together.
 _SIGNATURES = {name: inspect.signature(builder) for name, builder in BUILDERS.items()}
 _SINGLE_WRITES = frozenset({"create", "update", "replace", "delete", "restore"})
 

@@ -13,6 +13,7 @@ from parquedb.cluster.gateway.access import secrets
 from parquedb.cluster.gateway.access.callers import build_authenticator
 from parquedb.cluster.gateway.access.tls import serve_tls_options
 from parquedb.cluster.gateway.app import build_app
+from parquedb.cluster.gateway.proxy_questions import SparedProxy
 from parquedb.gateway_settings import GatewaySettings
 from parquedb.observability.otel.export import otel_variables
 
@@ -42,7 +43,9 @@ def build_deployment(database: AsyncDatabase, settings: GatewaySettings, **optio
     def build() -> FastAPI:
         with ThreadPoolExecutor(1) as beside_the_loop:
             access = beside_the_loop.submit(secrets.recover, settings.access, keeper, ray_namespace).result()
-        return build_app(database, settings.model_copy(update={"access": access}), behind_serve=True)
+        app = build_app(database, settings.model_copy(update={"access": access}), behind_serve=True)
+        app.add_middleware(SparedProxy)
+        return app
 
     deployment = serve.deployment(**(_options(settings) | options))(serve.ingress(build)(_Replica))
     application: serve.Application = deployment.bind()
@@ -59,8 +62,14 @@ def _options(settings: GatewaySettings) -> dict[str, Any]:
         "health_check_period_s": HEALTH_CHECK_S,
         "health_check_timeout_s": HEALTH_CHECK_S,
         # A replica inherits nothing of this process's environment.
-        "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": otel_variables()}},
+        "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": otel_variables() | _ONE_LOOP}},
+        # The gateway has an access log of its own.
+        "logging_config": {"enable_access_log": False},
     }
+
+
+_ONE_LOOP: Final = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
+"""Serve runs handlers on a loop of their own, lest they block its own. Ours do not, and each hop costs."""
 
 
 class _Replica:
