@@ -43,8 +43,13 @@ def dumps(value: Any) -> str:
     Raises:
         InvalidInputError: a value of another type.
     """
+    return orjson.dumps(tagged(value)).decode()
+
+
+def tagged(value: Any) -> Any:
+    """Return the plain JSON data that `dumps` writes, to be put into other JSON; raises likewise."""
     try:
-        return _FORMAT.dumps(value).decode()
+        return _FORMAT.tagged(value)
     except (TypeError, RecursionError) as error:
         raise InvalidInputError(f"not a document: {error}") from error
 
@@ -75,10 +80,25 @@ def loads_document(text: str | bytes) -> dict[str, Any]:
     return _loaded(text, _document)  # type: ignore[no-any-return]  # `_document` returns a dict.
 
 
-def _loaded(text: str | bytes, read: Callable[[Any], Any]) -> Any:
+def loads_request(text: str | bytes, *, depth_max: int = DEPTH_MAX) -> Any:
+    """Return what a request says: filters, updates and documents as `dumps` writes them, or as people do.
+
+    `{"age": {"$gte": 18}}` need not hide its operator in a `$literal`; values that JSON lacks still need their tags.
+
+    Args:
+        text: JSON.
+        depth_max: Levels of nesting, at most `DEPTH_MAX`.
+
+    Raises:
+        InvalidInputError: not JSON, nested too deeply, or a tag around something else than it stands for.
+    """
+    return _loaded(text, _FORMAT.untagged_request, depth_max)
+
+
+def _loaded(text: str | bytes, read: Callable[[Any], Any], depth_max: int = DEPTH_MAX) -> Any:
     try:
         data = orjson.loads(text)
-        _check_depth(data, 1)
+        _check_depth(data, 1, depth_max)
         return read(data)
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise InvalidInputError(f"not extended JSON: {error}") from error
@@ -92,12 +112,12 @@ def _document(data: Any) -> dict[str, Any]:
     return {name: _FORMAT.untagged(value) for name, value in data.items()}
 
 
-def _check_depth(data: Any, depth: int) -> None:
-    if depth > DEPTH_MAX:
-        raise ValueError(f"more than {DEPTH_MAX} levels of nesting")
+def _check_depth(data: Any, depth: int, depth_max: int) -> None:
+    if depth > depth_max:
+        raise ValueError(f"more than {depth_max} levels of nesting")
     for item in data.values() if type(data) is dict else data if type(data) is list else ():
         if type(item) is dict or type(item) is list:
-            _check_depth(item, depth + 1)
+            _check_depth(item, depth + 1, depth_max)
 
 
 def _float(value: float) -> Any:

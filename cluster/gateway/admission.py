@@ -1,0 +1,107 @@
+"""What a caller may ask: operations in dict form, checked against limits, permissions and the rule about actors.
+
+Nothing has been sent when this refuses. The owner checks the permissions again; what is refused here only spares the
+way to it.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Final
+
+from parquedb.access.permissions import Permissions
+from parquedb.access.principal import Principal
+from parquedb.actors.requests import arguments, checks
+from parquedb.actors.requests.operations import Operation
+from parquedb.errors import PermissionDeniedError
+from parquedb.gateway_settings import GatewaySettings
+
+QUESTIONS: Final = frozenset({"flush", "compact", "stats"})
+"""Methods that are asked of the owner itself, and take no arguments."""
+
+METHODS: Final = frozenset(arguments.BUILDERS) | QUESTIONS
+
+_TAKE_ACTOR: Final = frozenset(
+    name for name, builder in arguments.BUILDERS.items() if "actor" in inspect.signature(builder).parameters
+)
+_COUNTED: Final = ("filter", "ops", "pipeline", "array_filters", "sort", "fields")
+"""Arguments whose size decides how long it takes to understand them."""
+
+
+def admit(
+    principal: Principal, settings: GatewaySettings, namespace: str, item: Any, *, at: str = "operation"
+) -> Operation:
+    """Turn an operation in dict form into one that may be sent.
+
+    Args:
+        principal: Who asks.
+        settings: The limits.
+        namespace: For which namespace.
+        item: `{"op": "create", "data": {...}}`, as values; it may come from anywhere.
+        at: Where it stands in what was sent, for messages.
+
+    Raises:
+        ValidationError: it is none, or too large.
+        PermissionDeniedError: the caller may not do it, or names another actor than himself.
+    """
+    if type(item) is not dict:
+        checks.refuse(at, 'an object such as {"op": "create", "data": {...}}', item)
+    name = item.get("op")
+    if isinstance(name, str) and name in arguments.BUILDERS:
+        check_permission(principal.permissions, name, namespace, item)
+        _check_sizes(item, settings)
+        if principal.authenticated_by != "none" and name in _TAKE_ACTOR:
+            item = _as_actor(principal, name, item)
+    return arguments.parse(namespace, item, at=at)
+
+
+def check_permission(permissions: Permissions, name: str, namespace: str, item: Mapping[str, Any]) -> None:
+    """Return if an operation is allowed, and with a batch everything in it.
+
+    Raises:
+        PermissionDeniedError: it is not.
+    """
+    permissions.check(name, namespace)
+    if name == "batch":
+        for inner in _inner(item):
+            kind = inner.get("op")
+            if isinstance(kind, str):
+                permissions.check(kind, namespace)
+
+
+def _as_actor(principal: Principal, name: str, item: dict[str, Any]) -> dict[str, Any]:
+    """Return an operation done by the caller."""
+    inner = _inner(item) if name == "batch" else []
+    for one in [item, *inner]:
+        named = one.get("actor")
+        if named is not None and named != principal.subject:
+            raise PermissionDeniedError("a caller cannot name another actor than itself", operation=name)
+    return {**item, "actor": principal.subject}
+
+
+def _inner(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the operations inside of a batch as far as they are any; what is none is refused when it is parsed."""
+    operations = batch.get("operations")
+    return [one for one in operations if type(one) is dict] if type(operations) is list else []
+
+
+def _check_sizes(item: Mapping[str, Any], settings: GatewaySettings) -> None:
+    for name in _COUNTED:
+        value = item.get(name)
+        if type(value) in {dict, list} and count_values(value, settings.filter_values_max) > settings.filter_values_max:
+            checks.refuse(name, f"at most {settings.filter_values_max} values", None)
+    limit = item.get("limit")
+    if type(limit) is int and limit > settings.page_documents_max:
+        checks.refuse("limit", f"an int up to {settings.page_documents_max}", limit)
+
+
+def count_values(value: Any, enough: int) -> int:
+    """Return how many values there are at all levels; counting ends once there are more than `enough`."""
+    count, waiting = 0, [value]
+    while waiting and count <= enough:
+        found = waiting.pop()
+        count += 1
+        if type(found) is dict:
+            waiting.extend(found.values())
+        elif type(found) is list:
+            waiting.extend(found)
+    return count

@@ -1,0 +1,52 @@
+"""Answers: JSON as fast as it can be made, with values that JSON lacks as Extended JSON."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+from starlette.responses import Response
+
+from parquedb.documents import extended_json
+from parquedb.errors import InternalError
+
+JSON: Final = "application/json"
+
+
+def json_response(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an answer with plain JSON data."""
+    return Response(orjson.dumps(data), status, headers, JSON)
+
+
+def document_response(
+    document: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None, *, head: bool = False
+) -> Response:
+    """Return an answer with a document.
+
+    Args:
+        document: Values.
+        status: HTTP status.
+        headers: To send besides.
+        head: Whether only the headers are wanted.
+    """
+    body = extended_json.dumps_document(document).encode()
+    if head:
+        return Response(b"", status, {**(headers or {}), "Content-Length": str(len(body))}, JSON)
+    return Response(body, status, headers, JSON)
+
+
+def etag(document: Mapping[str, Any]) -> str:
+    """Return the strong tag of a whole document.
+
+    Raises:
+        InternalError: it has no version.
+    """
+    version = document.get("version")
+    if type(version) is not int:
+        raise InternalError("a document without a version has no entity tag")
+    return f'"{version}"'
+
+
+def location(root_path: str, namespace: str, document_id: str) -> str:
+    """Return the path of a document."""
+    return f"{root_path}/v1/{quote(namespace, safe='')}/documents/{quote(document_id, safe='')}"

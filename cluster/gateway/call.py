@@ -1,0 +1,258 @@
+"""One HTTP request on its way through the gateway: who asks, what for, and until when."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope
+
+from parquedb.access.principal import Principal
+from parquedb.access.reserved import check_not_reserved
+from parquedb.actors.requests.operations import Outcome
+from parquedb.cluster.gateway.admission import admit
+from parquedb.cluster.gateway.bodies import read_body
+from parquedb.cluster.gateway.problems import Refusal
+from parquedb.documents import extended_json
+from parquedb.errors import InvalidInputError, RpcTimeoutError, ValidationError
+from parquedb.storage.keys import check_namespace
+
+if TYPE_CHECKING:
+    from parquedb.cluster.client.async_database import AsyncDatabase
+    from parquedb.cluster.gateway.gateway import Gateway
+
+TIMEOUT_HEADER: Final = "Request-Timeout"
+IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
+
+_REPLACEMENT: Final = "\ufffd"
+
+
+class Call:
+    """One request.
+
+    Attributes:
+        gateway: Who answers it.
+        scope: Of ASGI.
+        receive: Of ASGI.
+        headers: As sent.
+        request_id: Of this HTTP request, for logs and problems.
+        began_s: When it arrived (monotonic seconds).
+        timeout_s: Seconds from then on until the caller gives up.
+        principal: Who asks; set once that has been established.
+        operation: What is asked for, named like the method, for logs and metrics.
+    """
+
+    __slots__ = (
+        "_query",
+        "began_s",
+        "gateway",
+        "headers",
+        "operation",
+        "principal",
+        "receive",
+        "request_id",
+        "scope",
+        "timeout_s",
+    )
+
+    def __init__(self, gateway: "Gateway", scope: Scope, receive: Receive) -> None:
+        self.gateway = gateway
+        self.scope = scope
+        self.receive = receive
+        self.headers = Headers(scope=scope)
+        self.request_id = ""
+        self.began_s = time.monotonic()
+        self.timeout_s = gateway.settings.timeout_s
+        self.principal = Principal("nobody")
+        self.operation = ""
+        self._query: dict[str, str] | None = None
+
+    def read_timeout(self) -> None:
+        """Take the caller's deadline from the header.
+
+        Raises:
+            InvalidInputError: it is no positive number.
+        """
+        text = self.headers.get(TIMEOUT_HEADER)
+        if text is None:
+            return
+        try:
+            given_s = float(text)
+        except ValueError:
+            given_s = math.nan
+        # `0 < x < inf` is false for NaN as well.
+        if not 0 < given_s < math.inf:
+            raise InvalidInputError(f"{TIMEOUT_HEADER}: expected a positive number of seconds, got {text[:40]!r}")
+        self.timeout_s = min(given_s, self.gateway.settings.timeout_s_max)
+
+    def left_s(self) -> float:
+        """Return the seconds that are left.
+
+        Raises:
+            RpcTimeoutError: none; nothing has been applied for this request yet.
+        """
+        left = self.began_s + self.timeout_s - time.monotonic()
+        if left <= 0:
+            raise RpcTimeoutError(f"the request was not read within its {self.timeout_s:g} s; nothing was applied")
+        return left
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that the path names.
+
+        Raises:
+            InvalidPathError: no namespace can have this name.
+            PermissionDeniedError: it is one of the gateway's own.
+        """
+        name = check_namespace(self._path_part("namespace"))
+        check_not_reserved(name)
+        return name
+
+    @property
+    def document_id(self) -> str:
+        """The document that the path names; everything behind `/documents/` is its id."""
+        return self._path_part("id")
+
+    @property
+    def method(self) -> str:
+        """The method that the last part of the path names."""
+        return self._path_part("method")
+
+    @property
+    def database(self) -> "AsyncDatabase":
+        """The database, as the caller may use it."""
+        return self.gateway.database_for(self.principal)
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The query string.
+
+        Raises:
+            InvalidInputError: a name comes twice, or it is no text.
+        """
+        if self._query is None:
+            raw = self.scope.get("query_string", b"")
+            self._query = _parsed_query(raw) if raw else {}
+        return self._query
+
+    def query_json(self, name: str) -> Any:
+        """Return a value of the query string that is JSON; None where there is none.
+
+        Raises:
+            InvalidInputError: it is no JSON.
+        """
+        text = self.query.get(name)
+        if text is None:
+            return None
+        try:
+            return extended_json.loads_request(text, depth_max=self.gateway.settings.depth_max)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{name}: {error.message}", field=name, cause=error) from error
+
+    def query_flag(self, name: str) -> bool:
+        """Return a value of the query string that is true or false; False where there is none.
+
+        Raises:
+            ValidationError: it is neither.
+        """
+        text = self.query.get(name, "false").lower()
+        if text not in {"true", "false", "1", "0", ""}:
+            raise ValidationError(f"{name}: expected true or false, got {text[:40]!r}", field=name)
+        # `?upsert` alone says yes as well.
+        return text in {"true", "1", ""}
+
+    def query_number(self, name: str, default: int) -> int:
+        """Return a value of the query string that is an int.
+
+        Raises:
+            ValidationError: it is none.
+        """
+        text = self.query.get(name)
+        if text is None:
+            return default
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX):
+            raise ValidationError(f"{name}: expected an int, got {text[:40]!r}", field=name)
+        return int(text)
+
+    def take_query(self, *names: str) -> None:
+        """Refuse a query string with other names than these: a misspelt filter must not match everything.
+
+        Raises:
+            InvalidInputError: there is one.
+        """
+        for name in self.query:
+            if name not in names:
+                expected = ", ".join(names) or "nothing"
+                raise InvalidInputError(f"unknown query parameter {name[:80]!r}; expected {expected}", field=name[:80])
+
+    async def body(self) -> bytes:
+        """Read the body.
+
+        Raises:
+            Refusal: it is too large.
+            RpcTimeoutError: it did not arrive in time.
+        """
+        return await read_body(self.receive, self.headers, self.gateway.settings.body_bytes_max, self.left_s())
+
+    async def json(self) -> Any:
+        """Read a JSON body as values; an empty one is `{}`.
+
+        Raises:
+            InvalidInputError: it is no JSON, or nested too deeply.
+            Refusal: it is too large, or says that it is something else.
+        """
+        kind = self.headers.get("content-type", "application/json")
+        if "json" not in kind.lower():
+            error = InvalidInputError(f"Content-Type: expected application/json, got {kind[:80]!r}")
+            raise Refusal(415, error, {"Accept": "application/json"})
+        body = await self.body()
+        return extended_json.loads_request(body, depth_max=self.gateway.settings.depth_max) if body else {}
+
+    async def json_object(self) -> dict[str, Any]:
+        """Read a JSON object; raises as `json`, and InvalidInputError for anything else than an object."""
+        found = await self.json()
+        if type(found) is not dict:
+            raise InvalidInputError(f"expected a JSON object as the body, got {type(found).__name__}")
+        return found
+
+    async def ask(self, item: dict[str, Any]) -> Outcome:
+        """Have an operation in dict form carried out.
+
+        Raises:
+            ParqueDBError: it was refused, here or by the owner, or its outcome is not known.
+        """
+        self.operation = item["op"]
+        operation = admit(self.principal, self.gateway.settings, self.namespace, item, at="request")
+        return await self.database._run(self.namespace, operation, self.left_s())
+
+    async def write(self, item: dict[str, Any]) -> Outcome:
+        """Have a write carried out, once only under its `Idempotency-Key`; raises as `ask`."""
+        key = self.headers.get(IDEMPOTENCY_HEADER)
+        return await self.ask(item if key is None else {**item, "request_id": key})
+
+    def _path_part(self, name: str) -> str:
+        text: str = self.scope["path_params"][name]
+        # The server put this sign in the place of what is no UTF-8; two ids must not become one by that.
+        if _REPLACEMENT in text:
+            try:
+                unquote_to_bytes(self.scope.get("raw_path", b"")).decode()
+            except UnicodeDecodeError:
+                raise InvalidInputError(f"{name}: expected percent-encoded UTF-8 in the path", field=name) from None
+        return text
+
+
+_DIGITS_MAX: Final = 19
+
+
+def _parsed_query(raw: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError as error:
+        raise InvalidInputError(f"the query string cannot be read: {error}") from None
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise InvalidInputError("a query parameter is given twice")
+    return found
