@@ -34,7 +34,7 @@ class Place:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.database = KeyDatabase()
-        self.keys = ApiKeys(self.database, self.clock)  # type: ignore[arg-type] # All that it needs of one.
+        self.keys = ApiKeys(self.database, self.clock)
         self.verifier = self.gateway()
 
     def gateway(self, **changes: Any) -> ApiKeyVerifier:
