@@ -93,9 +93,7 @@ class SecurityHeaders:
         self._app = app
         self._tls_in_front = settings.tls_in_front
         self._hsts: Fields = (
-            _encoded({"Strict-Transport-Security": f"max-age={settings.hsts_s}; includeSubDomains"})
-            if settings.hsts_s
-            else []
+            _encoded({"Strict-Transport-Security": f"max-age={settings.hsts_s}"}) if settings.hsts_s else []
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
