@@ -142,7 +142,7 @@ class Delivery:
         operation, request = self.operation, self.request
         left_s = max(0.0, self.deadline_s - now_s)
         # What was refused for want of room is as new as ever, and leaves with others again.
-        if self._failures == self._refusals:
+        if self._failures == self._refusals and not operation.age_s:
             joinable = part_of(operation, request, left_s, self.span)
             if joinable is not None:
                 return joinable
@@ -154,7 +154,8 @@ class Delivery:
             request if request is None or type(request) is str else list(request),
             self.span,
             left_s,
-            now_s - self.began_s if self._failures else 0.0,
+            # What somebody else sent before, a client of a gateway, is as old as he says.
+            operation.age_s + now_s - self.began_s if self._failures or operation.age_s else 0.0,
             operation.size,
         ]
         if self._failures:

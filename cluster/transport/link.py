@@ -73,9 +73,13 @@ class _Link:
         self._pool = SessionPool(window=settings.engine.session_window)
         self.calls = NamespaceCalls(settings, namespace, hooks, on_activated=self._pool.learn)
         self._namespace = namespace
-        self.actor = actor_name(settings, namespace)
+        self.actor: str | None = actor_name(settings, namespace)
         self._slow_s = settings.log_slow_s
         self._budget = RetryBudget(BACKPRESSURE_RETRY_SHARE, tokens_max=BACKPRESSURE_RETRIES_SAVED)
+
+    def handle(self) -> Any:
+        """Return the actor's handle, starting the actor if there is none."""
+        return self.calls.handle()
 
     def _begin(self, operation: Operation, timeout_s: float) -> Delivery:
         return Delivery(
@@ -117,7 +121,7 @@ def _any_time(_deadline_s: float) -> None:
     """Questions to the actor itself wait for nobody here, and have no numbers."""
 
 
-class SyncLink(_Link):
+class RayLink(_Link):
     """For threads; the calling thread does all the work."""
 
     def __init__(self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None = None) -> None:
@@ -204,7 +208,7 @@ class SyncLink(_Link):
         return self._pool.take()
 
 
-class AsyncLink(_Link):
+class RayAsyncLink(_Link):
     """For the coroutines of one event loop."""
 
     def __init__(self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None = None) -> None:
