@@ -1,14 +1,16 @@
 """A database without Ray for tests of API keys: fails when told, is opened anew, and shows all that it has stored."""
 
-from pathlib import Path
+from collections.abc import Awaitable
+from typing import Any
 
 from parquedb.actors.requests.operations import Operation, Outcome
-from parquedb.storage.backends.memory import MemoryBackend
-from tests.support.engine_database import EngineDatabase
+from parquedb.cluster.client.async_database import AsyncDatabase
+from parquedb.settings_environment import load_settings
+from tests.support.local_connection import LocalConnection
 
 
-class KeyDatabase(EngineDatabase):
-    """An `EngineDatabase` on memory.
+class KeyDatabase(AsyncDatabase):
+    """Engines of this process on memory.
 
     Attributes:
         calls: Operations that were sent, as (namespace, kind).
@@ -16,23 +18,23 @@ class KeyDatabase(EngineDatabase):
     """
 
     def __init__(self) -> None:
-        super().__init__(Path("unused"))
+        self._local = LocalConnection(load_settings("memory://keys"))
+        super().__init__(self._local)
         self.calls: list[tuple[str, str]] = []
         self.refusal: Exception | None = None
 
-    async def _run(self, namespace: str, operation: Operation, timeout_s: float | None) -> Outcome:  # type: ignore[override]
+    def _run(self, namespace: str, operation: Operation, timeout_s: float | None) -> Awaitable[Outcome]:
         self.calls.append((namespace, operation.kind))
-        if self.refusal is not None:
-            raise self.refusal
-        return await super()._run(namespace, operation, timeout_s)
+        return super()._run(namespace, operation, timeout_s) if self.refusal is None else _refused(self.refusal)
 
-    async def reopen(self) -> None:
+    def reopen(self) -> None:
         """Close every namespace; the next call opens it anew from what is stored."""
-        for made in self._engines.values():
-            await made.close()
-        self._engines.clear()
+        self._local.do(self._local._close())
 
     def stored(self) -> bytes:
-        """Return all that is stored, of every namespace."""
-        stores = [store for store in self._stores.values() if isinstance(store, MemoryBackend)]
-        return b"".join(one.data for store in stores for one in store._store.objects.values())
+        """Return all that is stored."""
+        return b"".join(one.data for one in self._local._memory._store.objects.values())
+
+
+async def _refused(error: Exception) -> Any:
+    raise error
