@@ -4,18 +4,23 @@ import asyncio
 import json
 import os
 import pickle
+import ssl
 from pathlib import Path
 
+import httpx
 import pytest
 import ray
 
 import parquedb
 from parquedb.access_settings import AccessSettings
 from parquedb.cluster.cli.main import main
+from parquedb.cluster.gateway.access.api_keys import ApiKeys
 from parquedb.cluster.gateway.access.callers import build_authenticator
 from parquedb.cluster.gateway.access.secrets import keep, recover
 from parquedb.errors import AuthenticationRequiredError
-from tests.support.tokens import AUDIENCE, ISSUER, SECRET
+from parquedb.gateway_settings import GatewaySettings
+from tests.support.certificates import Authority
+from tests.support.tokens import AUDIENCE, ISSUER, SECRET, token
 
 SETTINGS = AccessSettings(
     jwt_secrets=(SECRET, SECRET[::-1]), jwt_issuer=ISSUER, jwt_audience=(AUDIENCE,), api_keys=True
@@ -76,3 +81,32 @@ def test_a_key_from_the_command_line_is_known_to_every_gateway_until_it_is_revok
     assert stored
     assert key[20:].encode() not in stored
     assert os.environ["PARQUEDB_URL"] == url
+
+
+def test_replicas_on_serve_know_callers_over_tls(ray_cluster: str, tmp_path: Path) -> None:
+    serve = pytest.importorskip("ray.serve", reason="ray[serve] is not installed")
+    from parquedb.cluster.gateway.deployment import serve_gateway  # noqa: PLC0415 - imports Serve
+
+    authority = Authority(tmp_path, "ours")
+    certificate, key_file = authority.issue()
+    access = SETTINGS.model_copy(update={"tls_certificate": certificate, "tls_key": key_file})
+    database = asyncio.run(parquedb.connect_async(str(tmp_path / "data")))
+    key, _ = asyncio.run(ApiKeys(database).issue("billing", ["*:orders"]))
+    served = serve_gateway(database, GatewaySettings(port=0, replicas=2, environment="production", access=access))
+    try:
+        context = ssl.create_default_context(cafile=authority.file)
+        with httpx.Client(base_url=served.url, verify=context, timeout=30) as client:
+            assert served.url.startswith("https://")
+            # Often enough that both replicas answer.
+            for turn in range(10):
+                made = client.post("/v1/orders", json={}, headers={"X-API-Key": key})
+                assert (made.status_code, made.json()["createdBy"]) == (201, "billing"), turn
+                bearer = {"Authorization": f"Bearer {token(permissions=['read:orders'])}"}
+                assert client.get("/v1/orders", headers=bearer).status_code == 200
+                assert client.post("/v1/orders", json={}, headers=bearer).status_code == 403
+                assert client.get("/v1/orders").status_code == 401
+            assert "strict-transport-security" in made.headers
+    finally:
+        served.close()
+        serve.shutdown()
+        asyncio.run(database.close())
