@@ -192,6 +192,15 @@ def test_a_setting_that_cannot_be_used_is_named_and_no_secret_shown(
     assert sinks.leaks() == set()
 
 
+def test_nor_is_a_secret_that_is_at_fault_by_its_place_in_a_list(environment: pytest.MonkeyPatch) -> None:
+    sinks = Sinks()
+    with pytest.raises(ConfigurationError) as caught:
+        load_gateway_settings(access={"jwt_secrets": [SECRET, [OTHER_SECRET]], "jwt_issuer": "i", "jwt_audience": "a"})
+    assert "a value that is not shown" in str(caught.value)
+    sinks.error("error", caught.value)
+    assert sinks.leaks() == set()
+
+
 def test_lists_come_separated_by_commas(environment: pytest.MonkeyPatch) -> None:
     for name, value in {"JWT_SECRETS": f"{SECRET}, {OTHER_SECRET}", "JWT_ISSUER": "i", "JWT_AUDIENCE": "a,b"}.items():
         environment.setenv(f"PARQUEDB_GATEWAY__ACCESS__{name}", value)
