@@ -34,7 +34,7 @@ class Place:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.database = KeyDatabase()
-        self.keys = ApiKeys(self.database, self.clock)  # type: ignore[arg-type] # All that it needs of one.
+        self.keys = ApiKeys(self.database, self.clock)
         self.verifier = self.gateway()
 
     def gateway(self, **changes: Any) -> ApiKeyVerifier:
@@ -160,7 +160,7 @@ def test_nobody_can_be_told_of_a_revocation_later_than_after_ten_seconds() -> No
 async def test_a_revoked_key_stays_revoked_for_whoever_opens_the_database_next(at: Place) -> None:
     text, record = await at.keys.issue("a", ["read:x"])
     await at.keys.revoke(record.id)
-    await at.database.reopen()
+    at.database.reopen()
     assert "revoked" in await at.refusal(text)
 
 
