@@ -54,6 +54,15 @@ def tagged(value: Any) -> Any:
         raise InvalidInputError(f"not a document: {error}") from error
 
 
+def untagged(data: Any) -> Any:
+    """Return the value of JSON data that `tagged` gave.
+
+    Raises:
+        InvalidInputError: an unknown tag, or one around something else than it stands for.
+    """
+    return _read(data, _FORMAT.untagged)
+
+
 def dumps_document(document: dict[str, Any]) -> str:
     """Return the JSON text of a document, for `loads_document`: as `dumps`, but never a tag as a whole."""
     if len(document) != 1:
@@ -96,10 +105,17 @@ def loads_request(text: str | bytes, *, depth_max: int = DEPTH_MAX) -> Any:
 
 
 def _loaded(text: str | bytes, read: Callable[[Any], Any], depth_max: int = DEPTH_MAX) -> Any:
-    try:
+    def checked(text: str | bytes) -> Any:
         data = orjson.loads(text)
         _check_depth(data, 1, depth_max)
         return read(data)
+
+    return _read(text, checked)
+
+
+def _read(given: Any, read: Callable[[Any], Any]) -> Any:
+    try:
+        return read(given)
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise InvalidInputError(f"not extended JSON: {error}") from error
 

@@ -7,7 +7,7 @@ from typing import Any
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.cluster.client.async_database import AsyncDatabase
-from parquedb.cluster.client.connection import Connection
+from parquedb.cluster.client.ray_connection import RayConnection
 from parquedb.cluster.transport.delivery import encode_wire
 from parquedb.documents.codec import decode
 from parquedb.settings_environment import load_settings
@@ -26,7 +26,7 @@ class EngineDatabase(AsyncDatabase):
     """
 
     def __init__(self, folder: Path, **changes: Any) -> None:
-        super().__init__(Connection(load_settings(str(folder))))
+        super().__init__(RayConnection(load_settings(str(folder))))
         self.operations: list[tuple[str, Operation]] = []
         self.refuse: list[Exception] = []
         self.timeouts: list[float | None] = []
