@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -115,6 +116,32 @@ class AccessSettings(SettingsGroup):
         le=63_072_000,
         description="Seconds that browsers shall insist on TLS; 0 says nothing.",
     )
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave secrets out: a pickle is copied, stored and logged by programs that know nothing of secrets.
+
+        Empty ones stand in their places, so that whoever unpickles this neither forgets that there are some nor accepts
+        a token by one.
+        """
+        state = super().__getstate__()
+        hidden = {
+            "jwt_secrets": (SecretStr(""),) * len(self.jwt_secrets),
+            "tls_key_password": None if self.tls_key_password is None else SecretStr(""),
+        }
+        return {**state, "__dict__": {**state["__dict__"], **hidden}}
+
+    @property
+    def withheld(self) -> bool:
+        """Whether these settings came out of a pickle, and lack the secrets that tokens are checked with."""
+        return any(not secret.get_secret_value() for secret in self.jwt_secrets)
+
+    def reveal_jwt_secrets(self) -> tuple[str, ...]:
+        """Return these secrets as text, to hand them to an actor of our own."""
+        return tuple(secret.get_secret_value() for secret in self.jwt_secrets)
+
+    def with_jwt_secrets(self, secrets: Iterable[str]) -> Self:
+        """Return these settings with the secrets put back in."""
+        return self.model_copy(update={"jwt_secrets": tuple(SecretStr(secret) for secret in secrets)})
 
     @property
     def jwt(self) -> bool:

@@ -42,6 +42,13 @@ class GatewaySettings(SettingsGroup):
     streams_max: int = Field(
         default=64, ge=1, le=10_000, description="Change feeds, imports and exports at a time, each for itself."
     )
+    export_bytes_max: int = Field(default=4 * GIB, ge=KIB, le=1024 * GIB, description="Bytes of one export.")
+    stream_bytes_max: int = Field(
+        default=64 * MIB, ge=KIB, le=64 * GIB, description="Bytes after which a change feed ends, to be resumed."
+    )
+    stream_s_max: float = Field(
+        default=300, ge=0.05, le=86_400, description="Seconds after which a change feed ends, to be resumed."
+    )
     heartbeat_s: float = Field(default=15, ge=0.05, le=300, description="Seconds of silence before a feed says so.")
     stalled_s: float = Field(
         default=60, ge=0.05, le=3600, description="Seconds a stream may stand still because its other side does."

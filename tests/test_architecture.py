@@ -32,6 +32,7 @@ HOMES = {
     "fastapi": ("cluster/gateway/",),
     "starlette": ("cluster/gateway/",),
     "jwt": ("cluster/gateway/access/",),
+    "cryptography": ("cluster/gateway/access/",),
     "re2": ("parquedb/documents/regex.py",),
     "genai_prices": ("observability/ai/library_prices.py",),
 }
@@ -48,6 +49,7 @@ PROVIDED_BY = {
     "genai_prices": "genai-prices",
     "starlette": "fastapi",
     "jwt": "pyjwt",
+    "cryptography": "pyjwt",
 }
 
 

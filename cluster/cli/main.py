@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parquedb import __version__
+from parquedb.cluster.cli.keys_options import describe_keys
 from parquedb.errors import ParqueDBError
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
@@ -42,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--quick", action="store_true", help="log, manifest, existence, sizes and footers only")
     verify.add_argument("--json", action="store_true", help="print the whole report as JSON")
     _describe_usage(commands)
+    describe_keys(commands)
     return top
 
 
@@ -111,6 +113,10 @@ def _run(options: argparse.Namespace) -> bool:
         from parquedb.cluster.cli.usage import UsageCommand  # noqa: PLC0415
 
         return UsageCommand.from_options(options).run()
+    if options.command == "keys":
+        from parquedb.cluster.cli.keys import KeysCommand  # noqa: PLC0415
+
+        return KeysCommand(options).run()
     from parquedb.cluster.cli.demo import Demo  # noqa: PLC0415
 
     return Demo.from_options(options).run()

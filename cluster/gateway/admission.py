@@ -14,6 +14,7 @@ from parquedb.actors.requests import arguments, checks
 from parquedb.actors.requests.operations import Operation
 from parquedb.errors import PermissionDeniedError
 from parquedb.gateway_settings import GatewaySettings
+from parquedb.schemas.model import Schema
 
 QUESTIONS: Final = frozenset({"flush", "compact", "stats"})
 """Methods that are asked of the owner itself, and take no arguments."""
@@ -49,6 +50,8 @@ def admit(
     if isinstance(name, str) and name in arguments.BUILDERS:
         check_permission(principal.permissions, name, namespace, item)
         _check_sizes(item, settings)
+        if name == "register":
+            item = _with_schema(item)
         if principal.authenticated_by != "none" and name in _TAKE_ACTOR:
             item = _as_actor(principal, name, item)
     return arguments.parse(namespace, item, at=at)
@@ -68,14 +71,37 @@ def check_permission(permissions: Permissions, name: str, namespace: str, item: 
                 permissions.check(kind, namespace)
 
 
+_SCHEMA_WIRE: Final = frozenset({"name", "closed", "fields"})
+
+
+def _with_schema(item: dict[str, Any]) -> dict[str, Any]:
+    """Return a registration whose schema is one, where it came in the form in which `schema` answers."""
+    given = item.get("schema")
+    # In compact notation every value is text or an object.
+    if type(given) is not dict or given.keys() != _SCHEMA_WIRE or type(given["closed"]) is not bool:
+        return item
+    try:
+        return {**item, "schema": Schema.from_wire(given)}
+    except (TypeError, KeyError, ValueError, AttributeError):
+        checks.refuse("schema", "a schema in compact notation, or as it was answered", given)
+
+
 def _as_actor(principal: Principal, name: str, item: dict[str, Any]) -> dict[str, Any]:
     """Return an operation done by the caller."""
     inner = _inner(item) if name == "batch" else []
     for one in [item, *inner]:
-        named = one.get("actor")
-        if named is not None and named != principal.subject:
-            raise PermissionDeniedError("a caller cannot name another actor than itself", operation=name)
+        check_actor(principal, one.get("actor"))
     return {**item, "actor": principal.subject}
+
+
+def check_actor(principal: Principal, actor: Any) -> None:
+    """Return if a caller that has said who it is may be said to be this actor: itself, or nobody named.
+
+    Raises:
+        PermissionDeniedError: it names another.
+    """
+    if actor is not None and actor != principal.subject:
+        raise PermissionDeniedError("a caller cannot name another actor than itself")
 
 
 def _inner(batch: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,12 +1,14 @@
 """The gateway as an ASGI application: its routes, and what stands around them.
 
-Handlers are plain Starlette endpoints, not FastAPI ones: a request is checked by what the library itself uses for its
+Handlers are plain ASGI endpoints, not FastAPI's: a request is checked by what the library itself uses for its
 arguments, and pydantic models on the way would only cost time. FastAPI shows the documentation.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -16,19 +18,23 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from parquedb import __version__
 from parquedb.cluster.client.async_database import AsyncDatabase
-from parquedb.cluster.gateway import documents, operations
+from parquedb.cluster.gateway import documents, exports, feeds, imports, methods, operations, routes
 from parquedb.cluster.gateway.access.authenticator import Anonymous, Authenticator
 from parquedb.cluster.gateway.answers import json_response
 from parquedb.cluster.gateway.call import Call
+from parquedb.cluster.gateway.description import describe
 from parquedb.cluster.gateway.edge import CALL, Edge
 from parquedb.cluster.gateway.gateway import Gateway
+from parquedb.cluster.gateway.metrics import Scrapes
 from parquedb.cluster.gateway.problems import problem_response
+from parquedb.cluster.gateway.readiness import Readiness, answer_ready
 from parquedb.errors import ConfigurationError, error_from_status
 from parquedb.gateway_settings import GatewaySettings, gateway_env_name
+from parquedb.observability.otel.version import VERSION
 
 Handler = Callable[[Call], Awaitable[Response]]
+Handlers = Mapping[str, Handler]
 
 
 def build_app(
@@ -49,68 +55,100 @@ def build_app(
     Raises:
         ConfigurationError: nobody would have to say who he is, and this is production.
     """
-    if authenticator is None:
-        if settings.environment == "production":
-            raise ConfigurationError(
-                "a gateway in production needs to know who calls: configure tokens or API keys",
-                setting=gateway_env_name("access"),
-            )
-        authenticator = Anonymous()
-    gateway = Gateway(database, settings, authenticator)
+    gateway = Gateway(database, settings, authenticator or _anonymous(settings))
+    readiness = Readiness(gateway)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        gateway.closing.set()
+        await readiness.close()
         await gateway.authenticator.close()
 
-    return FastAPI(
+    app = FastAPI(
         title="ParqueDB",
-        version=__version__,
-        routes=_routes(gateway),
+        version=VERSION,
+        routes=_routes(gateway, readiness),
         lifespan=lifespan,
         middleware=[Middleware(Edge, gateway, tells_request_id=not behind_serve)],
         exception_handlers={HTTPException: _refuse},
-        docs_url="/docs" if settings.docs else None,
+        docs_url=routes.DOCS if settings.docs else None,
         redoc_url=None,
-        openapi_url="/openapi.json" if settings.docs else None,
+        openapi_url=routes.OPENAPI if settings.docs else None,
     )
+    app.openapi = partial(_description, describe(VERSION))  # type: ignore[method-assign]
+    return app
 
 
-def _routes(gateway: Gateway) -> list[BaseRoute]:
+def _anonymous(settings: GatewaySettings) -> Authenticator:
+    if settings.environment == "production":
+        raise ConfigurationError(
+            "a gateway in production needs to know who calls: configure tokens or API keys",
+            setting=gateway_env_name("access"),
+        )
+    return Anonymous()
+
+
+def _routes(gateway: Gateway, readiness: Readiness) -> list[BaseRoute]:
     """Return all routes, those that are taken most often first."""
 
-    def route(path: str, method: str, handler: Handler, *, open: bool = False) -> Route:  # noqa: A002 - to everybody
-        return Route(path, Endpoint(gateway, handler, open=open), methods=[method])
+    async def ready(call: Call) -> Response:
+        return await answer_ready(call, readiness)
 
-    one, all_ = "/v1/{namespace}/documents/{id:path}", "/v1/{namespace}"
-    return [
-        route(one, "GET", documents.get_document),
-        route(all_, "POST", documents.create_document),
-        route("/v1/{namespace}/operations", "POST", operations.run_operations),
-        route("/health", "GET", _health, open=True),
-    ]
+    handlers: dict[str, Handlers] = {
+        routes.DOCUMENT: {
+            "GET": documents.get_document,
+            "PUT": documents.put_document,
+            "PATCH": documents.patch_document,
+            "DELETE": documents.delete_document,
+        },
+        routes.OPERATIONS: {"POST": operations.run_operations},
+        routes.NAMESPACE: {"POST": documents.create_document, "GET": methods.find_documents},
+        routes.IMPORT: {"POST": imports.import_documents},
+        routes.EXPORT: {"GET": exports.export_documents},
+        routes.CHANGES: {"GET": feeds.get_changes, "POST": methods.run_method},
+        routes.HISTORY: {"GET": feeds.get_history, "POST": methods.run_method},
+        routes.SCHEMA: {"GET": methods.get_schema, "PUT": methods.put_schema, "POST": methods.run_method},
+        routes.METHOD: {"POST": methods.run_method},
+        routes.NAMESPACES: {"GET": methods.list_namespaces},
+        routes.METRICS: {"GET": Scrapes(gateway).answer},
+        routes.HEALTH: {"GET": _health},
+        routes.READY: {"GET": ready},
+    }
+    return [_route(gateway, path, found) for path, found in handlers.items()]
+
+
+def _route(gateway: Gateway, path: str, handlers: Handlers) -> Route:
+    # An id is everything behind `/documents/`, slashes too.
+    pattern = path.replace("{id}", "{id:path}")
+    return Route(pattern, Endpoint(gateway, handlers, asks=path not in routes.OPEN), methods=list(handlers))
 
 
 class Endpoint:
-    """What answers the requests of one route, as an ASGI application."""
+    """What answers the requests of one route, as an ASGI application.
 
-    def __init__(self, gateway: Gateway, handler: Handler, *, open: bool) -> None:  # noqa: A002 - to everybody
+    Args:
+        gateway: Who answers.
+        handlers: By method; a HEAD is answered by GET's.
+        asks: Whether callers have to say who they are.
+    """
+
+    def __init__(self, gateway: Gateway, handlers: Handlers, *, asks: bool) -> None:
         self._gateway = gateway
-        self._handler = handler
-        self._open = open
+        self._handlers = dict(handlers)
+        if "GET" in handlers:
+            self._handlers["HEAD"] = handlers["GET"]
+        self._asks = asks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         call: Call = scope[CALL]
         # Later than when the edge saw it: path parameters are known, and middlewares have had their say.
         call.scope, call.receive = scope, receive
-        call.read_timeout()
-        if not self._open:
-            headers = call.headers
-            call.principal = await self._gateway.authenticator.authenticate(
-                headers.get("authorization"), headers.get("x-api-key")
-            )
-        response = await self._handler(call)
+        authenticator, headers = self._gateway.authenticator, call.headers
+        if self._asks or "authorization" in headers or "x-api-key" in headers:
+            call.principal = await authenticator.authenticate(headers.get("authorization"), headers.get("x-api-key"))
+        response = await self._handlers[scope["method"]](call)
         await response(scope, receive, send)
 
 
@@ -125,3 +163,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
     words = "this path takes another method" if status == HTTPStatus.METHOD_NOT_ALLOWED else "there is no such path"
     told = error_from_status(status, words)
     return problem_response(told, request_id=request.scope[CALL].request_id, status=status, headers=headers)
+
+
+def _description(description: dict[str, Any]) -> dict[str, Any]:
+    return description

@@ -2,7 +2,8 @@
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.datastructures import Headers
@@ -23,7 +24,7 @@ async def read_body(receive: Receive, headers: Headers, bytes_max: int, timeout_
 
     Raises:
         Refusal: 413, it has more than `bytes_max` bytes; no more than that is kept, whatever its length is said to be.
-        RpcTimeoutError: it did not arrive within `timeout_s` seconds.
+        Refusal: 408, it did not arrive within `timeout_s` seconds.
         CallerGone: the caller left.
     """
     parts: list[bytes] = []
@@ -32,11 +33,12 @@ async def read_body(receive: Receive, headers: Headers, bytes_max: int, timeout_
             async for part in body_parts(receive, headers, bytes_max):
                 parts.append(part)  # noqa: PERF401 - what has come so far is dropped at the limit
     except builtins.TimeoutError:
-        raise RpcTimeoutError("the body did not arrive in time; nothing was applied") from None
+        error = RpcTimeoutError(f"the body did not arrive within {timeout_s:.3g} s; nothing was applied")
+        raise Refusal(HTTPStatus.REQUEST_TIMEOUT, error) from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def body_parts(receive: Receive, headers: Headers, bytes_max: int) -> AsyncIterator[bytes]:
+async def body_parts(receive: Receive, headers: Headers, bytes_max: int) -> AsyncGenerator[bytes]:
     """Yield a body as it arrives; the next part is asked for when the last one has been dealt with.
 
     Raises:
@@ -62,4 +64,4 @@ async def body_parts(receive: Receive, headers: Headers, bytes_max: int) -> Asyn
 
 def too_large(bytes_max: int) -> Refusal:
     """Return the refusal of a body with more than so many bytes."""
-    return Refusal(413, InvalidInputError(f"the body has more than {bytes_max:,} bytes".replace(",", " ")))
+    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, InvalidInputError(f"the body has more than {bytes_max} bytes"))

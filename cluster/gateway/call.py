@@ -1,5 +1,6 @@
 """One HTTP request on its way through the gateway: who asks, what for, and until when."""
 
+import hashlib
 import math
 import time
 from collections.abc import Mapping
@@ -11,12 +12,13 @@ from starlette.types import Receive, Scope
 
 from parquedb.access.principal import Principal
 from parquedb.access.reserved import check_not_reserved
-from parquedb.actors.requests.operations import Outcome
-from parquedb.cluster.gateway.admission import admit
+from parquedb.actors.requests.operations import Outcome, SessionRequest
+from parquedb.cluster.gateway.admission import admit, check_actor
 from parquedb.cluster.gateway.bodies import read_body
 from parquedb.cluster.gateway.problems import Refusal
+from parquedb.cluster.transport.sessions import parse_request_id
 from parquedb.documents import extended_json
-from parquedb.errors import InvalidInputError, RpcTimeoutError, ValidationError
+from parquedb.errors import InvalidInputError, OutcomeUnknownError, RpcTimeoutError, ValidationError
 from parquedb.storage.keys import check_namespace
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_HEADER: Final = "Request-Timeout"
 IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
+IDEMPOTENCY_CHARS_MAX: Final = 255
 
 _REPLACEMENT: Final = "\ufffd"
 
@@ -45,6 +48,7 @@ class Call:
     """
 
     __slots__ = (
+        "_body",
         "_query",
         "began_s",
         "gateway",
@@ -67,6 +71,7 @@ class Call:
         self.timeout_s = gateway.settings.timeout_s
         self.principal = Principal("nobody")
         self.operation = ""
+        self._body = b""
         self._query: dict[str, str] | None = None
 
     def read_timeout(self) -> None:
@@ -195,7 +200,8 @@ class Call:
             Refusal: it is too large.
             RpcTimeoutError: it did not arrive in time.
         """
-        return await read_body(self.receive, self.headers, self.gateway.settings.body_bytes_max, self.left_s())
+        self._body = await read_body(self.receive, self.headers, self.gateway.settings.body_bytes_max, self.left_s())
+        return self._body
 
     async def json(self) -> Any:
         """Read a JSON body as values; an empty one is `{}`.
@@ -218,20 +224,83 @@ class Call:
             raise InvalidInputError(f"expected a JSON object as the body, got {type(found).__name__}")
         return found
 
-    async def ask(self, item: dict[str, Any]) -> Outcome:
+    async def ask(self, item: dict[str, Any], timeout_s: float | None = None) -> Outcome:
         """Have an operation in dict form carried out.
+
+        Args:
+            item: The operation.
+            timeout_s: Seconds for it; what is left of the request's own by default.
 
         Raises:
             ParqueDBError: it was refused, here or by the owner, or its outcome is not known.
         """
         self.operation = item["op"]
         operation = admit(self.principal, self.gateway.settings, self.namespace, item, at="request")
-        return await self.database._run(self.namespace, operation, self.left_s())
+        return await self.database._run(self.namespace, operation, self.left_s() if timeout_s is None else timeout_s)
 
     async def write(self, item: dict[str, Any]) -> Outcome:
         """Have a write carried out, once only under its `Idempotency-Key`; raises as `ask`."""
+        key = self.request_key(self._body)
+        if key is None:
+            return await self.ask(item)
+        if "request_id" in item:
+            raise InvalidInputError(f"expected either request_id or {IDEMPOTENCY_HEADER}", field="request_id")
+        try:
+            return await self.ask({**item, "request_id": key})
+        except OutcomeUnknownError as error:
+            given = self.headers[IDEMPOTENCY_HEADER]
+            words = (
+                f"whether the write was applied is unknown; send the same request with the same {IDEMPOTENCY_HEADER}"
+            )
+            raise OutcomeUnknownError(words, request_id=given, cause=error) from error
+
+    def request_key(self, body: bytes) -> str | None:
+        """Return the request id that an `Idempotency-Key` stands for; None where there is none.
+
+        It is bound to who asks and to what is asked, so that nobody is given the answer of another request.
+
+        Args:
+            body: What is asked, as far as it is known.
+
+        Raises:
+            ValidationError: the key is too long.
+        """
         key = self.headers.get(IDEMPOTENCY_HEADER)
-        return await self.ask(item if key is None else {**item, "request_id": key})
+        if key is None:
+            return None
+        if not 0 < len(key) <= IDEMPOTENCY_CHARS_MAX:
+            expected = f"1 to {IDEMPOTENCY_CHARS_MAX} characters"
+            raise ValidationError(
+                f"{IDEMPOTENCY_HEADER}: expected {expected}, got {len(key)}", field=IDEMPOTENCY_HEADER
+            )
+        if isinstance(parse_request_id(key), SessionRequest):
+            # The id of a write whose outcome was not known; nobody can guess another's.
+            return key
+        scope = self.scope
+        asked = (
+            self.principal.subject,
+            scope["method"],
+            scope["path"],
+            scope.get("query_string", b"").decode("latin-1"),
+        )
+        digest = hashlib.blake2b("\0".join(asked).encode("utf-8", "surrogatepass") + b"\0" + body, digest_size=16)
+        return f"{key}:{digest.hexdigest()}"
+
+    def writes_as(self, actor: str | None) -> str | None:
+        """Return who is said to write, given whom the caller names.
+
+        Raises:
+            PermissionDeniedError: another than himself.
+        """
+        if self.principal.authenticated_by == "none":
+            return actor
+        check_actor(self.principal, actor)
+        return self.principal.subject
+
+    @property
+    def is_head(self) -> bool:
+        """Whether only the headers of the answer are wanted."""
+        return bool(self.scope["method"] == "HEAD")
 
     def _path_part(self, name: str) -> str:
         text: str = self.scope["path_params"][name]
