@@ -16,6 +16,7 @@ Source: MongoDB Extended JSON (v2), relaxed format.
 """
 
 import math
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -31,7 +32,11 @@ from parquedb.errors import InvalidInputError
 DEPTH_MAX: Final = 200
 """Levels of nesting that are read: tags add one to a document's own."""
 
+INT_DIGITS_MAX: Final = 19_729
+"""Digits of the largest int that a document may hold."""
+
 _LITERAL: Final = "$literal"
+_DIGITS: Final = re.compile(rf"-?[0-9]{{1,{INT_DIGITS_MAX}}}")
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -152,26 +157,44 @@ def _date(value: datetime) -> Any:
 
 def _read_date(given: Any) -> datetime:
     if isinstance(given, dict):
-        return _EPOCH + timedelta(milliseconds=int(given["$numberLong"]))
+        return _EPOCH + timedelta(milliseconds=_read_int(given["$numberLong"]))
     found = datetime.fromisoformat(given)
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
-def _read_float(given: str) -> float:
-    return _NOT_FINITE[given] if given in _NOT_FINITE else float(given)
+def _int(value: int) -> Any:
+    # By way of Decimal, for Python turns no more than 4 300 digits of an int into text.
+    return value if _INT_MIN <= value <= _INT_MAX else {"$integer": f"{Decimal(value):f}"}
 
 
-def _read_decimal(given: str) -> Decimal:
+def _read_int(given: Any) -> int:
+    if not _DIGITS.fullmatch(_said(given)):
+        raise ValueError(f"expected at most {INT_DIGITS_MAX} digits, got {given[:40]!r}")
+    return int(Decimal(given))
+
+
+def _read_float(given: Any) -> float:
+    return _NOT_FINITE[given] if _said(given) in _NOT_FINITE else float(given)
+
+
+def _read_decimal(given: Any) -> Decimal:
     try:
-        return Decimal(given)
+        return Decimal(_said(given))
     except InvalidOperation:
         raise ValueError(f"{given[:40]!r} is no number") from None
+
+
+def _said(given: Any) -> str:
+    """Return the text of a tagged number; a bare one in its place could have lost digits before it was read."""
+    if type(given) is not str:
+        raise TypeError(f"expected a number as text, got {type(given).__name__}")
+    return given
 
 
 _FORMAT: Final = TaggedJson(
     {
         str: _text,
-        int: lambda value: value if _INT_MIN <= value <= _INT_MAX else {"$integer": str(value)},
+        int: _int,
         float: _float,
         datetime: _date,
         date: lambda value: {"$day": value.isoformat()},
@@ -184,9 +207,9 @@ _FORMAT: Final = TaggedJson(
         "$day": date.fromisoformat,
         "$numberDecimal": _read_decimal,
         "$numberDouble": _read_float,
-        "$numberInt": int,
-        "$numberLong": int,
-        "$integer": int,
+        "$numberInt": _read_int,
+        "$numberLong": _read_int,
+        "$integer": _read_int,
         "$binary": lambda given: b64decode(given["base64"], validate=True),
         "$uuid": UUID,
         "$surrogates": lambda digits: bytes.fromhex(digits).decode("utf-8", "surrogatepass"),

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parquedb.documents.extended_json import dumps, loads
+from parquedb.documents.extended_json import INT_DIGITS_MAX, dumps, loads
+from parquedb.documents.values import INT_BITS_MAX
 from parquedb.errors import InvalidInputError
 
 scalars = st.one_of(
@@ -103,3 +104,21 @@ def test_what_is_no_extended_json_is_refused(text: str, message: str) -> None:
 def test_what_no_document_holds_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="a document cannot hold a set"):
         dumps({"a": {1}})
+
+
+@pytest.mark.parametrize("value", [2**INT_BITS_MAX - 1, -(2**INT_BITS_MAX) + 1, 10**5000, 2**63])
+def test_an_int_of_any_size_that_a_document_may_hold_comes_back(value: int) -> None:
+    assert loads(dumps({"n": value})) == {"n": value}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('{"$integer": 1.5}', '{"$integer": true}', '{"$integer": "١٢"}', '{"$integer": "1_0"}', '{"$integer": ""}'),
+        *('{"$numberLong": 7}', '{"$numberInt": "7.0"}', '{"$date": {"$numberLong": 1.5}}'),
+        *('{"$numberDecimal": 1.1}', '{"$numberDouble": false}', '{"$integer": "' + "9" * (INT_DIGITS_MAX + 1) + '"}'),
+    ],
+)
+def test_a_tagged_number_that_is_not_the_text_of_one_is_refused_instead_of_changed(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        loads(text)
