@@ -1,5 +1,6 @@
 """What a gateway says of a whole database, as the results that `Database` gives."""
 
+from collections.abc import Iterator
 from typing import Any, Final, cast
 
 import msgspec
@@ -32,13 +33,10 @@ def health_of(answer: Answer) -> DatabaseHealth:
     told = data_of(answer)
     owners = told.get("owners")
     found = owners if type(owners) is dict else {}
-    reasons = told.get("reasons")
-    error = "; ".join(map(str, reasons)) if type(reasons) is list and reasons else None
+    status = _status(answer, told.get("status"))
+    error = "; ".join(_reasons(told.get("checks"))) if status == _UNHEALTHY else None
     return DatabaseHealth(
-        _status(answer, told.get("status")),
-        {name: _owner(answer, name, one) for name, one in sorted(found.items())},
-        {},
-        error,
+        status, {name: _owner(answer, name, one) for name, one in sorted(found.items())}, {}, error or None
     )
 
 
@@ -53,6 +51,12 @@ def metrics_of(answer: Answer) -> MetricsSnapshot:
         return MetricsSnapshot.from_json(told)
     except (msgspec.ValidationError, KeyError, TypeError) as error:
         raise unreadable(answer, error) from error
+
+
+def _reasons(checks: Any) -> Iterator[str]:
+    for name, check in checks.items() if type(checks) is dict else ():
+        reasons = check.get("reasons") if type(check) is dict else None
+        yield from (f"{name}: {reason}" for reason in (reasons if type(reasons) is list else ()))
 
 
 def _owner(answer: Answer, name: str, told: Any) -> OwnerHealth:

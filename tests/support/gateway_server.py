@@ -55,6 +55,7 @@ class GatewayServer(AppServer):
 
     Attributes:
         local: Their connection, which notes every operation that arrives.
+        app: The application itself.
     """
 
     def __init__(
@@ -67,7 +68,8 @@ class GatewayServer(AppServer):
     ) -> None:
         self.local = LocalConnection(load_settings(url), **(engine or {}))
         self.database = AsyncDatabase(self.local)
-        super().__init__(build_app(self.database, settings or GatewaySettings(), authenticator))
+        self.app = build_app(self.database, settings or GatewaySettings(), authenticator)
+        super().__init__(self.app)
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()
