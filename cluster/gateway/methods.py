@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+import orjson
 from starlette.responses import Response
 
 from parquedb.access.permissions import READ
@@ -10,7 +11,7 @@ from parquedb.actors.requests import checks
 from parquedb.actors.requests.operations import WRITES, Outcome
 from parquedb.actors.requests.read_arguments import LIMIT_DEFAULT
 from parquedb.cluster.gateway.admission import METHODS, QUESTIONS
-from parquedb.cluster.gateway.answers import json_response
+from parquedb.cluster.gateway.answers import JSON, json_response
 from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.documents import query_as_of
 from parquedb.documents import extended_json
@@ -74,7 +75,8 @@ async def _ask_owner(call: Call, method: str, body: dict[str, Any]) -> Response:
     call.operation = method
     call.principal.permissions.check(method, call.namespace)
     value = await call.database._ask(call.namespace, method, call.left_s())
-    return json_response({"value": extended_json.tagged(value)})
+    # Numbers alone, some of them by number.
+    return Response(orjson.dumps({"value": value}, option=orjson.OPT_NON_STR_KEYS), media_type=JSON)
 
 
 async def get_schema(call: Call) -> Response:

@@ -141,6 +141,10 @@ def value_of(answer: Answer) -> Any:
     """
     data = data_of(answer)
     try:
-        return extended_json.untagged(data["value"])
-    except (KeyError, InvalidInputError) as error:
+        value = extended_json.untagged(data["value"])
+        if type(value) is dict and "tiers" in value:
+            # Of `stats`, the one dict with numbers for keys, which JSON has not.
+            value["tiers"] = {int(tier): files for tier, files in value["tiers"].items()}
+    except (KeyError, ValueError, AttributeError, InvalidInputError) as error:
         raise unreadable(answer, f"{type(error).__name__}: {error}") from error
+    return value

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import parquedb
+from parquedb.gateway_settings import GatewaySettings
 from tests.support.gateway_server import GatewayServer
 
 _names = count()
@@ -14,7 +15,7 @@ _names = count()
 
 @pytest.fixture(scope="package")
 def shared_server() -> Iterator[GatewayServer]:
-    with GatewayServer() as started:
+    with GatewayServer(settings=GatewaySettings(ready_cache_s=0)) as started:
         yield started
 
 
