@@ -236,9 +236,10 @@ def test_coroutines_have_every_method_as_well(server: GatewayServer, tmp_path: P
 
 
 def test_a_closed_database_says_so_and_leaves_no_thread(server: GatewayServer) -> None:
+    before = set(threading.enumerate())
     db = parquedb.connect(server.url)
     db["closing"].create({})
-    thread = next(one for one in threading.enumerate() if one.name == "parquedb-http")
+    [thread] = [one for one in set(threading.enumerate()) - before if one.name == "parquedb-http"]
     db.close()
     db.close()
     thread.join(10)
