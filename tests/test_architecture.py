@@ -31,6 +31,7 @@ HOMES = {
     "httpx": ("cluster/http/", "cluster/gateway/access/"),
     "fastapi": ("cluster/gateway/",),
     "starlette": ("cluster/gateway/",),
+    "uvicorn": ("cluster/gateway/",),
     "jwt": ("cluster/gateway/access/",),
     "cryptography": ("cluster/gateway/access/",),
     "re2": ("parquedb/documents/regex.py",),

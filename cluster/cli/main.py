@@ -8,6 +8,7 @@ from pathlib import Path
 
 from parquedb import __version__
 from parquedb.cluster.cli.keys_options import describe_keys
+from parquedb.cluster.cli.serve_options import describe_serve
 from parquedb.errors import ParqueDBError
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--quick", action="store_true", help="log, manifest, existence, sizes and footers only")
     verify.add_argument("--json", action="store_true", help="print the whole report as JSON")
     _describe_usage(commands)
+    describe_serve(commands)
     describe_keys(commands)
     return top
 
@@ -113,6 +115,10 @@ def _run(options: argparse.Namespace) -> bool:
         from parquedb.cluster.cli.usage import UsageCommand  # noqa: PLC0415
 
         return UsageCommand.from_options(options).run()
+    if options.command == "serve":
+        from parquedb.cluster.cli.serve import ServeCommand  # noqa: PLC0415
+
+        return ServeCommand(options).run()
     if options.command == "keys":
         from parquedb.cluster.cli.keys import KeysCommand  # noqa: PLC0415
 

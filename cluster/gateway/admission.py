@@ -12,7 +12,7 @@ from parquedb.access.permissions import Permissions
 from parquedb.access.principal import Principal
 from parquedb.actors.requests import arguments, checks
 from parquedb.actors.requests.operations import Operation
-from parquedb.errors import PermissionDeniedError
+from parquedb.errors import PermissionDeniedError, ValidationError
 from parquedb.gateway_settings import GatewaySettings
 from parquedb.schemas.model import Schema
 
@@ -24,6 +24,7 @@ METHODS: Final = frozenset(arguments.BUILDERS) | QUESTIONS
 _TAKE_ACTOR: Final = frozenset(
     name for name, builder in arguments.BUILDERS.items() if "actor" in inspect.signature(builder).parameters
 )
+_SINGLE_WRITES: Final = ("create", "update", "replace", "delete", "restore")
 _COUNTED: Final = ("filter", "ops", "pipeline", "array_filters", "sort", "fields")
 """Arguments whose size decides how long it takes to understand them."""
 
@@ -87,11 +88,17 @@ def _with_schema(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_actor(principal: Principal, name: str, item: dict[str, Any]) -> dict[str, Any]:
-    """Return an operation done by the caller."""
-    inner = _inner(item) if name == "batch" else []
-    for one in [item, *inner]:
-        check_actor(principal, one.get("actor"))
-    return {**item, "actor": principal.subject}
+    """Return an operation done by the caller, and with a batch everything in it."""
+    check_actor(principal, item.get("actor"))
+    made = {**item, "actor": principal.subject}
+    inner = item.get("operations")
+    if name == "batch" and type(inner) is list:
+        # Each has an actor of its own; what is no operation is refused when it is parsed.
+        made["operations"] = [
+            _as_actor(principal, one["op"], one) if type(one) is dict and one.get("op") in _SINGLE_WRITES else one
+            for one in inner
+        ]
+    return made
 
 
 def check_actor(principal: Principal, actor: Any) -> None:
@@ -114,7 +121,8 @@ def _check_sizes(item: Mapping[str, Any], settings: GatewaySettings) -> None:
     for name in _COUNTED:
         value = item.get(name)
         if type(value) in {dict, list} and count_values(value, settings.filter_values_max) > settings.filter_values_max:
-            checks.refuse(name, f"at most {settings.filter_values_max} values", None)
+            expected = f"at most {settings.filter_values_max} values"
+            raise ValidationError(f"{name}: expected {expected}, got more", field=name, expected=expected)
     limit = item.get("limit")
     if type(limit) is int and limit > settings.page_documents_max:
         checks.refuse("limit", f"an int up to {settings.page_documents_max}", limit)

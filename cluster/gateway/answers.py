@@ -1,6 +1,7 @@
 """Answers: JSON as fast as it can be made, with values that JSON lacks as Extended JSON."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -50,3 +51,14 @@ def etag(document: Mapping[str, Any]) -> str:
 def location(root_path: str, namespace: str, document_id: str) -> str:
     """Return the path of a document."""
     return f"{root_path}/v1/{quote(namespace, safe='')}/documents/{quote(document_id, safe='')}"
+
+
+class StreamedResponse(Response):
+    """An answer whose body is sent by its `__call__`, in parts."""
+
+    def __init__(self, headers: Mapping[str, str], media_type: str) -> None:
+        """Prepare the head; its length is what `headers` say, or not known."""
+        super().__init__(None, HTTPStatus.OK, headers, media_type)
+        if "Content-Length" not in headers:
+            # That of no body at all, which is what the base takes it for.
+            del self.headers["content-length"]

@@ -20,7 +20,15 @@ from starlette.types import Receive, Scope, Send
 
 from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.cluster.gateway import documents, exports, feeds, imports, methods, operations, routes
-from parquedb.cluster.gateway.access.authenticator import Anonymous, Authenticator
+from parquedb.cluster.gateway.access.access_control import AccessControl
+from parquedb.cluster.gateway.access.authenticator import Authenticator
+from parquedb.cluster.gateway.access.callers import build_authenticator
+from parquedb.cluster.gateway.access.middleware import (
+    PRINCIPAL,
+    AccessMiddleware,
+    SecurityHeaders,
+    cors_middleware,
+)
 from parquedb.cluster.gateway.answers import json_response
 from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.description import describe
@@ -29,8 +37,8 @@ from parquedb.cluster.gateway.gateway import Gateway
 from parquedb.cluster.gateway.metrics import Scrapes
 from parquedb.cluster.gateway.problems import problem_response
 from parquedb.cluster.gateway.readiness import Readiness, answer_ready
-from parquedb.errors import ConfigurationError, error_from_status
-from parquedb.gateway_settings import GatewaySettings, gateway_env_name
+from parquedb.errors import ParqueDBError, error_from_status
+from parquedb.gateway_settings import GatewaySettings
 from parquedb.observability.otel.version import VERSION
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -49,50 +57,58 @@ def build_app(
     Args:
         database: What is served; closed by whoever opened it.
         settings: Limits, and who may call.
-        authenticator: Tells who a caller is; by default nobody is asked, which production refuses.
+        authenticator: Tells who a caller is; by default what the settings say, which may be that nobody is asked.
         behind_serve: Whether requests come from a proxy of Ray Serve.
 
     Raises:
         ConfigurationError: nobody would have to say who he is, and this is production.
     """
-    gateway = Gateway(database, settings, authenticator or _anonymous(settings))
+    gateway, access = Gateway(database, settings), settings.access
     readiness = Readiness(gateway)
+    control = AccessControl(
+        authenticator or build_authenticator(access, database, production=settings.environment == "production"), access
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         gateway.closing.set()
         await readiness.close()
-        await gateway.authenticator.close()
+        await control.close()
 
     app = FastAPI(
         title="ParqueDB",
         version=VERSION,
-        routes=_routes(gateway, readiness),
+        routes=_routes(gateway, readiness, control),
         lifespan=lifespan,
-        middleware=[Middleware(Edge, gateway, tells_request_id=not behind_serve)],
+        middleware=[
+            Middleware(SecurityHeaders, access),
+            *cors_middleware(access),
+            Middleware(Edge, gateway, tells_request_id=not behind_serve),
+            Middleware(AccessMiddleware, control, _unknown),
+        ],
         exception_handlers={HTTPException: _refuse},
         docs_url=routes.DOCS if settings.docs else None,
         redoc_url=None,
         openapi_url=routes.OPENAPI if settings.docs else None,
     )
+    app.state.gateway = gateway
     app.openapi = partial(_description, describe(VERSION))  # type: ignore[method-assign]
     return app
 
 
-def _anonymous(settings: GatewaySettings) -> Authenticator:
-    if settings.environment == "production":
-        raise ConfigurationError(
-            "a gateway in production needs to know who calls: configure tokens or API keys",
-            setting=gateway_env_name("access"),
-        )
-    return Anonymous()
+def _unknown(scope: Scope, error: ParqueDBError, headers: Mapping[str, str]) -> Response:
+    """Tell a caller why he was not let in."""
+    return problem_response(error, request_id=scope[CALL].request_id, headers=headers)
 
 
-def _routes(gateway: Gateway, readiness: Readiness) -> list[BaseRoute]:
+def _routes(gateway: Gateway, readiness: Readiness, control: AccessControl) -> list[BaseRoute]:
     """Return all routes, those that are taken most often first."""
 
     async def ready(call: Call) -> Response:
+        if "authorization" in call.headers or "x-api-key" in call.headers:
+            # Probes carry no proof; whoever does wants to know more.
+            call.principal = (await control.admit(call.scope)).principal
         return await answer_ready(call, readiness)
 
     handlers: dict[str, Handlers] = {
@@ -115,39 +131,33 @@ def _routes(gateway: Gateway, readiness: Readiness) -> list[BaseRoute]:
         routes.HEALTH: {"GET": _health},
         routes.READY: {"GET": ready},
     }
-    return [_route(gateway, path, found) for path, found in handlers.items()]
+    return [_route(path, found) for path, found in handlers.items()]
 
 
-def _route(gateway: Gateway, path: str, handlers: Handlers) -> Route:
+def _route(path: str, handlers: Handlers) -> Route:
     # An id is everything behind `/documents/`, slashes too.
     pattern = path.replace("{id}", "{id:path}")
-    return Route(pattern, Endpoint(gateway, handlers, asks=path not in routes.OPEN), methods=list(handlers))
+    return Route(pattern, Endpoint(handlers), methods=list(handlers))
 
 
 class Endpoint:
     """What answers the requests of one route, as an ASGI application.
 
     Args:
-        gateway: Who answers.
         handlers: By method; a HEAD is answered by GET's.
-        asks: Whether callers have to say who they are.
     """
 
-    def __init__(self, gateway: Gateway, handlers: Handlers, *, asks: bool) -> None:
-        self._gateway = gateway
+    def __init__(self, handlers: Handlers) -> None:
         self._handlers = dict(handlers)
         if "GET" in handlers:
             self._handlers["HEAD"] = handlers["GET"]
-        self._asks = asks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         call: Call = scope[CALL]
         # Later than when the edge saw it: path parameters are known, and middlewares have had their say.
         call.scope, call.receive = scope, receive
-        authenticator, headers = self._gateway.authenticator, call.headers
-        if self._asks or "authorization" in headers or "x-api-key" in headers:
-            call.principal = await authenticator.authenticate(headers.get("authorization"), headers.get("x-api-key"))
+        call.principal = scope.get(PRINCIPAL, call.principal)
         response = await self._handlers[scope["method"]](call)
         await response(scope, receive, send)
 

@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -14,6 +15,7 @@ from parquedb.access.principal import Principal
 from parquedb.access.reserved import check_not_reserved
 from parquedb.actors.requests.operations import Outcome, SessionRequest
 from parquedb.cluster.gateway.admission import admit, check_actor
+from parquedb.cluster.gateway.answers import JSON
 from parquedb.cluster.gateway.bodies import read_body
 from parquedb.cluster.gateway.problems import Refusal
 from parquedb.cluster.transport.sessions import parse_request_id
@@ -49,6 +51,7 @@ class Call:
 
     __slots__ = (
         "_body",
+        "_namespace",
         "_query",
         "began_s",
         "gateway",
@@ -72,6 +75,7 @@ class Call:
         self.principal = Principal("nobody")
         self.operation = ""
         self._body = b""
+        self._namespace: str | None = None
         self._query: dict[str, str] | None = None
 
     def read_timeout(self) -> None:
@@ -111,8 +115,11 @@ class Call:
             InvalidPathError: no namespace can have this name.
             PermissionDeniedError: it is one of the gateway's own.
         """
-        name = check_namespace(self._path_part("namespace"))
-        check_not_reserved(name)
+        name = self._namespace
+        if name is None:
+            name = check_namespace(self._path_part("namespace"))
+            check_not_reserved(name)
+            self._namespace = name
         return name
 
     @property
@@ -123,7 +130,8 @@ class Call:
     @property
     def method(self) -> str:
         """The method that the last part of the path names."""
-        return self._path_part("method")
+        path: str = self.scope["path"]
+        return path.rpartition("/")[2]
 
     @property
     def database(self) -> "AsyncDatabase":
@@ -203,25 +211,27 @@ class Call:
         self._body = await read_body(self.receive, self.headers, self.gateway.settings.body_bytes_max, self.left_s())
         return self._body
 
-    async def json(self) -> Any:
-        """Read a JSON body as values; an empty one is `{}`.
+    async def json_object(self, *, optional: bool = False) -> dict[str, Any]:
+        """Read a body that is a JSON object.
+
+        Args:
+            optional: Whether no body stands for `{}`.
 
         Raises:
-            InvalidInputError: it is no JSON, or nested too deeply.
+            InvalidInputError: it is none, or nested too deeply.
             Refusal: it is too large, or says that it is something else.
         """
-        kind = self.headers.get("content-type", "application/json")
+        kind = self.headers.get("content-type", JSON)
         if "json" not in kind.lower():
-            error = InvalidInputError(f"Content-Type: expected application/json, got {kind[:80]!r}")
-            raise Refusal(415, error, {"Accept": "application/json"})
+            error = InvalidInputError(f"Content-Type: expected {JSON}, got {kind[:80]!r}")
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, error, {"Accept": JSON})
         body = await self.body()
-        return extended_json.loads_request(body, depth_max=self.gateway.settings.depth_max) if body else {}
-
-    async def json_object(self) -> dict[str, Any]:
-        """Read a JSON object; raises as `json`, and InvalidInputError for anything else than an object."""
-        found = await self.json()
+        if not body and optional:
+            return {}
+        found = extended_json.loads_request(body, depth_max=self.gateway.settings.depth_max) if body else None
         if type(found) is not dict:
-            raise InvalidInputError(f"expected a JSON object as the body, got {type(found).__name__}")
+            got = type(found).__name__ if body else "nothing"
+            raise InvalidInputError(f"expected a JSON object as the body, got {got}")
         return found
 
     async def ask(self, item: dict[str, Any], timeout_s: float | None = None) -> Outcome:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,7 +40,9 @@ async def export_documents(call: Call) -> Response:
     if name not in FORMATS:
         raise InvalidInputError(f"format: expected one of {', '.join(FORMATS)}, got {name[:40]!r}", field="format")
     kind, media_type = FORMATS[name]
-    options = {one: call.query[one] for one in ("delimiter", "null_value") if one in call.query}
+    csv: dict[str, Any] = {one: call.query[one] for one in ("delimiter", "null_value") if one in call.query}
+    if "header" in call.query:
+        csv["header"] = call.query_flag("header")
     async with AsyncExitStack() as stack:
         stack.enter_context(call.gateway.exports.entered())
         folder = await stack.enter_async_context(spool_folder())
@@ -52,9 +54,8 @@ async def export_documents(call: Call) -> Response:
             fields=call.query_json("fields"),
             sort=query_sort(call),
             as_of=query_as_of(call),
-            header=call.query_flag("header") if "header" in call.query else None,
             timeout_s=call.timeout_s,
-            **options,
+            **csv,
         )
         _check_size(call, exported.bytes)
         headers = {ROWS_HEADER: str(exported.rows), SEQ_HEADER: str(exported.seq)}

@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -21,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from parquedb.actors.reads.history import LIMIT_DEFAULT, LIMIT_MAX, WAIT_S_MAX
 from parquedb.actors.requests.operations import Outcome
-from parquedb.cluster.gateway.answers import json_response
+from parquedb.cluster.gateway.answers import StreamedResponse, json_response
 from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.problems import error_data, json_text
 from parquedb.documents import extended_json
@@ -101,7 +100,7 @@ def _told(change: list[Any]) -> dict[str, Any]:
     return told
 
 
-class Feed(Response):
+class Feed(StreamedResponse):
     """Changes as they happen."""
 
     def __init__(self, call: Call, after: int, first: Outcome) -> None:
@@ -113,7 +112,7 @@ class Feed(Response):
             first: The page after it.
         """
         # Proxies that gather answers before they pass them on would hold a feed back for ever.
-        super().__init__(None, HTTPStatus.OK, {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, EVENT_STREAM)
+        super().__init__({"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, EVENT_STREAM)
         self._call = call
         self._after = after
         self._first: Outcome | None = first

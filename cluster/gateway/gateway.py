@@ -1,11 +1,10 @@
-"""What all requests to one gateway process share: the database, the limits, who tells callers apart."""
+"""What all requests to one gateway process share: the database, the limits, the room there is."""
 
 import asyncio
 from typing import Any
 
 from parquedb.access.principal import Principal
 from parquedb.cluster.client.async_database import AsyncDatabase
-from parquedb.cluster.gateway.access.authenticator import Authenticator
 from parquedb.cluster.gateway.streams import Room
 from parquedb.gateway_settings import GatewaySettings
 from parquedb.observability.metrics.http_requests import HttpRequests
@@ -17,7 +16,6 @@ class Gateway:
     Attributes:
         database: Where documents are.
         settings: The limits.
-        authenticator: Tells who a caller is.
         requests: Room for requests.
         feeds: Room for change feeds.
         imports: Room for imports.
@@ -26,10 +24,9 @@ class Gateway:
         closing: Set when the process is about to end: feeds end then.
     """
 
-    def __init__(self, database: AsyncDatabase, settings: GatewaySettings, authenticator: Authenticator) -> None:
+    def __init__(self, database: AsyncDatabase, settings: GatewaySettings) -> None:
         self.database = database
         self.settings = settings
-        self.authenticator = authenticator
         self.requests = Room("requests", settings.requests_max)
         self.feeds = Room("change feeds", settings.streams_max)
         self.imports = Room("imports", settings.streams_max)

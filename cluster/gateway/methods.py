@@ -60,7 +60,7 @@ async def run_method(call: Call) -> Response:
     method = call.method
     if method not in METHODS:
         raise NotFoundError(f"no method {method[:80]!r}; expected one of {', '.join(sorted(METHODS))}")
-    body = await call.json_object()
+    body = await call.json_object(optional=True)
     if method in QUESTIONS:
         return await _ask_owner(call, method, body)
     if "op" in body:
@@ -75,7 +75,7 @@ async def _ask_owner(call: Call, method: str, body: dict[str, Any]) -> Response:
     call.operation = method
     call.principal.permissions.check(method, call.namespace)
     value = await call.database._ask(call.namespace, method, call.left_s())
-    # Numbers alone, some of them by number.
+    # Counts and sizes, some of them by numbers.
     return Response(orjson.dumps({"value": value}, option=orjson.OPT_NON_STR_KEYS), media_type=JSON)
 
 

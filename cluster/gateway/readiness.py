@@ -123,11 +123,9 @@ async def answer_ready(call: Call, readiness: Readiness) -> Response:
     call.operation = "ready"
     found = await readiness.look()
     status = HTTPStatus.SERVICE_UNAVAILABLE if found["status"] == "unhealthy" else HTTPStatus.OK
-    if not call.principal.permissions.allows("health"):
-        found = {
-            "status": found["status"],
-            "checks": {name: {"status": one["status"]} for name, one in found["checks"].items()},
-        }
+    if call.gateway.settings.access.authenticates and not call.principal.permissions.allows("health"):
+        checks = {name: {"status": one["status"]} for name, one in found["checks"].items()}
+        found = {"status": found["status"], "checks": checks}
     return json_response(found, status, {"Cache-Control": "no-store"})
 
 

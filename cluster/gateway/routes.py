@@ -18,8 +18,8 @@ METRICS: Final = "/metrics"
 OPENAPI: Final = "/openapi.json"
 DOCS: Final = "/docs"
 
-OPEN: Final = frozenset({HEALTH, READY, DOCS, OPENAPI})
-"""Answered whoever asks, and however busy the gateway is."""
+PROBES: Final = frozenset({HEALTH, READY})
+"""Answered however busy the gateway is."""
 
 _ALONE: Final = frozenset({NAMESPACES, HEALTH, READY, METRICS, OPENAPI, DOCS})
 _BELOW: Final = {path.rpartition("/")[2]: path for path in (OPERATIONS, IMPORT, EXPORT, CHANGES, HISTORY, SCHEMA)}

@@ -13,9 +13,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from parquedb.cluster.gateway.answers import StreamedResponse
 from parquedb.cluster.gateway.bodies import body_parts
 from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.problems import Refusal
@@ -75,7 +75,7 @@ async def _next(parts: AsyncIterator[bytes], patience_s: float) -> bytes | None:
         raise Refusal(HTTPStatus.REQUEST_TIMEOUT, error) from None
 
 
-class SpooledResponse(Response):
+class SpooledResponse(StreamedResponse):
     """The content of a file, sent as fast as its receiver takes it."""
 
     def __init__(
@@ -96,7 +96,7 @@ class SpooledResponse(Response):
             stalled_s: Seconds that the receiver may stand still.
             kept: Closed at the end, however it ends.
         """
-        super().__init__(None, HTTPStatus.OK, headers, media_type)
+        super().__init__(headers, media_type)
         self._chunks = chunks
         self._stalled_s = stalled_s
         self._kept = kept

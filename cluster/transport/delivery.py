@@ -136,7 +136,9 @@ class Delivery:
 
     def age_s(self, now_s: float) -> float:
         """Return the seconds since its request id was first sent; 0.0 the first time."""
-        return self.operation.age_s + (now_s - self.began_s if self._failures else 0.0)
+        before_s = self.operation.age_s
+        # What somebody else sent before, a client of a gateway, is as old as he says.
+        return before_s + now_s - self.began_s if self._failures or before_s else 0.0
 
     def part(self, now_s: float) -> Part:
         """Return the operation as it is to be sent now.
@@ -147,7 +149,7 @@ class Delivery:
         operation, request = self.operation, self.request
         left_s = max(0.0, self.deadline_s - now_s)
         # What was refused for want of room is as new as ever, and leaves with others again.
-        if self._failures == self._refusals:
+        if self._failures == self._refusals and not operation.age_s:
             joinable = part_of(operation, request, left_s, self.span)
             if joinable is not None:
                 return joinable

@@ -64,7 +64,9 @@ def fresh_token() -> str:
     return GOOD
 
 
-@pytest.mark.parametrize("settings", [{"token": GOOD}, {"api_key": KEY}, {"token_provider": fresh_token}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"token": GOOD}, {"api_key": KEY}, {"token_provider": fresh_token}], ids=["token", "key", "provider"]
+)
 def test_each_way_to_say_who_one_is(settings: dict[str, Any], guarded: str) -> None:
     with parquedb.connect(guarded, **settings) as db:
         assert db["posts"].create({})["createdBy"] == "ada"

@@ -126,7 +126,8 @@ def test_upkeep(posts: Any, db: parquedb.Database) -> None:
 
 def test_health_and_metrics_tell_of_both_sides(posts: Any, db: parquedb.Database) -> None:
     posts.create({"n": 1})
-    assert db.health().status == "healthy"
+    health = db.health()
+    assert (health.status, health.owners[posts.namespace].state) == ("healthy", "open")
     parts = db.metrics_by_process()
     assert set(parts) == {"", "gateway"}
     created = [one for key, one in db.metrics().operations.items() if key[1:3] == ("create", posts.namespace)]
