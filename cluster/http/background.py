@@ -4,9 +4,15 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from concurrent.futures import CancelledError
+from typing import Final, TypeVar
+
+from parquedb.errors import RpcUnavailableError
 
 T = TypeVar("T")
+
+END_S: Final = 2.0
+"""Seconds for what is under way when the loop ends."""
 
 
 class BackgroundLoop:
@@ -21,10 +27,15 @@ class BackgroundLoop:
         """Have `work` done on the loop, in the caller's context, and wait for its end.
 
         Whoever is interrupted while he waits gives it up.
+
+        Raises:
+            RpcUnavailableError: the loop ended meanwhile.
         """
         future = asyncio.run_coroutine_threadsafe(_done(work), self._started())
         try:
             return future.result()
+        except CancelledError:
+            raise RpcUnavailableError("this database was closed while a call was under way") from None
         except BaseException:
             future.cancel()
             raise
@@ -52,5 +63,16 @@ async def _done(work: Callable[[], Awaitable[T]]) -> T:
 def _live(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
+        # Threads wait for what is under way: it gets the time to find out that connections are closed.
+        loop.run_until_complete(_ended())
     finally:
         loop.close()
+
+
+async def _ended() -> None:
+    waiting = asyncio.all_tasks() - {asyncio.current_task()}
+    if waiting:
+        _, late = await asyncio.wait(waiting, timeout=END_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import builtins
+import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Callable, Container, Mapping
 from typing import Any, Final, TypeVar
@@ -117,6 +118,8 @@ class GatewayClient:
     async def _once(
         self, method: str, path: str, timeout_s: float, content: Content | None, headers: Mapping[str, str]
     ) -> Answer:
+        if self._http.is_closed:
+            raise NoAnswer(RpcUnavailableError("this database has been closed"), sent=False, repeatable=False)
         limits = httpx.Timeout(timeout_s + _GRACE_S, connect=min(timeout_s, self._settings.connect_timeout_s))
         body = content() if callable(content) else content
         request = self._http.build_request(method, self._url + path, content=body, headers=headers, timeout=limits)
@@ -128,8 +131,6 @@ class GatewayClient:
                     return Answer(response.status_code, fields, await self._read(response))
                 finally:
                     await response.aclose()
-        except NoAnswer as lost:
-            raise self.paid(lost) from None
         except _NOT_SENT as error:
             # Whom the client cannot trust now, it cannot trust in a second.
             raise self.paid(
@@ -159,8 +160,11 @@ class GatewayClient:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    """Whether a host is this machine: by an address, or by the one name that means it everywhere."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def trusted(settings: HttpSettings) -> ssl.SSLContext:

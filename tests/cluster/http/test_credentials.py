@@ -176,6 +176,7 @@ REFUSED = {
     "a key in the clear": ("http://10.0.0.1", {"api_key": KEY}),
     "a token where http is allowed": ("http://10.0.0.1", {"token": GOOD, "http": {"allow_http": True}}),
     "no TLS without a word": ("http://db.example.com", {}),
+    "a token to a name like this machine's": ("http://127.evil.example", {"token": GOOD}),
     "credentials in the address": ("https://ada:secret@db.example.com", {}),
     "a query": ("https://db.example.com?token=x", {}),
     "no host": ("https://", {}),

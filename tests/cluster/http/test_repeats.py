@@ -314,6 +314,31 @@ def test_a_call_that_its_task_gives_up_takes_no_other_along(proxy: FaultProxy) -
     assert asyncio.run(work()) == 0
 
 
+def test_whoever_waits_when_the_database_is_closed_is_told_what_he_needs_to_know(proxy: FaultProxy) -> None:
+    hangs = proxy.add("hang_after", method="POST", count=1)
+    db = parquedb.connect(proxy.url)
+    posts, told = db["closed"], []
+
+    def create() -> None:
+        try:
+            posts.create({"n": 1})
+        except ParqueDBError as error:
+            told.append(error)
+
+    thread = threading.Thread(target=create)
+    thread.start()
+    hangs.wait_applied()
+    db.close()
+    thread.join(20)
+    assert not thread.is_alive()
+    hangs.release()
+    [error] = told
+    assert isinstance(error, OutcomeUnknownError)
+    with parquedb.connect(proxy.url) as again:
+        again["closed"].create({"n": 1}, request_id=error.request_id)
+        assert again["closed"].count() == 1
+
+
 def test_threads_share_requests(server: GatewayServer) -> None:
     with FaultProxy(server.url) as proxy, parquedb.connect(proxy.url) as db:
         slow = proxy.add("latency", method="POST", delay_s=0.05)
