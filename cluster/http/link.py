@@ -18,7 +18,7 @@ from parquedb.cluster.http.wire import GatewayPart, join_parts, outcomes_of, val
 from parquedb.cluster.reporting.accounts import Accounts
 from parquedb.cluster.transport.coalescer import LoopCoalescer
 from parquedb.cluster.transport.lanes import SINGLE_WRITES, LaneBounds, is_quick, lane_bounds, queue_bounds
-from parquedb.errors import ConfigurationError
+from parquedb.errors import ConfigurationError, ValidationError
 from parquedb.ids import random_token
 from parquedb.observability.metrics.tally import Tally
 from parquedb.observability.otel.propagation import Traceparents, current_packed
@@ -26,6 +26,10 @@ from parquedb.settings import Settings
 
 JSON: Final = {"Content-Type": "application/json"}
 TIMEOUT_MIN_S: Final = 0.001
+
+OPERATIONS_MAX: Final = 2048
+"""Operations of one request, whatever the settings say: a gateway takes no more than twice as many by default."""
+
 
 _TOKEN_CHARS: Final = 22
 _Lane = LoopCoalescer[GatewayPart]
@@ -77,7 +81,7 @@ class HttpAsyncLink:
         return LoopCoalescer(
             self._send_all,
             calls_max=bounds.calls_max,
-            ops_max=bounds.ops_max,
+            ops_max=min(bounds.ops_max, OPERATIONS_MAX),
             bytes_max=client.batch_bytes_max,
             queue=queue_bounds(client),
         )
@@ -143,7 +147,18 @@ class HttpAsyncLink:
         return answer
 
     async def _send_all(self, parts: Sequence[GatewayPart]) -> list[Outcome]:
-        """Send operations as one request, for which the gateway has as long as the most patient caller."""
+        """Send operations as one request; each for itself where one of them spoils it for all."""
+        try:
+            return await self._send(parts)
+        except ValidationError as error:
+            # Nested too deeply once it is tagged, or all of them together are too large a body.
+            if len(parts) == 1:
+                return [Outcome(error=error)]
+            apart = [await self._send_all([part]) for part in parts]
+            return [outcome for [outcome] in apart]
+
+    async def _send(self, parts: Sequence[GatewayPart]) -> list[Outcome]:
+        """Send one request, for which the gateway has as long as the most patient caller."""
         spans = Traceparents.of([part.traceparent for part in parts if part.traceparent is not None]).leading()
         answer = await self._client.fetch(
             "POST",

@@ -1,5 +1,6 @@
 """Every error through a real gateway: the same class, code, context and causes as over Ray."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -97,6 +98,23 @@ def test_a_batch_is_all_or_nothing(posts: Any) -> None:
     assert posts.count() == 1
     values = posts.batch([{"op": "create", "data": {"n": 1}, "id": "b"}, {"op": "delete", "id": "a"}])
     assert (values[0]["n"], values[1]) == (1, 1)
+
+
+def test_one_operation_that_a_gateway_cannot_read_spoils_nothing_for_others(server: GatewayServer) -> None:
+    deep: Any = 1
+    for _ in range(90):
+        deep = {"$x": deep}
+
+    async def work() -> list[Any]:
+        async with await parquedb.connect_async(server.url) as db:
+            documents = [{"n": 1}, {"deep": deep}, {"n": 2}]
+            creates = (db["spoilt"].create(document) for document in documents)
+            return await asyncio.gather(*creates, return_exceptions=True)
+
+    first, spoilt, second = asyncio.run(work())
+    assert (first["n"], second["n"]) == (1, 2)
+    assert isinstance(spoilt, parquedb.errors.InvalidInputError)
+    assert "levels of nesting" in str(spoilt)
 
 
 def test_a_path_that_is_no_gateway_says_so(server: GatewayServer) -> None:
