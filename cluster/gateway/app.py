@@ -39,6 +39,7 @@ from parquedb.cluster.gateway.problems import problem_response
 from parquedb.cluster.gateway.readiness import Readiness, answer_ready
 from parquedb.errors import ParqueDBError, error_from_status
 from parquedb.gateway_settings import GatewaySettings
+from parquedb.observability.otel.metric_export import export_requests
 from parquedb.observability.otel.version import VERSION
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -71,7 +72,9 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        end_export = export_requests(gateway.counts)
         yield
+        end_export()
         gateway.closing.set()
         await readiness.close()
         await control.close()

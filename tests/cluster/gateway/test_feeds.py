@@ -215,3 +215,21 @@ async def test_feeds_do_not_take_the_places_of_imports(clients: Clients) -> None
     client = clients(streams_max=1)
     with client._transport.app.state.gateway.feeds.entered():  # type: ignore[attr-defined]
         assert (await client.get("/v1/posts/export")).status_code == 200
+
+
+async def test_a_request_under_way_is_answered_before_the_process_ends(database: EngineDatabase) -> None:
+    held = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'{"n":'
+        await held.wait()
+        yield b"1}"
+
+    async with listening(database) as (server, url), httpx.AsyncClient(base_url=url, timeout=20) as client:
+        headers = {"Content-Type": "application/json"}
+        waiting = asyncio.create_task(client.post("/v1/posts", content=slow(), headers=headers))
+        while not server._app.state.gateway.requests.taken:
+            await asyncio.sleep(0)
+        server.stop()
+        held.set()
+        assert (await waiting).status_code == 201
