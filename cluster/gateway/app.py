@@ -6,9 +6,7 @@ arguments, and pydantic models on the way would only cost time. FastAPI shows th
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -96,7 +94,8 @@ def build_app(
         openapi_url=routes.OPENAPI if settings.docs else None,
     )
     app.state.gateway = gateway
-    app.openapi = partial(_description, describe(VERSION))  # type: ignore[method-assign]
+    description = describe(VERSION)
+    app.openapi = lambda: description  # type: ignore[method-assign]
     return app
 
 
@@ -176,7 +175,3 @@ async def _refuse(request: Request, error: Exception) -> Response:
     words = "this path takes another method" if status == HTTPStatus.METHOD_NOT_ALLOWED else "there is no such path"
     told = error_from_status(status, words)
     return problem_response(told, request_id=request.scope[CALL].request_id, status=status, headers=headers)
-
-
-def _description(description: dict[str, Any]) -> dict[str, Any]:
-    return description

@@ -40,12 +40,12 @@ _PAUSE_MAX_S: Final = 2.0
 
 async def get_history(call: Call) -> Response:
     """Answer with the changes of one document, oldest first."""
-    call.take_query("id", "after", "limit")
+    call.query.expect("id", "after", "limit")
     item = {
         "op": "history",
         "id": call.query.get("id"),
-        "after": call.query_number("after", 0),
-        "limit": call.query_number("limit", LIMIT_DEFAULT),
+        "after": call.query.number("after", 0),
+        "limit": call.query.number("limit", LIMIT_DEFAULT),
     }
     answer = (await call.ask(item)).value
     facts = {"has_more": answer["more"], "truncated": answer["cut"], "oldest_seq": answer["oldest"]}
@@ -54,11 +54,11 @@ async def get_history(call: Call) -> Response:
 
 async def get_changes(call: Call) -> Response:
     """Answer with a page of changes, or follow them."""
-    call.take_query("after", "limit", "wait_s")
-    after = call.query_number("after", 0)
+    call.query.expect("after", "limit", "wait_s")
+    after = call.query.number("after", 0)
     if EVENT_STREAM in call.headers.get("accept", ""):
         return await _followed(call, after)
-    limit, wait_s = call.query_number("limit", LIMIT_DEFAULT), _wait_s(call)
+    limit, wait_s = call.query.number("limit", LIMIT_DEFAULT), _wait_s(call)
     changes = (await _page(call, after, limit, wait_s)).value["changes"]
     return json_response({"changes": [_told(one) for one in changes], "after": changes[-1][0] if changes else after})
 

@@ -45,7 +45,7 @@ _DATA: Final = ("column_names", "null_values", "types")
 async def import_documents(call: Call) -> Response:
     """Store the rows of a body as new documents; what was stored before a refusal stays."""
     call.operation = "import"
-    call.take_query("id_column", "on_error", "actor", *_TEXTS, *_FLAGS, *_DATA)
+    call.query.expect("id_column", "on_error", "actor", *_TEXTS, *_FLAGS, *_DATA)
     permissions, namespace = call.principal.permissions, call.namespace
     for operation in ("create_many", "insert_arrow"):
         permissions.check(operation, namespace)
@@ -92,8 +92,8 @@ def _options(call: Call, kind: str) -> dict[str, Any]:
     if kind != ARROW:
         options["on_error"] = call.query.get("on_error", "stop")
     options |= {name: call.query[name] for name in _TEXTS if name in call.query}
-    options |= {name: call.query_flag(name) for name in _FLAGS if name in call.query}
-    options |= {name: call.query_json(name) for name in _DATA if name in call.query}
+    options |= {name: call.query.flag(name) for name in _FLAGS if name in call.query}
+    options |= {name: call.query.json(name) for name in _DATA if name in call.query}
     options["request_id"] = call.request_key(b"")
     return options
 
