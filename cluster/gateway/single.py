@@ -19,12 +19,15 @@ class SingleGateway(uvicorn.Server):
         database: What is served; closed by whoever opened it.
         settings: Of the gateway.
 
+    Attributes:
+        app: The application that it serves.
+
     Raises:
         ConfigurationError: the settings do not allow it.
     """
 
     def __init__(self, database: AsyncDatabase, settings: GatewaySettings) -> None:
-        self._app: FastAPI = build_app(database, settings)
+        self.app: FastAPI = build_app(database, settings)
         options = {
             "host": settings.host,
             "port": settings.port,
@@ -35,7 +38,7 @@ class SingleGateway(uvicorn.Server):
             "timeout_graceful_shutdown": max(1, round(settings.shutdown_s)),
             **uvicorn_tls_options(settings.access),
         }
-        super().__init__(uvicorn.Config(self._app, **options))
+        super().__init__(uvicorn.Config(self.app, **options))
 
     @property
     def port(self) -> int:
@@ -54,5 +57,5 @@ class SingleGateway(uvicorn.Server):
 
     def stop(self) -> None:
         """End in order; on the loop. Change feeds end first, which would go on for ever."""
-        self._app.state.gateway.closing.set()
+        self.app.state.gateway.closing.set()
         self.should_exit = True
