@@ -129,6 +129,12 @@ async def test_a_key_without_permissions_may_do_nothing(at: Place) -> None:
     assert (await at.verifier.principal(text)).permissions == Permissions()
 
 
+async def test_a_permission_that_is_no_longer_known_grants_nothing(at: Place) -> None:
+    text, record = await at.keys.issue("a", ["read:x"])
+    await at.keys._documents.update(record.id, {"$push": {"permissions": "fly:x"}})
+    assert (await at.verifier.principal(text)).permissions == Permissions(["read:x"])
+
+
 async def test_a_key_expires(at: Place) -> None:
     text, record = await at.keys.issue("a", ["read:x"], expires_in=timedelta(seconds=3))
     assert (await at.verifier.principal(text)).expires_s == record.expires.timestamp()
