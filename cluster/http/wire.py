@@ -12,7 +12,6 @@ import orjson
 
 from parquedb.actors.requests.operations import MANY, Operation, Outcome, Request
 from parquedb.cluster.http.answers import Answer, data_of, unreadable
-from parquedb.cluster.transport.delivery import utc
 from parquedb.cluster.transport.sessions import request_id_text
 from parquedb.documents import extended_json
 from parquedb.documents.codec import decode
@@ -67,14 +66,11 @@ def encode_operation(operation: Operation, request: Request | None, envelope: Ma
 
 
 def _tagged(value: Any) -> Any:
+    # What is left of tuples, naive times and patterns has been made plain where the arguments were checked.
     try:
         return extended_json.tagged(value)
-    except InvalidInputError:
-        # Tuples and mappings of other kinds mean lists and dicts in filters and updates.
-        try:
-            return extended_json.tagged(utc(value))
-        except InvalidInputError as error:
-            raise ValidationError(error.message, cause=error) from error
+    except InvalidInputError as error:
+        raise ValidationError(error.message, cause=error) from error
 
 
 def arguments_of(operation: Operation) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import parquedb
 from parquedb.errors import (
     BackpressureError,
     ErrorCode,
+    InternalError,
     OutcomeUnknownError,
     ParqueDBError,
     PermissionDeniedError,
@@ -150,6 +151,31 @@ def test_a_write_that_may_have_been_applied_is_asked_about_until_its_deadline(
     document = posts.create({"n": 1}, request_id=caught.value.request_id)
     assert posts.find().items == [document]
     assert isinstance(caught.value.cause, RpcUnavailableError | TimeoutError)
+
+
+def test_a_write_in_doubt_is_asked_about_even_where_nothing_else_is_repeated(
+    between: tuple[Between, str], gateway: GatewayServer
+) -> None:
+    front, url = between
+    front.script = [(True, GARBAGE["502 in HTML"])]
+    with parquedb.connect(url, http={"attempts_max": 1}) as db:
+        assert db["posts"].create({"n": 1})["n"] == 1
+        assert db["posts"].count() == 1
+        front.script = [(False, GARBAGE["502 in HTML"])]
+        with pytest.raises(RpcUnavailableError):
+            db["posts"].count()
+
+
+def test_a_request_that_failed_in_a_way_nobody_foresaw_may_have_been_applied(
+    posts: parquedb.Collection, front: Between
+) -> None:
+    front.script = [(False, parquedb_problem(InternalError("the log has more")))] * 2
+    with pytest.raises(OutcomeUnknownError) as caught:
+        posts.create({"n": 1})
+    assert isinstance(caught.value.cause, InternalError)
+    with pytest.raises(InternalError):
+        posts.get("a")
+    assert len(front.bodies) == 2
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, PermissionDeniedError), (404, RpcError), (413, RpcError)])
