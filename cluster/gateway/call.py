@@ -49,6 +49,7 @@ class Call:
 
     __slots__ = (
         "_body",
+        "_namespace",
         "_query",
         "began_s",
         "gateway",
@@ -72,6 +73,7 @@ class Call:
         self.principal = Principal("nobody")
         self.operation = ""
         self._body = b""
+        self._namespace: str | None = None
         self._query: dict[str, str] | None = None
 
     def read_timeout(self) -> None:
@@ -111,8 +113,11 @@ class Call:
             InvalidPathError: no namespace can have this name.
             PermissionDeniedError: it is one of the gateway's own.
         """
-        name = check_namespace(self._path_part("namespace"))
-        check_not_reserved(name)
+        name = self._namespace
+        if name is None:
+            name = check_namespace(self._path_part("namespace"))
+            check_not_reserved(name)
+            self._namespace = name
         return name
 
     @property

@@ -1,6 +1,7 @@
 """The outermost step of every request: its id, its span, its place, its count, and an answer for what goes wrong."""
 
 import logging
+import os
 import re
 import time
 from http import HTTPStatus
@@ -15,7 +16,6 @@ from parquedb.cluster.gateway.gateway import Gateway
 from parquedb.cluster.gateway.problems import Refusal, problem_response
 from parquedb.cluster.gateway.routes import PROBES, route_of
 from parquedb.errors import InternalError, InvalidInputError, ParqueDBError
-from parquedb.ids import random_token
 from parquedb.observability.logs import get_logger
 from parquedb.observability.logs.context import log_context
 from parquedb.observability.metrics.http_requests import RequestKind
@@ -26,7 +26,7 @@ CALL: Final = "parquedb.call"
 """Where the scope keeps the `Call`."""
 
 _REQUEST_ID: Final = re.compile(r"[\w.:/=+-]{1,128}", re.ASCII)
-_REQUEST_ID_CHARS: Final = 20
+_REQUEST_ID_BYTES: Final = 10
 
 _logger = get_logger(__name__)
 _access = get_logger("cluster.gateway.access_log")
@@ -54,7 +54,7 @@ class Edge:
             return
         call = scope[CALL] = Call(self._gateway, scope, receive)
         given = call.headers.get(REQUEST_ID_HEADER, "")
-        call.request_id = given if _REQUEST_ID.fullmatch(given) else random_token(_REQUEST_ID_CHARS)
+        call.request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(_REQUEST_ID_BYTES).hex()
         method = scope["method"] if scope["method"] in KNOWN_METHODS else OTHER_METHOD
         route = route_of(scope["path"].removeprefix(scope.get("root_path", "")))
         requests = self._gateway.counts

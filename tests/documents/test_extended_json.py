@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parquedb.documents.extended_json import INT_DIGITS_MAX, dumps, loads
+from parquedb.documents.extended_json import INT_DIGITS_MAX, dumps, loads, loads_request
 from parquedb.documents.values import INT_BITS_MAX
 from parquedb.errors import InvalidInputError
 
@@ -50,6 +50,32 @@ def test_every_value_comes_back_as_itself(value: Any) -> None:
     text = dumps(value)
     json.loads(text)
     assert same(loads(text), value)
+
+
+@given(values)
+def test_a_request_that_a_program_wrote_is_read_exactly(value: Any) -> None:
+    assert same(loads_request(dumps(value)), value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"age":{"$gte":18}}', {"age": {"$gte": 18}}),
+        ('{"$set":{"at":{"$date":"2026-01-02T00:00:00Z"}}}', {"$set": {"at": datetime(2026, 1, 2, tzinfo=UTC)}}),
+        ('{"$id":"a"}', {"$id": "a"}),
+        ('{"$literal":1}', {"$literal": 1}),
+        ('{"$literal":{"a":1}}', {"$literal": {"a": 1}}),
+        ('{"$literal":{"$gte":1}}', {"$gte": 1}),
+    ],
+)
+def test_a_request_that_people_wrote_keeps_its_operators(text: str, value: Any) -> None:
+    assert same(loads_request(text), value)
+
+
+@pytest.mark.parametrize("text", ['{"$date":"soon"}', '{"$uuid":5}', '{"a":[[1]]}', "{", "[" * 100_000])
+def test_a_request_with_a_wrong_tag_or_too_many_levels_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        loads_request(text, depth_max=2)
 
 
 @pytest.mark.parametrize(
