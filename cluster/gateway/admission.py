@@ -12,7 +12,7 @@ from parquedb.access.permissions import Permissions
 from parquedb.access.principal import Principal
 from parquedb.actors.requests import arguments, checks
 from parquedb.actors.requests.operations import Operation
-from parquedb.errors import PermissionDeniedError
+from parquedb.errors import PermissionDeniedError, ValidationError
 from parquedb.gateway_settings import GatewaySettings
 from parquedb.schemas.model import Schema
 
@@ -121,7 +121,8 @@ def _check_sizes(item: Mapping[str, Any], settings: GatewaySettings) -> None:
     for name in _COUNTED:
         value = item.get(name)
         if type(value) in {dict, list} and count_values(value, settings.filter_values_max) > settings.filter_values_max:
-            checks.refuse(name, f"at most {settings.filter_values_max} values", None)
+            expected = f"at most {settings.filter_values_max} values"
+            raise ValidationError(f"{name}: expected {expected}, got more", field=name, expected=expected)
     limit = item.get("limit")
     if type(limit) is int and limit > settings.page_documents_max:
         checks.refuse("limit", f"an int up to {settings.page_documents_max}", limit)

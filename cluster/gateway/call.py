@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -14,6 +15,7 @@ from parquedb.access.principal import Principal
 from parquedb.access.reserved import check_not_reserved
 from parquedb.actors.requests.operations import Outcome, SessionRequest
 from parquedb.cluster.gateway.admission import admit, check_actor
+from parquedb.cluster.gateway.answers import JSON
 from parquedb.cluster.gateway.bodies import read_body
 from parquedb.cluster.gateway.problems import Refusal
 from parquedb.cluster.transport.sessions import parse_request_id
@@ -209,25 +211,27 @@ class Call:
         self._body = await read_body(self.receive, self.headers, self.gateway.settings.body_bytes_max, self.left_s())
         return self._body
 
-    async def json(self) -> Any:
-        """Read a JSON body as values; an empty one is `{}`.
+    async def json_object(self, *, optional: bool = False) -> dict[str, Any]:
+        """Read a body that is a JSON object.
+
+        Args:
+            optional: Whether no body stands for `{}`.
 
         Raises:
-            InvalidInputError: it is no JSON, or nested too deeply.
+            InvalidInputError: it is none, or nested too deeply.
             Refusal: it is too large, or says that it is something else.
         """
-        kind = self.headers.get("content-type", "application/json")
+        kind = self.headers.get("content-type", JSON)
         if "json" not in kind.lower():
-            error = InvalidInputError(f"Content-Type: expected application/json, got {kind[:80]!r}")
-            raise Refusal(415, error, {"Accept": "application/json"})
+            error = InvalidInputError(f"Content-Type: expected {JSON}, got {kind[:80]!r}")
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, error, {"Accept": JSON})
         body = await self.body()
-        return extended_json.loads_request(body, depth_max=self.gateway.settings.depth_max) if body else {}
-
-    async def json_object(self) -> dict[str, Any]:
-        """Read a JSON object; raises as `json`, and InvalidInputError for anything else than an object."""
-        found = await self.json()
+        if not body and optional:
+            return {}
+        found = extended_json.loads_request(body, depth_max=self.gateway.settings.depth_max) if body else None
         if type(found) is not dict:
-            raise InvalidInputError(f"expected a JSON object as the body, got {type(found).__name__}")
+            got = type(found).__name__ if body else "nothing"
+            raise InvalidInputError(f"expected a JSON object as the body, got {got}")
         return found
 
     async def ask(self, item: dict[str, Any], timeout_s: float | None = None) -> Outcome:

@@ -1,7 +1,7 @@
 """Bulk imports: `POST /v1/{namespace}/import`, streamed to the gateway's disk and from there into the database."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,8 @@ from parquedb.cluster.gateway.answers import json_response
 from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.problems import Refusal
 from parquedb.cluster.gateway.spool import spool_body, spool_folder
-from parquedb.errors import InvalidInputError
+from parquedb.errors import InvalidInputError, ParqueDBError
+from parquedb.errors.base import Parts, rebuild
 from parquedb.storage.exchange.file_formats import CSV, JSON_LINES, PARQUET
 from parquedb.storage.files.columns import ID_COLUMN
 
@@ -27,6 +28,14 @@ MEDIA_TYPES: Final = {
 }
 TABLE_BYTES: Final = 64 << 20
 """Arrow data that is held and loaded at a time, bytes, unless a single batch is larger."""
+TABLE_ROWS: Final = 1 << 20
+"""The same in rows."""
+
+VALUES_PER_BYTE: Final = 512
+"""Values that a byte of an Arrow stream may stand for; compressed runs come near it, nothing honest goes beyond."""
+
+VALUES_FREE: Final = 1_000_000
+"""So many values are taken in any case."""
 
 _TEXTS: Final = ("delimiter", "quote_char", "encoding")
 _FLAGS: Final = ("header", "infer_types")
@@ -48,7 +57,10 @@ async def import_documents(call: Call) -> Response:
             path = folder / f"body.{kind}"
             size = await spool_body(call, path)
             load = _load_arrow if kind == ARROW else _import_file
-            return json_response({**await load(call, path, options), "bytes": size})
+            try:
+                return json_response({**await load(call, path, options), "bytes": size})
+            except ParqueDBError as error:
+                raise _without_path(error, path) from None
 
 
 def _format(call: Call) -> str:
@@ -62,6 +74,14 @@ def _format(call: Call) -> str:
         error = InvalidInputError(f"Content-Encoding: expected the data as they are, got {coding[:40]!r}")
         raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, error, {"Accept-Encoding": "identity"})
     return MEDIA_TYPES[media_type]
+
+
+def _without_path(error: ParqueDBError, path: Path) -> ParqueDBError:
+    """Return an error that says nothing of the gateway's disk."""
+    message = error.message.replace(f"{path.name}: ", "").replace(str(path), "the body").replace("path: ", "")
+    context = {name: value for name, value in error.context.items() if name != "path" and value != "path"}
+    cause = None if str(path.parent) in str(error.cause) else error.cause
+    return rebuild(Parts(type(error), message, error.code, context, {}), cause)
 
 
 def _options(call: Call, kind: str) -> dict[str, Any]:
@@ -106,17 +126,41 @@ def _tables(path: Path) -> Iterator[pa.Table]:
     Raises:
         InvalidInputError: it is no Arrow stream, or its buffers are not what they say.
     """
+    size, count = path.stat().st_size, 0
     held: list[pa.RecordBatch] = []
     try:
         with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
             for batch in reader:
                 # Offsets that lead out of their buffers would be read as they are otherwise.
                 batch.validate(full=True)
-                if held and sum(one.nbytes for one in (*held, batch)) > TABLE_BYTES:
-                    yield pa.Table.from_batches(held)
-                    held = []
-                held.append(batch)
+                count += batch.num_rows + sum(map(_values, batch.columns))
+                if count > VALUES_FREE and count > VALUES_PER_BYTE * size:
+                    # Nulls need no bytes: a few could stand for more than any memory holds.
+                    raise InvalidInputError(f"{count} values in a stream of {size} bytes cannot be meant")
+                for start in range(0, batch.num_rows, TABLE_ROWS):
+                    part = batch.slice(start, TABLE_ROWS)
+                    if held and _is_full([*held, part]):
+                        yield pa.Table.from_batches(held)
+                        held = []
+                    held.append(part)
             yield pa.Table.from_batches(held, reader.schema)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).split("\n", maxsplit=1)[0][:300]
         raise InvalidInputError(f"not a readable Arrow stream: {reason}") from error
+
+
+def _is_full(batches: Sequence[pa.RecordBatch]) -> bool:
+    rows, size = sum(one.num_rows for one in batches), sum(one.nbytes for one in batches)
+    return rows > TABLE_ROWS or size > TABLE_BYTES
+
+
+def _values(array: pa.Array) -> int:
+    """Return how many values an array has at all levels."""
+    kind = array.type
+    if pa.types.is_struct(kind):
+        return len(array) + sum(_values(array.field(index)) for index in range(kind.num_fields))
+    if pa.types.is_map(kind):
+        return len(array) + _values(array.keys) + _values(array.items)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return len(array) + _values(array.values)
+    return len(array)

@@ -60,7 +60,7 @@ async def run_method(call: Call) -> Response:
     method = call.method
     if method not in METHODS:
         raise NotFoundError(f"no method {method[:80]!r}; expected one of {', '.join(sorted(METHODS))}")
-    body = await call.json_object()
+    body = await call.json_object(optional=True)
     if method in QUESTIONS:
         return await _ask_owner(call, method, body)
     if "op" in body:

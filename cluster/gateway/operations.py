@@ -51,7 +51,10 @@ async def _answer(call: Call, namespace: str, index: int, item: Any) -> dict[str
         # Others may have been applied: this one must not take their answers along.
         _logger.exception("an operation failed in a way nobody foresaw", extra={"event": "http.failed"})
         return {"ok": False, "error": error_data(InternalError("an internal error; the log has more"))}
-    return {"ok": True, "value": value, "seq": outcome.seq, "duplicate": outcome.duplicate}
+    told = {"ok": True, "value": value, "seq": outcome.seq, "duplicate": outcome.duplicate}
+    if outcome.cost is not None:
+        told["cost"] = list(outcome.cost)
+    return told
 
 
 async def _run(call: Call, namespace: str, index: int, item: Any) -> Outcome:

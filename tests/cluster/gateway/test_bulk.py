@@ -125,6 +125,35 @@ async def test_an_arrow_stream_whose_buffers_lie_is_refused(client: httpx.AsyncC
 
 
 @pytest.mark.parametrize(
+    "column",
+    [
+        pa.nulls(2**31 - 1),
+        pa.ListArray.from_arrays(pa.array([0, 2**30], pa.int32()), pa.nulls(2**30)),
+        pa.StructArray.from_arrays([pa.nulls(2**31 - 1)], names=["x"]),
+    ],
+)
+async def test_a_few_bytes_that_stand_for_billions_of_values_are_refused(
+    client: httpx.AsyncClient, database: EngineDatabase, column: pa.Array
+) -> None:
+    kind = {"Content-Type": "application/vnd.apache.arrow.stream"}
+    answer = await client.post("/v1/posts/import", content=arrow(pa.table({"x": column})), headers=kind)
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_INPUT")
+    assert "cannot be meant" in answer.json()["detail"]
+    assert database.asked == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [("text/csv", b'"a\n1'), ("application/x-ndjson", b"{\n"), ("application/vnd.apache.parquet", b"PAR1")],
+)
+async def test_errors_say_nothing_of_the_gateways_disk(client: httpx.AsyncClient, kind: str, body: bytes) -> None:
+    answer = await client.post("/v1/posts/import", content=body, headers={"Content-Type": kind})
+    assert answer.status_code == 400
+    assert "parquedb-gateway-" not in answer.text
+    assert "body." not in answer.text
+
+
+@pytest.mark.parametrize(
     ("headers", "status"),
     [({"Content-Type": "text/plain"}, 415), ({}, 415), ({**NDJSON, "Content-Encoding": "gzip"}, 415)],
 )
