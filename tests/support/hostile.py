@@ -69,21 +69,17 @@ class _Server(uvicorn.Server):
         yield
 
 
-class Stage:
-    """The gateway, and what is around it.
+class Target:
+    """A gateway, wherever it runs.
 
     Attributes:
-        folder: All of it.
-        database: Behind the gateway.
-        port: Where the gateway listens.
+        port: Where it listens on this machine.
+        secrets: What no answer may hold.
     """
 
-    def __init__(self, folder: Path, database: EngineDatabase, port: int) -> None:
-        self.folder = folder
-        self.database = database
+    def __init__(self, port: int, *secrets: str) -> None:
         self.port = port
-        self._before = self.untouchable()
-        self._memory_bytes = peak_bytes()
+        self.secrets = secrets
 
     async def send(self, *pieces: bytes, end: bool = False) -> Answer:
         """Send bytes as they are, on a connection of their own, and return the first answer.
@@ -118,28 +114,6 @@ class Stage:
             )
         return await self.send(b"\r\n".join(lines) + b"\r\n\r\n" + body)
 
-    def untouchable(self) -> dict[str, str]:
-        """Digests of all files that no request may change."""
-        victim = self.folder / "root" / namespace_prefix(VICTIM)
-        found = {}
-        for path in sorted(self.folder.rglob("*")):
-            if path.is_file() and (not path.is_relative_to(self.folder / "root") or path.is_relative_to(victim)):
-                found[path.relative_to(self.folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
-        return found
-
-    async def check(self, faults: list[str]) -> None:
-        """Fail for these faults, or for harm that all that was sent has done."""
-        faults = [*faults]
-        if self.untouchable() != self._before:
-            faults.append(f"files changed: {self._before.keys() ^ self.untouchable().keys() or 'in place'}")
-        grown = peak_bytes() - self._memory_bytes
-        if grown > GROWTH_BYTES_MAX:
-            faults.append(f"memory grew by {grown >> 20} MiB")
-        alive = await self.ask("GET", "/health")
-        if alive.status != 200:
-            faults.append(f"the gateway answers {alive.status}: {alive.text[:200]}")
-        assert not faults, "\n".join([f"{len(faults)} faults", *faults[:FAULTS_SHOWN_MAX]])
-
     def faults_of(self, answer: Answer, what: object, *, statuses: Iterable[int] = ()) -> list[str]:
         """Say what is wrong with an answer.
 
@@ -158,8 +132,48 @@ class Stage:
         leak = LEAKS.search(told)
         if leak:
             faults.append(f"tells {leak[0]!r}: {shown}")
-        faults += [f"tells {secret!r}: {shown}" for secret in (SECRET, str(self.folder), str(ROOT)) if secret in told]
+        faults += [f"tells {secret!r}: {shown}" for secret in (SECRET, str(ROOT), *self.secrets) if secret in told]
         return faults
+
+
+class Stage(Target):
+    """A gateway in this process, and what is around it.
+
+    Attributes:
+        folder: All of it.
+        database: Behind the gateway.
+        growth_bytes_max: By how much this process may grow.
+    """
+
+    def __init__(self, folder: Path, database: EngineDatabase, port: int) -> None:
+        super().__init__(port, str(folder))
+        self.folder = folder
+        self.database = database
+        self.growth_bytes_max = GROWTH_BYTES_MAX
+        self._before = self.untouchable()
+        self._memory_bytes = peak_bytes()
+
+    def untouchable(self) -> dict[str, str]:
+        """Digests of all files that no request may change."""
+        victim = self.folder / "root" / namespace_prefix(VICTIM)
+        found = {}
+        for path in sorted(self.folder.rglob("*")):
+            if path.is_file() and (not path.is_relative_to(self.folder / "root") or path.is_relative_to(victim)):
+                found[path.relative_to(self.folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found
+
+    async def check(self, faults: list[str]) -> None:
+        """Fail for these faults, or for harm that all that was sent has done."""
+        faults = [*faults]
+        if self.untouchable() != self._before:
+            faults.append(f"files changed: {self._before.keys() ^ self.untouchable().keys() or 'in place'}")
+        grown = peak_bytes() - self._memory_bytes
+        if grown > self.growth_bytes_max:
+            faults.append(f"memory grew by {grown >> 20} MiB")
+        alive = await self.ask("GET", "/health")
+        if alive.status != 200:
+            faults.append(f"the gateway answers {alive.status}: {alive.text[:200]}")
+        assert not faults, "\n".join([f"{len(faults)} faults", *faults[:FAULTS_SHOWN_MAX]])
 
 
 async def read_answer(reader: asyncio.StreamReader) -> Answer:
