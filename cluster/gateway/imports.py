@@ -151,7 +151,7 @@ def _tables(path: Path) -> Iterator[pa.Table]:
 
 def _is_full(batches: Sequence[pa.RecordBatch]) -> bool:
     rows, size = sum(one.num_rows for one in batches), sum(one.nbytes for one in batches)
-    return rows > TABLE_ROWS or size > TABLE_BYTES
+    return bool(rows > TABLE_ROWS or size > TABLE_BYTES)
 
 
 def _values(array: pa.Array) -> int:
