@@ -9,8 +9,10 @@ Source:
 """
 
 import asyncio
+import builtins
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -134,8 +136,13 @@ class Feed(StreamedResponse):
                 for task in (sending, *leaving):
                     task.cancel()
                 await asyncio.gather(sending, *leaving, return_exceptions=True)
-            if not leaving[0].done() or leaving[0].cancelled():
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            left = leaving[0].done() and not leaving[0].cancelled()
+            stalled = not sending.cancelled() and sending.exception() is not None
+            if not left and not stalled:
+                # Whoever does not read does not read the end either, and keeps no place for it.
+                with suppress(builtins.TimeoutError):
+                    async with asyncio.timeout(self._call.gateway.settings.stalled_s):
+                        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_all(self, send: Send) -> None:
         settings, sent = self._call.gateway.settings, 0

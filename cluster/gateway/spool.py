@@ -109,7 +109,9 @@ class SpooledResponse(StreamedResponse):
             while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
                 async with asyncio.timeout(self._stalled_s):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            # It waits until the last chunk has left, like each chunk for the one before it.
+            async with asyncio.timeout(self._stalled_s):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def chunks_of(path: Path) -> Iterator[bytes]:
