@@ -18,7 +18,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 async def following(
     stage: Stage, namespace: str = VICTIM, request: bytes = FOLLOW
 ) -> AsyncIterator[tuple[int, Connection]]:
-    """Follow a feed, or ask for another stream; yields its status and the connection, of which no more has been read."""
+    """Follow a feed, or ask for another stream; yields its status and the connection, the rest unread."""
     reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
     try:
         writer.write(request % namespace.encode())
