@@ -12,7 +12,6 @@ import asyncio
 import builtins
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from parquedb.actors.reads.history import LIMIT_DEFAULT, LIMIT_MAX, WAIT_S_MAX
 from parquedb.actors.requests.operations import Outcome
 from parquedb.cluster.gateway.answers import StreamedResponse, json_response
+from parquedb.cluster.gateway.bodies import CallerGone
 from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.problems import error_data, json_text
 from parquedb.documents import extended_json
@@ -136,13 +136,10 @@ class Feed(StreamedResponse):
                 for task in (sending, *leaving):
                     task.cancel()
                 await asyncio.gather(sending, *leaving, return_exceptions=True)
-            left = leaving[0].done() and not leaving[0].cancelled()
-            stalled = not sending.cancelled() and sending.exception() is not None
-            if not left and not stalled:
-                # Whoever does not read does not read the end either, and keeps no place for it.
-                with suppress(builtins.TimeoutError):
-                    async with asyncio.timeout(self._call.gateway.settings.stalled_s):
-                        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if isinstance(_failure(sending), builtins.TimeoutError):
+                raise CallerGone
+            if not _is_over(leaving[0]):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_all(self, send: Send) -> None:
         settings, sent = self._call.gateway.settings, 0
@@ -184,6 +181,14 @@ class Feed(StreamedResponse):
             return first
         # The owner may hold the question for `wait_s`; the rest is for its way.
         return await _page(self._call, self._after, LIMIT_MAX, wait_s, wait_s + self._call.timeout_s)
+
+
+def _is_over(task: asyncio.Task[Any]) -> bool:
+    return task.done() and not task.cancelled()
+
+
+def _failure(task: asyncio.Task[Any]) -> BaseException | None:
+    return task.exception() if _is_over(task) else None
 
 
 async def _left(receive: Receive) -> None:

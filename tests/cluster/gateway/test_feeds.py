@@ -123,6 +123,21 @@ async def test_a_reader_who_leaves_frees_its_place(database: EngineDatabase) -> 
             assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("path", ["changes", "export"])
+async def test_a_reader_who_stands_still_is_left(database: EngineDatabase, path: str) -> None:
+    for n in range(3):
+        await database["posts"].create_many([{"n": n, "text": "x" * 400_000} for _ in range(20)])
+    async with listening(database, stalled_s=0.2) as (server, _):
+        gateway = server._app.state.gateway
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+        writer.write(f"GET /v1/posts/{path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n".encode())
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        async with asyncio.timeout(20):
+            while gateway.feeds.taken or gateway.exports.taken or gateway.requests.taken:
+                await asyncio.sleep(0)
+        writer.close()
+
+
 async def test_trouble_that_passes_is_waited_out_and_lasting_trouble_is_told(database: EngineDatabase) -> None:
     async with (
         listening(database) as (_, url),
