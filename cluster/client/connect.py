@@ -8,7 +8,6 @@ from typing import Any
 from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.cluster.client.connection import Connection
 from parquedb.cluster.client.database import Database
-from parquedb.errors import ConfigurationError
 from parquedb.settings_environment import load_settings
 
 TokenProvider = Callable[[], str] | str
@@ -64,9 +63,11 @@ def _connection(
     names = None if given is None else tuple(hook for hook in given if isinstance(hook, str))
     objects = [hook for hook in given or () if not isinstance(hook, str)]
     settings = load_settings(url, hooks=names, **arguments)
+    # Each side is imported by those who use it: a client of a gateway has no Ray, and others need no HTTP.
     if settings.is_gateway:
-        raise ConfigurationError("url: this version has no client for gateways yet", setting="url")
-    # Imported by those who use it: Ray takes its time.
+        from parquedb.cluster.http.connection import HttpConnection  # noqa: PLC0415
+
+        return HttpConnection.opened(settings, objects, token_provider, arguments)
     from parquedb.cluster.client.ray_connection import RayConnection  # noqa: PLC0415
 
     return RayConnection.opened(settings, objects, token_provider)

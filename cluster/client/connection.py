@@ -12,7 +12,7 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.cluster.loads.direct_storage import DirectStorage
@@ -127,7 +127,7 @@ class Connection(ABC):
         self.hooks.settle(HOOKS_S)
 
     @abstractmethod
-    def recipe(self) -> tuple[Callable[..., Self], tuple[Any, ...]]:
+    def recipe(self) -> tuple[Callable[..., "Connection"], tuple[Any, ...]]:
         """Return what another process makes this connection of: a function and its arguments, without secrets."""
 
     @abstractmethod

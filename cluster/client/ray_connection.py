@@ -99,14 +99,9 @@ class RayConnection(Connection):
         secrets.keep(self.settings)
         return self.settings, self.hooks_pickle
 
-    def recipe(self) -> tuple[Callable[..., Self], tuple[Any, ...]]:
+    def recipe(self) -> tuple[Callable[..., Connection], tuple[Any, ...]]:
         """Return what another process makes this connection of; the secret goes another way."""
-        return type(self).rebuilt, self.pickled()
-
-    @classmethod
-    def rebuilt(cls, settings: Settings, hooks_pickle: bytes) -> Self:
-        """Make the connection again from what `pickled` gave."""
-        return cls(settings, unpickle_hooks(hooks_pickle))
+        return rebuilt_connection, self.pickled()
 
     def link(self, namespace: str) -> RayLink:
         """Return a way to the actor of a namespace for threads."""
@@ -204,6 +199,11 @@ class RayConnection(Connection):
         if not owners:
             return {"": self.counted()}
         return metrics_by_process(self.settings, self.counted(), limit_s)
+
+
+def rebuilt_connection(settings: Settings, hooks_pickle: bytes) -> RayConnection:
+    """Make a connection again from what `pickled` gave; a function of the module, so that it pickles by its name."""
+    return RayConnection(settings, unpickle_hooks(hooks_pickle))
 
 
 def _pickle_hooks(objects: list[object]) -> bytes:

@@ -109,7 +109,7 @@ def plan_export(  # noqa: PLR0913 - the arguments are those of the public method
     operation = read_arguments.find(collection.namespace, **query)
     compile_filter(operation.options.get("filter"))
     plan = ExportPlan(
-        snapshots=not database.url.startswith("memory:"),
+        snapshots=not database.url.startswith("memory:") and not database.settings.is_gateway,
         namespace=collection.namespace,
         place=place,
         overwrite=checks.flag("overwrite", overwrite),

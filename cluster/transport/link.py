@@ -1,8 +1,4 @@
-"""The way of operations from one process to one namespace: lanes, sessions and retries put together.
-
-Three lanes, so that nobody waits for a stranger's slow answer: single writes, reads by id, and everything that may be
-long (queries, bulk writes), which travels alone.
-"""
+"""The way of operations from one process to the Ray actor of a namespace: lanes, sessions and retries put together."""
 
 import asyncio
 import builtins
@@ -11,13 +7,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from parquedb.actors.requests.operations import Operation, Outcome, Request
-from parquedb.admission import QueueBounds
-from parquedb.cluster.reporting import journal
-from parquedb.cluster.reporting.metering import ClientMeter
+from parquedb.cluster.reporting.accounts import Accounts
 from parquedb.cluster.runtime.naming import actor_name
 from parquedb.cluster.transport.calls import NamespaceCalls, reply_to, wait_for
 from parquedb.cluster.transport.coalescer import DeadlinePassed, LoopCoalescer, NoReplyYet, ThreadCoalescer
 from parquedb.cluster.transport.delivery import BACKPRESSURE_RETRIES_SAVED, BACKPRESSURE_RETRY_SHARE, Delivery
+from parquedb.cluster.transport.lanes import SINGLE_WRITES, LaneBounds, is_quick, lane_bounds, queue_bounds
 from parquedb.cluster.transport.sessions import SessionPool
 from parquedb.errors import OutcomeUnknownError
 from parquedb.observability.metrics.tally import Tally
@@ -25,18 +20,7 @@ from parquedb.observability.otel.propagation import current_packed
 from parquedb.settings import ClientSettings, Settings
 from parquedb.storage.backends.retry import RetryBudget
 
-BULK_CALLS_MAX = 64
-"""Long operations of one process that may be under way to one namespace (count); more of them queue."""
-
 Sent = TypeVar("Sent")
-
-_SINGLE_WRITES = frozenset({"create", "update", "replace", "delete", "restore"})
-
-
-def _lanes(settings: ClientSettings) -> tuple[tuple[int, int], ...]:
-    """Calls under way and operations per call of each lane: single writes, reads by id, everything else."""
-    packed = (settings.calls_in_flight_max, settings.batch_ops_max)
-    return packed, packed, (BULK_CALLS_MAX, 1)
 
 
 class _Lane(NamedTuple, Generic[Sent]):
@@ -52,14 +36,6 @@ class _Lane(NamedTuple, Generic[Sent]):
     send: Callable[[Delivery], Sent]
 
 
-def _bounds(settings: ClientSettings) -> QueueBounds:
-    return QueueBounds(settings.queue_ops_max, settings.queue_bytes_max, settings.queue_age_max_s)
-
-
-def _is_quick(operation: Operation) -> bool:
-    return operation.kind == "get" and "as_of" not in operation.options
-
-
 class _Link:
     """What both links share: the actor's calls and the request ids.
 
@@ -69,12 +45,11 @@ class _Link:
     """
 
     def __init__(self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None) -> None:
-        self._meter = None if tally is None else ClientMeter(tally, namespace)
+        self._accounts = Accounts(tally, namespace, settings.log_slow_s)
         self._pool = SessionPool(window=settings.engine.session_window)
         self.calls = NamespaceCalls(settings, namespace, hooks, on_activated=self._pool.learn)
         self._namespace = namespace
         self.actor: str | None = actor_name(settings, namespace)
-        self._slow_s = settings.log_slow_s
         self._budget = RetryBudget(BACKPRESSURE_RETRY_SHARE, tokens_max=BACKPRESSURE_RETRIES_SAVED)
 
     def handle(self) -> Any:
@@ -93,25 +68,13 @@ class _Link:
     def _finish(
         self, delivery: Delivery, answer: Outcome | None, error: BaseException | None, counted: Operation | None
     ) -> None:
-        """Settle or park the request id, count it, and tell the log what an operator should know."""
-        request, now_s = delivery.request, time.monotonic()
-        took_s = now_s - delivery.began_s
-        if isinstance(error, OutcomeUnknownError):
-            journal.outcome_unknown(self._namespace, delivery, took_s, error)
-            if request is not None:
-                self._pool.park(request)
-        else:
-            if request is not None:
-                self._pool.settle(request)
-            if took_s >= self._slow_s:
-                journal.slow_operation(self._namespace, delivery, took_s, error)
-        meter = self._meter
-        if meter is not None and counted is not None:
-            series = meter.single.get(counted.kind)
-            if series is not None and answer is not None and answer.value:
-                series.finish(delivery.began_s, now_s)
-            else:
-                meter.settled(counted, answer, error, delivery.began_s)
+        """Settle or park the request id, and close the accounts."""
+        request = delivery.request
+        if request is not None and isinstance(error, OutcomeUnknownError):
+            self._pool.park(request)
+        elif request is not None:
+            self._pool.settle(request)
+        self._accounts.close(delivery, answer, error, counted)
 
     def _left_s(self, delivery: Delivery) -> float:
         return max(0.0, delivery.deadline_s - time.monotonic())
@@ -129,13 +92,17 @@ class RayLink(_Link):
         super().__init__(settings, namespace, hooks, tally)
 
         self._write, self._read, self._alone = (
-            self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
+            self._lane(bounds, settings.client) for bounds in lane_bounds(settings.client)
         )
 
-    def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> _Lane[Outcome]:
+    def _lane(self, bounds: LaneBounds, settings: ClientSettings) -> _Lane[Outcome]:
         bytes_max = settings.batch_bytes_max
         lane = ThreadCoalescer(
-            self.calls, calls_max=calls_max, ops_max=ops_max, bytes_max=bytes_max, queue=_bounds(settings)
+            self.calls,
+            calls_max=bounds.calls_max,
+            ops_max=bounds.ops_max,
+            bytes_max=bytes_max,
+            queue=queue_bounds(settings),
         )
 
         def send(delivery: Delivery) -> Outcome:
@@ -150,7 +117,7 @@ class RayLink(_Link):
             ParqueDBError: the answer was a refusal, or there was none in time.
         """
         kind = operation.kind
-        lane = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
+        lane = self._write if kind in SINGLE_WRITES else self._read if is_quick(operation) else self._alone
         return self._insist(self._begin(operation, timeout_s), lane, operation)
 
     def ask(self, method: str, timeout_s: float) -> Any:
@@ -216,16 +183,16 @@ class RayAsyncLink(_Link):
         super().__init__(settings, namespace, hooks, tally)
 
         self._write, self._read, self._alone = (
-            self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
+            self._lane(bounds, settings.client) for bounds in lane_bounds(settings.client)
         )
 
-    def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> _Lane[Awaitable[Outcome]]:
+    def _lane(self, bounds: LaneBounds, settings: ClientSettings) -> _Lane[Awaitable[Outcome]]:
         lane = LoopCoalescer(
             self.calls.send,
-            calls_max=calls_max,
-            ops_max=ops_max,
+            calls_max=bounds.calls_max,
+            ops_max=bounds.ops_max,
             bytes_max=settings.batch_bytes_max,
-            queue=_bounds(settings),
+            queue=queue_bounds(settings),
             share=self.calls.store_is_quick,
         )
 
@@ -241,7 +208,7 @@ class RayAsyncLink(_Link):
             ParqueDBError: (when awaited) the answer was a refusal, or there was none in time.
         """
         kind = operation.kind
-        lane = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
+        lane = self._write if kind in SINGLE_WRITES else self._read if is_quick(operation) else self._alone
         return self._insist(self._begin(operation, timeout_s), lane, operation)
 
     async def ask(self, method: str, timeout_s: float) -> Any:

@@ -7,6 +7,7 @@
     {"$uuid": "3b241101-e2bb-4255-8caf-4136c566a962"}  UUID
     {"$day": "2026-01-02"}                             date
     {"$integer": "18446744073709551616"}               int beyond 64 bit
+    {"$regularExpression": {"pattern": "^a", "options": "i"}}  a pattern, in filters and updates only
     {"$surrogates": "<hex of UTF-8>"}                  str with a lone surrogate
     {"$literal": {...}}                                a user's own object with one key that starts with `$`
 
@@ -26,6 +27,7 @@ from uuid import UUID
 
 import orjson
 
+from parquedb.documents.regex import Regex, ordered
 from parquedb.documents.tagged_json import TaggedJson, is_text
 from parquedb.errors import InvalidInputError
 
@@ -57,6 +59,15 @@ def tagged(value: Any) -> Any:
         return _FORMAT.tagged(value)
     except (TypeError, RecursionError) as error:
         raise InvalidInputError(f"not a document: {error}") from error
+
+
+def untagged(data: Any) -> Any:
+    """Return the value of JSON data that `tagged` gave.
+
+    Raises:
+        InvalidInputError: an unknown tag, or one around something else than it stands for.
+    """
+    return _read(data, _FORMAT.untagged)
 
 
 def dumps_document(document: dict[str, Any]) -> str:
@@ -101,10 +112,17 @@ def loads_request(text: str | bytes, *, depth_max: int = DEPTH_MAX) -> Any:
 
 
 def _loaded(text: str | bytes, read: Callable[[Any], Any], depth_max: int = DEPTH_MAX) -> Any:
-    try:
+    def checked(text: str | bytes) -> Any:
         data = orjson.loads(text)
         _check_depth(data, 1, depth_max)
         return read(data)
+
+    return _read(text, checked)
+
+
+def _read(given: Any, read: Callable[[Any], Any]) -> Any:
+    try:
+        return read(given)
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise InvalidInputError(f"not extended JSON: {error}") from error
 
@@ -168,6 +186,13 @@ def _read_decimal(given: Any) -> Decimal:
         raise ValueError(f"{given[:40]!r} is no number") from None
 
 
+def _read_regex(given: Any) -> Regex:
+    pattern, options = _FORMAT.untagged(given["pattern"]), given.get("options", "")
+    if type(pattern) is not str or type(options) is not str:
+        raise ValueError("expected a pattern and its options as text")
+    return Regex(pattern, ordered(options))
+
+
 def _said(given: Any) -> str:
     """Return the text of a tagged number; a bare one in its place could have lost digits before it was read."""
     if type(given) is not str:
@@ -185,6 +210,7 @@ _FORMAT: Final = TaggedJson(
         Decimal: lambda value: {"$numberDecimal": str(value)},
         bytes: lambda value: {"$binary": {"base64": b64encode(value).decode(), "subType": "00"}},
         UUID: lambda value: {"$uuid": str(value)},
+        Regex: lambda value: {"$regularExpression": {"pattern": _text(value.pattern), "options": value.options}},
     },
     {
         "$date": _read_date,
@@ -196,6 +222,7 @@ _FORMAT: Final = TaggedJson(
         "$integer": _read_int,
         "$binary": lambda given: b64decode(given["base64"], validate=True),
         "$uuid": UUID,
+        "$regularExpression": _read_regex,
         "$surrogates": lambda digits: bytes.fromhex(digits).decode("utf-8", "surrogatepass"),
     },
     _LITERAL,

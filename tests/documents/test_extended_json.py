@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parquedb.documents.extended_json import INT_DIGITS_MAX, dumps, loads, loads_request
+from parquedb.documents.regex import Regex
 from parquedb.documents.values import INT_BITS_MAX
-from parquedb.errors import InvalidInputError
+from parquedb.errors import InvalidInputError, ValidationError
 
 scalars = st.one_of(
     st.none(),
@@ -150,3 +151,18 @@ def test_an_int_of_any_size_that_a_document_may_hold_comes_back(bits: int) -> No
 def test_a_tagged_number_that_is_not_the_text_of_one_is_refused_instead_of_changed(text: str) -> None:
     with pytest.raises(InvalidInputError):
         loads(text)
+
+
+def test_a_pattern_of_a_filter_is_a_tag_and_comes_back_as_one() -> None:
+    text = dumps({"name": {"$in": [Regex("^a/b\ud800", "is"), 1]}})
+    assert '"$regularExpression":{"pattern":' in text
+    assert loads(text) == {"name": {"$in": [Regex("^a/b\ud800", "is"), 1]}}
+    assert loads('{"$regularExpression":{"pattern":"a","options":"mui"}}') == Regex("a", "im")
+
+
+@pytest.mark.parametrize(
+    "given", ['"a"', "{}", '{"pattern":1}', '{"pattern":"a","options":"z"}', '{"pattern":"a","options":[]}']
+)
+def test_what_is_no_pattern_is_refused(given: str) -> None:
+    with pytest.raises(ValidationError):
+        loads(f'{{"$regularExpression":{given}}}')

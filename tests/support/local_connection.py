@@ -8,7 +8,7 @@ Owners live on a loop of their own and open with their first call; `memory://` w
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -30,12 +30,14 @@ class LocalConnection(Connection):
     """A connection to engines of this process.
 
     Attributes:
-        operations: All that reached an owner, in order.
+        operations: All that reached an owner, in order, with their namespaces.
+        refuse: Raised instead of executing an operation, as often as there are some.
     """
 
     def __init__(self, settings: Settings, hook_objects: Any = (), **engine_settings: Any) -> None:
         super().__init__(settings, hook_objects)
         self.operations: list[tuple[str, Operation]] = []
+        self.refuse: list[Exception] = []
         self._engine_settings = engine_settings
         self._memory = MemoryBackend()
         self._owners: dict[str, asyncio.Task[NamespaceEngine]] = {}
@@ -63,6 +65,8 @@ class LocalConnection(Connection):
         wire = msgspec.structs.replace(operation, request=request, timeout_s=timeout_s, shaped=None).to_wire()
         sent = Operation.from_wire(decode(encode_wire(wire)))
         self.operations.append((namespace, sent))
+        if self.refuse:
+            raise self.refuse.pop()
         [outcome] = await (await self.owner(namespace)).execute([sent])
         outcome.result()
         if outcome.encoded is not None:
@@ -90,7 +94,7 @@ class LocalConnection(Connection):
                 await owner.close()
         self._owners.clear()
 
-    def recipe(self) -> tuple[Callable[..., Self], tuple[Any, ...]]:
+    def recipe(self) -> tuple[Callable[..., Connection], tuple[Any, ...]]:
         raise NotImplementedError("its owners are in this process")
 
     def link(self, namespace: str) -> "LocalLink":
