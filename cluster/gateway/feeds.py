@@ -9,7 +9,6 @@ Source:
 """
 
 import asyncio
-import builtins
 import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from parquedb.actors.reads.history import LIMIT_DEFAULT, LIMIT_MAX, WAIT_S_MAX
 from parquedb.actors.requests.operations import Outcome
-from parquedb.cluster.gateway.answers import StreamedResponse, json_response
+from parquedb.cluster.gateway.answers import StreamedResponse, json_response, send_part
 from parquedb.cluster.gateway.bodies import CallerGone
 from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.problems import error_data, json_text
@@ -136,16 +135,15 @@ class Feed(StreamedResponse):
                 for task in (sending, *leaving):
                     task.cancel()
                 await asyncio.gather(sending, *leaving, return_exceptions=True)
-            if isinstance(_failure(sending), builtins.TimeoutError):
+            if isinstance(_failure(sending), CallerGone):
                 raise CallerGone
             if not _is_over(leaving[0]):
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                await send_part(send, b"", self._call.gateway.settings.stalled_s, more=False)
 
     async def _send_all(self, send: Send) -> None:
         settings, sent = self._call.gateway.settings, 0
         async for event in self._events():
-            async with asyncio.timeout(settings.stalled_s):
-                await send({"type": "http.response.body", "body": event, "more_body": True})
+            await send_part(send, event, settings.stalled_s)
             sent += len(event)
             if sent >= settings.stream_bytes_max:
                 return

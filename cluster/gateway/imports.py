@@ -131,6 +131,8 @@ def _tables(path: Path) -> Iterator[pa.Table]:
     try:
         with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
             for batch in reader:
+                # Before anything of it is looked at: what does not fit together fails there in ways nobody foresees.
+                batch.validate(full=True)
                 count += batch.num_rows + sum(map(_values, batch.columns))
                 if count > VALUES_FREE and count > VALUES_PER_BYTE * size:
                     # Nulls need no bytes: a few could stand for more than any memory holds.

@@ -15,8 +15,8 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from parquedb.cluster.gateway.answers import StreamedResponse
-from parquedb.cluster.gateway.bodies import CallerGone, body_parts
+from parquedb.cluster.gateway.answers import StreamedResponse, send_part
+from parquedb.cluster.gateway.bodies import body_parts
 from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.problems import Refusal
 from parquedb.errors import RpcTimeoutError, StorageWriteError
@@ -106,13 +106,9 @@ class SpooledResponse(StreamedResponse):
         async with self._kept:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             chunks = await asyncio.to_thread(self._chunks)
-            try:
-                while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-                    async with asyncio.timeout(self._stalled_s):
-                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            except builtins.TimeoutError:
-                raise CallerGone from None
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+                await send_part(send, chunk, self._stalled_s)
+            await send_part(send, b"", self._stalled_s, more=False)
 
 
 def chunks_of(path: Path) -> Iterator[bytes]:

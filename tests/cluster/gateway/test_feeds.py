@@ -123,11 +123,17 @@ async def test_a_reader_who_leaves_frees_its_place(database: EngineDatabase) -> 
             assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("path", ["changes", "export"])
-async def test_a_reader_who_stands_still_is_left(database: EngineDatabase, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "settings"),
+    [("changes", {}), ("export", {}), ("changes", {"stream_s_max": 0.1})],
+    ids=["feed", "export", "end of a feed"],
+)
+async def test_a_reader_who_stands_still_is_left(
+    database: EngineDatabase, path: str, settings: dict[str, float]
+) -> None:
     for n in range(3):
         await database["posts"].create_many([{"n": n, "text": "x" * 400_000} for _ in range(20)])
-    async with listening(database, stalled_s=0.2) as (server, _):
+    async with listening(database, stalled_s=0.2, **settings) as (server, _):
         gateway = server.app.state.gateway
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
         writer.write(f"GET /v1/posts/{path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n".encode())
