@@ -11,7 +11,7 @@ from parquedb.errors.plain import repr_of
 
 VALUE_CHARS_MAX: Final = 200
 
-_HIDDEN: Final = frozenset({"key", "secret"})
+_HIDDEN: Final = frozenset({"key", "secret", "token", "api_key", "jwt_secrets", "tls_key_password"})
 
 
 class Wording:
@@ -29,6 +29,9 @@ class Wording:
     def worded(self, problem: Mapping[str, Any], name: str) -> str:
         """Return what is wrong, as told by pydantic's `problem` with the variable `name`; shows no secret."""
         path = [str(part) for part in problem["loc"]]
+        if not path:
+            # A check across the whole has worded its values itself.
+            return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
         label = f"{'.'.join(path)} ({name})"
         kind, value = problem["type"], problem["input"]
         if kind == "missing":
@@ -43,7 +46,7 @@ class Wording:
             text = f"expected another value: {text}"
         # A check across a group has worded both values itself.
         across = kind == "value_error" and self._fields_of(path[-1])
-        return f"{label}: {text}" if across else f"{label}: {text}, got {_shown(path[-1], value)}"
+        return f"{label}: {text}" if across else f"{label}: {text}, got {_shown(path, value)}"
 
     def did_you_mean(self, name: str, *, within: str | None = None) -> str:
         """Return a hint at settings with a name like this, in the group `within` or anywhere; "" when there is none."""
@@ -65,8 +68,9 @@ class Wording:
         return dict(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
 
 
-def _shown(name: str, value: object) -> str:
-    if name in _HIDDEN:
+def _shown(path: list[str], value: object) -> str:
+    # A list of secrets is at fault by the position of one.
+    if not _HIDDEN.isdisjoint(path):
         return "a value that is not shown"
     # An address may carry a password before its @.
     text = re.sub(r"://\S*@", "://***@", repr_of(value))

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from parquedb.http_settings import HttpSettings, checked_gateway_url, is_gateway_url
 from parquedb.log_settings import LogSettings
 from parquedb.settings_groups import SettingsGroup, at_most, checked_endpoint, checked_url
 from parquedb.storage_settings import StorageSettings
@@ -19,6 +20,7 @@ __all__ = [
     "MIB",
     "ClientSettings",
     "EngineSettings",
+    "HttpSettings",
     "Settings",
     "StorageSettings",
     "env_name",
@@ -188,12 +190,14 @@ class Settings(LogSettings):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
-    url: str = Field(description="Where the database is: a path, file://, s3:// or memory://.")
+    url: str = Field(description="Where the database is: a path, file://, s3://, memory://, or https:// of a gateway.")
     endpoint_url: str | None = Field(default=None, description="Address of an S3-compatible server; AWS when absent.")
     key: str | None = Field(
         default=None, repr=False, description="Access key id; the environment's AWS credentials when absent."
     )
     secret: SecretStr | None = Field(default=None, description="Secret access key.")
+    token: SecretStr | None = Field(default=None, description="Bearer token for a gateway.")
+    api_key: SecretStr | None = Field(default=None, description="API key for a gateway.")
     region: str = Field(
         default="us-east-1", min_length=1, max_length=64, description="Region that S3 requests are signed for."
     )
@@ -225,13 +229,24 @@ class Settings(LogSettings):
     engine: EngineSettings = Field(default_factory=EngineSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     client: ClientSettings = Field(default_factory=ClientSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
 
-    _check_url = field_validator("url", "worker_logs", mode="before")(checked_url)
+    _check_logs = field_validator("worker_logs", mode="before")(checked_url)
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _check_place(cls, value: Any) -> Any:
+        return checked_gateway_url(value) if isinstance(value, str) and is_gateway_url(value) else checked_url(value)
+
+    @property
+    def is_gateway(self) -> bool:
+        """Whether the database is behind an HTTP gateway."""
+        return is_gateway_url(self.url)
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Leave the secret out: a pickle is copied, stored and logged by programs that know nothing of secrets."""
+        """Leave the secrets out: a pickle is copied, stored and logged by programs that know nothing of secrets."""
         state = super().__getstate__()
-        return {**state, "__dict__": {**state["__dict__"], "secret": None}}
+        return {**state, "__dict__": {**state["__dict__"], "secret": None, "token": None, "api_key": None}}
 
     def reveal_secret(self) -> str | None:
         """Return the secret as text, to hand it to a store or to an actor of our own."""

@@ -5,12 +5,14 @@ the environment.
 """
 
 import os
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from parquedb.errors import ConfigurationError, ErrorCode
+from parquedb.gateway_settings import GATEWAY_ENV_PREFIX, GatewaySettings, gateway_env_name
 from parquedb.log_settings import LogSettings
 from parquedb.setting_problems import Wording
 from parquedb.settings import ENV_DELIMITER, ENV_PREFIX, Settings, env_name
@@ -38,6 +40,10 @@ class _LogEnvironment(LogSettings, BaseSettings):
     model_config = _CONFIG
 
 
+class _GatewayEnvironment(GatewaySettings, BaseSettings):
+    model_config = SettingsConfigDict(**{**_CONFIG, "env_prefix": GATEWAY_ENV_PREFIX})
+
+
 def load_settings(url: str | os.PathLike[str] | None = None, **arguments: Any) -> Settings:
     """Return the settings of a connection.
 
@@ -58,7 +64,15 @@ def load_log_settings(**arguments: Any) -> LogSettings:
     return _loaded(LogSettings, _LogEnvironment, arguments)
 
 
-def _loaded(model: type[S], reader: type[BaseSettings], arguments: dict[str, Any]) -> S:
+def load_gateway_settings(**arguments: Any) -> GatewaySettings:
+    """Return the settings of a gateway; arguments and errors as of `load_settings`."""
+    kind = os.environ.get(gateway_env_name("environment")) or None
+    return _loaded(GatewaySettings, _GatewayEnvironment, {"environment": kind} | arguments, gateway_env_name)
+
+
+def _loaded(
+    model: type[S], reader: type[BaseSettings], arguments: dict[str, Any], env_name: Callable[..., str] = env_name
+) -> S:
     wording = Wording(model, env_name)
     for name in arguments:
         if name not in model.model_fields:

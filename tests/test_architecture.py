@@ -31,7 +31,9 @@ HOMES = {
     "httpx": ("cluster/http/", "cluster/gateway/access/"),
     "fastapi": ("cluster/gateway/",),
     "starlette": ("cluster/gateway/",),
+    "uvicorn": ("cluster/gateway/",),
     "jwt": ("cluster/gateway/access/",),
+    "cryptography": ("cluster/gateway/access/",),
     "re2": ("parquedb/documents/regex.py",),
     "genai_prices": ("observability/ai/library_prices.py",),
 }
@@ -48,6 +50,7 @@ PROVIDED_BY = {
     "genai_prices": "genai-prices",
     "starlette": "fastapi",
     "jwt": "pyjwt",
+    "cryptography": "pyjwt",
 }
 
 

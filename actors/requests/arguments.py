@@ -187,6 +187,8 @@ BUILDERS: Mapping[str, Callable[..., Operation]] = {
         *(history, changes),
     )
 }
+# Made once: it would take longer than all the checks together.
+_SIGNATURES = {name: inspect.signature(builder) for name, builder in BUILDERS.items()}
 _SINGLE_WRITES = frozenset({"create", "update", "replace", "delete", "restore"})
 
 
@@ -211,7 +213,7 @@ def parse(namespace: str, item: Mapping[str, Any] | Operation, *, at: str = "ope
     if builder is None:
         checks.refuse(f"{at}.op", f"one of {', '.join(sorted(BUILDERS))}", name, shown=True)
     try:
-        inspect.signature(builder).bind(namespace, **arguments)
+        _SIGNATURES[builder.__name__].bind(namespace, **arguments)
     except TypeError as error:
         raise ValidationError(f"{at}: {name}: {error}", field=at, expected=f"the arguments of {name}") from None
     try:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parquedb import __version__
+from parquedb.cluster.cli.keys_options import describe_keys
+from parquedb.cluster.cli.serve_options import describe_serve
 from parquedb.errors import ParqueDBError
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
@@ -45,6 +47,8 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="print the whole report as JSON")
     _describe_logs(commands)
     _describe_usage(commands)
+    describe_serve(commands)
+    describe_keys(commands)
     return top
 
 
@@ -147,6 +151,14 @@ def _run(options: argparse.Namespace) -> bool:
         from parquedb.cluster.cli.usage import UsageCommand  # noqa: PLC0415
 
         return UsageCommand.from_options(options).run()
+    if options.command == "serve":
+        from parquedb.cluster.cli.serve import ServeCommand  # noqa: PLC0415
+
+        return ServeCommand(options).run()
+    if options.command == "keys":
+        from parquedb.cluster.cli.keys import KeysCommand  # noqa: PLC0415
+
+        return KeysCommand(options).run()
     from parquedb.cluster.cli.demo import Demo  # noqa: PLC0415
 
     return Demo.from_options(options).run()

@@ -15,8 +15,8 @@ from rich.progress import Progress as Bar
 from rich.progress import TextColumn as Text
 
 from parquedb.cluster.cli.demo_screen import duration
-from parquedb.cluster.client.connect import resolve
 from parquedb.cluster.overview.verifying import verify_database
+from parquedb.cluster.runtime.naming import resolve
 from parquedb.errors import CollectionNotFoundError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings

@@ -9,11 +9,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from parquedb.actors.requests import arguments
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.cluster.client.async_collection import AsyncCollection
-from parquedb.cluster.client.connection import Connection, unpickle_hooks
+from parquedb.cluster.client.connection import AsyncLink, Connection
 from parquedb.cluster.overview.health import DatabaseHealth
 from parquedb.cluster.overview.verifying import OnProgress, verify_database
 from parquedb.cluster.reporting.watching import Watch, watched_ask, watches
-from parquedb.cluster.transport.link import AsyncLink
 from parquedb.observability.callbacks import HookStats
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.observability.metrics.tally import NAMESPACES_MAX
@@ -145,6 +144,7 @@ class AsyncDatabase:
     ) -> DatabaseReport:
         """Check all that is stored of namespaces, of every one when none is named; see `Collection.verify`."""
         connection = self._connection
+        connection.require_storage("verify")
         await asyncio.to_thread(connection.join)
         return await verify_database(
             connection.settings, connection.hooks, namespaces, full=full, progress=progress, timeout_s=timeout_s
@@ -162,11 +162,8 @@ class AsyncDatabase:
         links = self._links if loop is self._loop else self._links_of(loop)
         link = links.get(namespace)
         if link is None:
-            connection = self._connection
-            connection.join()
-            link = links[namespace] = AsyncLink(
-                connection.settings, namespace, connection.hooks_pickle, connection.tally, connection.hooks
-            )
+            self._connection.join()
+            link = links[namespace] = self._connection.async_link(namespace)
         return link
 
     def _links_of(self, loop: asyncio.AbstractEventLoop) -> _Links:
@@ -210,21 +207,21 @@ class AsyncDatabase:
         await self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, self._connection.pickled()
+        return _rebuild, self._connection.recipe()
 
     def __repr__(self) -> str:
         return f"AsyncDatabase({self.url!r})"
 
 
-_rebuilt: dict[tuple[Settings, bytes], AsyncDatabase] = {}
+_rebuilt: dict[tuple[Any, ...], AsyncDatabase] = {}
 
 
-def _rebuild(settings: Settings, hooks_pickle: bytes) -> AsyncDatabase:
+def _rebuild(make: Callable[..., Connection], parts: tuple[Any, ...]) -> AsyncDatabase:
     """Unpickle: a process that receives many copies uses one database, and so one session per namespace."""
-    key = (settings, hooks_pickle)
+    key = (make, *parts)
     database = _rebuilt.get(key)
     if database is None or database._connection.closed:
         while len(_rebuilt) >= _REBUILT_MAX:
             del _rebuilt[next(iter(_rebuilt))]
-        database = _rebuilt[key] = AsyncDatabase(Connection(settings, unpickle_hooks(hooks_pickle)))
+        database = _rebuilt[key] = AsyncDatabase(make(*parts))
     return database

@@ -1,26 +1,25 @@
-"""What a sync and an async database have in common: settings, hooks, Ray, and questions about the whole database."""
+"""What stands between a database and whoever serves it.
+
+    Database -> Connection -> Link -> ...
+                RayConnection        the owners themselves, as Ray actors (`ray_connection.py`)
+                HttpConnection       a gateway that asks the owners (`parquedb.cluster.http`)
+
+Databases and collections build operations and read outcomes; what they stand on is only known here. Nothing above this
+module, and nothing it imports, imports Ray.
+"""
 
 import asyncio
-import hashlib
-import pickle
 import threading
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final, Protocol, TypeVar
 
-import ray
-from ray import cloudpickle
-
-from parquedb.actors.requests import arguments
-from parquedb.cluster.loads.direct_storage import DirectStorage, open_storage, stored_namespaces
-from parquedb.cluster.overview.health import DatabaseHealth, database_health
-from parquedb.cluster.overview.metrics import database_metrics, metrics_by_process
-from parquedb.cluster.overview.roll_call import ASK_TIMEOUT_S
-from parquedb.cluster.runtime import ray_runtime, secrets
-from parquedb.cluster.runtime.placement import served_namespaces
-from parquedb.errors import ConfigurationError, InvalidInputError
+from parquedb.actors.requests.operations import Operation, Outcome
+from parquedb.cluster.loads.direct_storage import DirectStorage
+from parquedb.cluster.overview.health import DatabaseHealth
+from parquedb.observability.brief import Brief
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
 from parquedb.observability.logs.losses import records_lost
-from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.metrics.collector import UpkeepCollector
 from parquedb.observability.metrics.snapshot import MetricsSnapshot, hooks_of
 from parquedb.observability.metrics.tally import Tally
@@ -29,43 +28,86 @@ from parquedb.observability.otel.log_records import process_log_export
 from parquedb.observability.otel.metric_export import export_metrics
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
-from parquedb.storage.backends.probe import probe
-from parquedb.storage.breaker.monitor import CircuitBreakerMonitor, global_circuit_breaker_monitor
-from parquedb.storage.open import open_backend
 
 T = TypeVar("T")
 
 HOOKS_S: Final = 1.0
 """Seconds that closing waits for hooks that have not heard everything yet."""
 
-_probed: set[str] = set()
-_probe_lock = threading.Lock()
 
-
-class Connection:
-    """One database as this process uses it. Holds no sockets itself; safe to share between threads.
+class Link(Protocol):
+    """The way of operations to one namespace, for threads.
 
     Attributes:
-        settings: With an absolute URL.
-        hooks: The process's hooks and this connection's.
-        hooks_pickle: The hook objects, for actors and for other processes.
-        direct: The storage, for loads that this process makes by itself.
-        tally: Where this process counts what it asks; None where the settings want no metrics.
+        actor: Name of the Ray actor that is asked; None where that is somebody else's business.
     """
 
-    def __init__(self, settings: Settings, hook_objects: Iterable[object] = ()) -> None:
-        """Register the hooks; Ray and storage are not touched yet.
+    actor: str | None
+
+    def brief_of(self, operation: Operation) -> Brief | None:
+        """Return who is told of an operation in brief; None where hooks have to be told as ever."""
+
+    def deliver(self, operation: Operation, timeout_s: float, brief: Brief | None = None) -> Outcome:
+        """Send an operation until it has an answer, and return it; `brief` is told.
 
         Raises:
-            ConfigurationError: a hook cannot be loaded, or cannot travel to an actor.
+            ParqueDBError: the answer was a refusal, or there was none in time.
+        """
+
+    def ask(self, method: str, timeout_s: float) -> Any:
+        """Ask for `flush`, `compact` or `stats`; raises like `deliver`."""
+
+    def handle(self) -> Any:
+        """Return the Ray actor handle.
+
+        Raises:
+            ConfigurationError: this connection has none to give.
+        """
+
+
+class AsyncLink(Protocol):
+    """The same for the coroutines of one event loop."""
+
+    actor: str | None
+
+    def brief_of(self, operation: Operation) -> Brief | None:
+        """Return what `Link.brief_of` does."""
+
+    def deliver(self, operation: Operation, timeout_s: float, brief: Brief | None = None) -> Awaitable[Outcome]:
+        """Send an operation until it has an answer; raises, when awaited, like `Link.deliver`."""
+
+    def ask(self, method: str, timeout_s: float) -> Awaitable[Any]:
+        """Ask as `Link.ask` does."""
+
+    def handle(self) -> Any:
+        """Return what `Link.handle` does."""
+
+
+class Connection(ABC):
+    """One database as this process uses it; safe to share between threads.
+
+    Attributes:
+        settings: With a URL that means the same in every process.
+        hooks: The process's hooks and this connection's.
+        tally: Where this process counts what it asks; None where the settings want no metrics.
+        direct: The storage, for loads that this process makes by itself; None where it is out of reach.
+        closed: Whether `leave` has been called.
+    """
+
+    direct: DirectStorage | None = None
+
+    def __init__(self, settings: Settings, hook_objects: Iterable[object] = ()) -> None:
+        """Register the hooks; nothing is reached for yet.
+
+        Raises:
+            ConfigurationError: a hook cannot be loaded.
         """
         self.settings = settings
-        objects = list(hook_objects)
         self.hooks = HookRegistry(global_hook_registry)
         self.tally = Tally() if settings.metrics else None
         if self.tally is not None:
             self.hooks.register_hook(UpkeepCollector(self.tally))
-        for hook in load_hooks([*settings.hooks, *objects]):
+        for hook in load_hooks([*settings.hooks, *hook_objects]):
             self.hooks.register_hook(hook)
         process_log_export()
         telemetry = process_telemetry()
@@ -74,130 +116,67 @@ class Connection:
         self._end_export: Callable[[], None] = lambda: None
         if self.tally is not None:
             self._end_export = export_metrics(self.tally.taken)
-        self.hooks_pickle = _pickle_hooks(objects) if objects else b""
-        self._namespaces_shown: frozenset[str] = frozenset()
         self.closed = False
-        self._monitor = CircuitBreakerMonitor()
-        self.direct = DirectStorage(
-            lambda: self.open_storage("loads"), reachable=not settings.url.startswith("memory:")
-        )
-        self._joined = False
-        self._detach_logs: Callable[[], None] | None = None
-        self._lock = threading.Lock()
 
+    @abstractmethod
     def join(self) -> None:
-        """Make sure that Ray runs in this process.
+        """Make sure that whatever is needed to reach the database is there.
 
         Raises:
             InvalidInputError: the database has been closed.
-            RpcUnavailableError: the Ray cluster cannot be joined.
+            ParqueDBError: it cannot be reached.
         """
-        if self.closed:
-            raise InvalidInputError("this database has been closed; call connect() again")
-        with self._lock:
-            if not self._joined or not ray.is_initialized():
-                ray_runtime.join(self.settings, counted=not self._joined)
-                self._joined = True
-                self.settings = secrets.recover(self.settings)
-                if self._detach_logs is None and self.settings.worker_logs is not None:
-                    from parquedb.storage.worker_logs import attach_worker_logs  # noqa: PLC0415 - few processes do this
 
-                    self._detach_logs = attach_worker_logs(self.settings, redact=redactor.value)
-
-    def pickled(self) -> tuple[Settings, bytes]:
-        """Return what another process needs to make this connection again; the secret goes another way."""
-        secrets.keep(self.settings)
-        return self.settings, self.hooks_pickle
+    def give_signals_back(self) -> None:  # noqa: B027 - most have taken none
+        """Let signals go to the program's own handlers, after `join` in another thread; for the main thread."""
 
     def leave(self) -> None:
-        """Let go of Ray; the last user of a Ray that we started ends it."""
+        """Let go of the database."""
         self.closed = True
         self._end_export()
-        self.direct.close()
         self.hooks.settle(HOOKS_S)
-        with self._lock:
-            if self._joined:
-                self._joined = False
-                ray_runtime.leave()
-            detach, self._detach_logs = self._detach_logs, None
-        if detach is not None:
-            detach()
 
-    def probe_storage(self) -> None:
-        """Try the store once per process and database (`memory://` lives inside the actors and is not tried).
+    @abstractmethod
+    def recipe(self) -> tuple[Callable[..., "Connection"], tuple[Any, ...]]:
+        """Return what another process makes this connection of: a function and its arguments, without secrets."""
 
-        Raises:
-            ConfigurationError: the store cannot hold a database.
-        """
-        settings = self.settings
-        # The digest also tells credentials and endpoints apart, without keeping them.
-        secret = (settings.reveal_secret() or "").encode()
-        identity = hashlib.sha256(pickle.dumps(settings) + secret).hexdigest()
-        with _probe_lock:
-            if settings.url.startswith("memory:") or identity in _probed:
-                return
-            run_blocking(self._probe())
-            _probed.add(identity)
+    @abstractmethod
+    def link(self, namespace: str) -> Link:
+        """Return a way to a namespace for threads."""
 
-    async def _probe(self) -> None:
-        backend = open_backend(self.settings)
-        try:
-            await probe(backend)
-        finally:
-            await backend.close()
+    @abstractmethod
+    def async_link(self, namespace: str) -> AsyncLink:
+        """Return a way to a namespace for the running event loop."""
 
+    @abstractmethod
     def namespaces(self) -> list[str]:
-        """List the namespaces that are stored, and those that an actor here serves already; sorted."""
-        found = set(served_namespaces(self.settings)) if ray.is_initialized() else set()
-        if not self.settings.url.startswith("memory:"):
-            found.update(run_blocking(self._stored_namespaces()))
-        return sorted(found)
+        """List the namespaces of the database, sorted."""
 
-    def open_storage(self, purpose: str) -> StorageBackend:
-        """Open the storage for use on one event loop; `health` shows its circuits, named after the purpose."""
-        storage = open_storage(self.settings, self.hooks)
-        self._monitor.register(purpose, storage)
-        global_circuit_breaker_monitor.register(f"{self.settings.url} {purpose}", storage)
-        return storage
-
-    async def _stored_namespaces(self) -> list[str]:
-        storage = open_storage(self.settings, self.hooks)
-        try:
-            return await stored_namespaces(storage)
-        finally:
-            await storage.close()
-
+    @abstractmethod
     def health(self, timeout_s: float | None = None) -> DatabaseHealth:
-        """Ask every owner in this cluster how it is; see `database_health`."""
-        limit_s = arguments.check_timeout(timeout_s, ASK_TIMEOUT_S)
-        self.join()
-        return database_health(self.settings, self._monitor.get_health_status(), limit_s)
+        """Ask how every owner is; see `Database.health`."""
 
+    @abstractmethod
     def metrics(self, timeout_s: float | None, namespaces_max: int) -> MetricsSnapshot:
-        """Ask every owner in this cluster what it has counted, and add what this process has; see `database_metrics`.
+        """Ask what every owner has counted, and add what this process has; see `Database.metrics`."""
+
+    @abstractmethod
+    def metrics_by_process(self, timeout_s: float | None, owners: bool) -> dict[str, MetricsSnapshot]:
+        """Ask as `metrics` does, and return what each process has counted."""
+
+    @abstractmethod
+    def open_storage(self, purpose: str) -> StorageBackend:
+        """Open the storage for one event loop, where `require_storage` allows it; `health` shows its circuits."""
+
+    @abstractmethod
+    def require_storage(self, method: str) -> None:
+        """Return if this process may read the storage by itself, which `method` does.
 
         Raises:
-            InvalidInputError: `namespaces_max` is not at least 1.
+            ConfigurationError: it may not; says what to use instead.
         """
-        limit_s = arguments.check_timeout(timeout_s, ASK_TIMEOUT_S)
-        if namespaces_max < 1:
-            raise InvalidInputError(f"namespaces_max must be at least 1, not {namespaces_max!r}")
-        self.join()
-        found = database_metrics(
-            self.settings, self._counted(), limit_s, namespaces_max=namespaces_max, keep=self._namespaces_shown
-        )
-        self._namespaces_shown = frozenset(found.namespaces)
-        return found
 
-    def metrics_by_process(self, timeout_s: float | None, owners: bool) -> dict[str, MetricsSnapshot]:
-        """Ask as `metrics` does, and return what each process has counted; see `metrics_by_process`."""
-        limit_s = arguments.check_timeout(timeout_s, ASK_TIMEOUT_S)
-        self.join()
-        if not owners:
-            return {"": self._counted()}
-        return metrics_by_process(self.settings, self._counted(), limit_s)
-
-    def _counted(self) -> MetricsSnapshot:
+    def counted(self) -> MetricsSnapshot:
         """Return what this process has counted."""
         own = MetricsSnapshot(hooks=hooks_of(self.hooks.stats()), logs_dropped=records_lost())
         return own if self.tally is None else MetricsSnapshot.merge(own, self.tally.taken())
@@ -220,20 +199,3 @@ def run_blocking(work: Coroutine[Any, Any, T]) -> T:
     if failure:
         raise failure[0]
     return result[0]
-
-
-def _pickle_hooks(objects: list[object]) -> bytes:
-    try:
-        pickled: bytes = cloudpickle.dumps(objects)  # type: ignore[no-untyped-call] # Ray's own copy has no types
-    except Exception as error:
-        message = (
-            f"the hooks cannot travel to an actor: {type(error).__name__}: {error}; give them as 'module:attribute'"
-        )
-        raise ConfigurationError(message, setting="hooks") from error
-    return pickled
-
-
-def unpickle_hooks(pickled: bytes) -> list[object]:
-    """Return the hook objects of a connection that was pickled."""
-    objects: list[object] = cloudpickle.loads(pickled) if pickled else []
-    return objects

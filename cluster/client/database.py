@@ -10,11 +10,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from parquedb.actors.requests import arguments
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.cluster.client.collection import Collection
-from parquedb.cluster.client.connection import Connection, run_blocking, unpickle_hooks
+from parquedb.cluster.client.connection import Connection, Link, run_blocking
 from parquedb.cluster.overview.health import DatabaseHealth
 from parquedb.cluster.overview.verifying import OnProgress, verify_database
 from parquedb.cluster.reporting.watching import Watch, watched_ask, watches
-from parquedb.cluster.transport.link import SyncLink
 from parquedb.observability.callbacks import HookStats
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.observability.metrics.tally import NAMESPACES_MAX
@@ -45,7 +44,7 @@ class Database:
     def __init__(self, connection: Connection) -> None:
         """Take over a connection; use `parquedb.connect`."""
         self._connection = connection
-        self._links: dict[str, SyncLink] = {}
+        self._links: dict[str, Link] = {}
         self._lock = threading.Lock()
         _databases.add(self)
 
@@ -148,6 +147,7 @@ class Database:
     ) -> DatabaseReport:
         """Check all that is stored of namespaces, of every one when none is named; see `Collection.verify`."""
         connection = self._connection
+        connection.require_storage("verify")
         connection.join()
         return run_blocking(
             verify_database(
@@ -161,16 +161,12 @@ class Database:
             self._connection.leave()
             self._links.clear()
 
-    def _link(self, namespace: str) -> SyncLink:
+    def _link(self, namespace: str) -> Link:
         link = self._links.get(namespace)
         if link is None:
             self._connection.join()
             with self._lock:
-                connection = self._connection
-                link = self._links.get(namespace) or SyncLink(
-                    connection.settings, namespace, connection.hooks_pickle, connection.tally, connection.hooks
-                )
-                self._links[namespace] = link
+                link = self._links[namespace] = self._links.get(namespace) or self._connection.link(namespace)
         return link
 
     def _run(self, namespace: str, operation: Operation, timeout_s: float | None) -> Outcome:
@@ -204,24 +200,24 @@ class Database:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, self._connection.pickled()
+        return _rebuild, self._connection.recipe()
 
     def __repr__(self) -> str:
         return f"Database({self.url!r})"
 
 
 _databases: "weakref.WeakSet[Database]" = weakref.WeakSet()
-_rebuilt: dict[tuple[Settings, bytes], Database] = {}
+_rebuilt: dict[tuple[Any, ...], Database] = {}
 
 
-def _rebuild(settings: Settings, hooks_pickle: bytes) -> Database:
+def _rebuild(make: Callable[..., Connection], parts: tuple[Any, ...]) -> Database:
     """Unpickle: a process that receives many copies uses one database, and so one session per namespace."""
-    key = (settings, hooks_pickle)
+    key = (make, *parts)
     database = _rebuilt.get(key)
     if database is None or database._connection.closed:
         while len(_rebuilt) >= _REBUILT_MAX:
             del _rebuilt[next(iter(_rebuilt))]
-        database = _rebuilt[key] = Database(Connection(settings, unpickle_hooks(hooks_pickle)))
+        database = _rebuilt[key] = Database(make(*parts))
     return database
 
 

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parquedb.actors.reads.history import LIMIT_DEFAULT
 from parquedb.actors.requests import past_arguments
 from parquedb.actors.requests.arguments import check_timeout
 from parquedb.actors.requests.operations import Operation
+from parquedb.cluster.client.connection import Connection
 from parquedb.cluster.client.history_results import AsyncChangeFeed, AsyncHistory, ChangeFeed, History, changes_of
-from parquedb.cluster.snapshots.snapshot import Snapshot, take_snapshot
 from parquedb.cluster.transport.collection_base import AsyncCollectionBase, CollectionBase
+
+if TYPE_CHECKING:
+    from parquedb.cluster.snapshots.snapshot import Snapshot
 
 
 class HistoryMethods(CollectionBase):
@@ -69,14 +72,14 @@ class HistoryMethods(CollectionBase):
 
         return ChangeFeed(ask, after, follow=follow, patience_s=limit_s)
 
-    def snapshot(self, *, timeout_s: float | None = None) -> Snapshot:
+    def snapshot(self, *, timeout_s: float | None = None) -> "Snapshot":
         """Take an immutable view of the namespace as it is now, to be read straight from storage; close it after use.
 
         Raises:
-            ConfigurationError: only the owner can read the storage (`memory://`).
+            ConfigurationError: the storage is out of reach here: `memory://`, or behind a gateway.
         """
         limit_s = check_timeout(timeout_s, self._database.settings.client.timeout_s)
-        return take_snapshot(self._database._connection, self.namespace, limit_s)
+        return _snapshot(self._database._connection, self.namespace, limit_s)
 
 
 class AsyncHistoryMethods(AsyncCollectionBase):
@@ -111,10 +114,17 @@ class AsyncHistoryMethods(AsyncCollectionBase):
 
         return AsyncChangeFeed(ask, after, follow=follow, patience_s=limit_s)
 
-    async def snapshot(self, *, timeout_s: float | None = None) -> Snapshot:
+    async def snapshot(self, *, timeout_s: float | None = None) -> "Snapshot":
         """Take an immutable view of the namespace; its methods are blocking ones, see `Snapshot`."""
         limit_s = check_timeout(timeout_s, self._database.settings.client.timeout_s)
-        return await asyncio.to_thread(take_snapshot, self._database._connection, self.namespace, limit_s)
+        return await asyncio.to_thread(_snapshot, self._database._connection, self.namespace, limit_s)
+
+
+def _snapshot(connection: Connection, namespace: str, limit_s: float) -> "Snapshot":
+    # Half a second to import, Ray among it, for a method that few programs call.
+    from parquedb.cluster.snapshots.snapshot import take_snapshot  # noqa: PLC0415
+
+    return take_snapshot(connection, namespace, limit_s)
 
 
 def _question(namespace: str, after: int, wait_s: float, limit_s: float) -> Operation:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -17,7 +17,6 @@ from parquedb.actors.requests.arguments import check_timeout
 from parquedb.actors.requests.operations import Operation
 from parquedb.cluster.exchange.importing import Ask, one_character
 from parquedb.cluster.exchange.results import ExportResult
-from parquedb.cluster.snapshots.snapshot import Snapshot
 from parquedb.documents.filters import compile_filter
 from parquedb.documents.projection import Projection, parse_projection
 from parquedb.documents.values import MANAGED_FIELDS
@@ -29,6 +28,9 @@ from parquedb.storage.exchange.json_lines import JsonLinesWriter
 from parquedb.storage.exchange.parquet import ParquetWriter, schema_of
 from parquedb.storage.exchange.row_pieces import Document
 from parquedb.storage.files.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN
+
+if TYPE_CHECKING:
+    from parquedb.cluster.snapshots.snapshot import Snapshot
 
 PAGE_DOCUMENTS: Final = read_arguments.LIMIT_MAX
 """Documents of a page; fewer where so many take more memory than a query may."""
@@ -109,7 +111,7 @@ def plan_export(  # noqa: PLR0913 - the arguments are those of the public method
     operation = read_arguments.find(collection.namespace, **query)
     compile_filter(operation.options.get("filter"))
     plan = ExportPlan(
-        snapshots=not database.url.startswith("memory:"),
+        snapshots=not database.url.startswith("memory:") and not database.settings.is_gateway,
         namespace=collection.namespace,
         place=place,
         overwrite=checks.flag("overwrite", overwrite),
@@ -140,7 +142,7 @@ def exporting(plan: ExportPlan) -> Generator[Ask, Any, ExportResult]:
     return ExportResult(plan.place.path, rows, size, seq, time.monotonic() - started_s)
 
 
-def _from_snapshot(plan: ExportPlan, snapshot: Snapshot) -> int:
+def _from_snapshot(plan: ExportPlan, snapshot: "Snapshot") -> int:
     schema = _wanted(plan.projection, snapshot.present_columns())
     with replacing(plan.place, overwrite=plan.overwrite) as target:
         sink = _Sink(plan, target)
@@ -154,7 +156,7 @@ def _from_snapshot(plan: ExportPlan, snapshot: Snapshot) -> int:
         return sink.close()
 
 
-def _documents(plan: ExportPlan, snapshot: Snapshot) -> Iterator[Sequence[Document]]:
+def _documents(plan: ExportPlan, snapshot: "Snapshot") -> Iterator[Sequence[Document]]:
     query = plan.query
     if "sort" in query:
         yield from _sorted(snapshot, query)
@@ -164,7 +166,7 @@ def _documents(plan: ExportPlan, snapshot: Snapshot) -> Iterator[Sequence[Docume
         yield documents
 
 
-def _sorted(snapshot: Snapshot, query: Mapping[str, Any]) -> Iterator[Sequence[Document]]:
+def _sorted(snapshot: "Snapshot", query: Mapping[str, Any]) -> Iterator[Sequence[Document]]:
     limit, cursor = PAGE_DOCUMENTS, None
     while True:
         try:

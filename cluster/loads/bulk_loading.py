@@ -117,11 +117,11 @@ def _tables(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held)
 
 
-def arrow_steps(direct: DirectStorage, namespace: str, piece: Piece, deadline_s: float) -> Steps[int]:
+def arrow_steps(direct: DirectStorage | None, namespace: str, piece: Piece, deadline_s: float) -> Steps[int]:
     """Load one piece, and return the number of its rows. Between questions it takes CPU time and waits for storage.
 
     Args:
-        direct: The way to the store.
+        direct: The way to the store; None where there is none.
         namespace: Whose documents they are.
         piece: What to load.
         deadline_s: When the caller stops waiting, monotonic seconds.
@@ -133,7 +133,7 @@ def arrow_steps(direct: DirectStorage, namespace: str, piece: Piece, deadline_s:
         rows = await store.rows(piece.table, plan, ulid_under(terms))
         return terms.load(await store.store(rows, plan), fresh=id_column not in piece.table.column_names, answer={})
 
-    if piece.large and piece.request is not None and direct.usable:
+    if piece.large and piece.request is not None and direct is not None and direct.usable:
         applied = yield from direct_steps(direct, [piece.request], piece.options, deadline_s, stored)
         if applied is not None:
             return applied.answer["rows"]  # type: ignore[no-any-return]  # A number.

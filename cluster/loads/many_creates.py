@@ -46,14 +46,14 @@ class ManyCreates:
     """A `create_many` of at least `DOCS_MIN` documents.
 
     Attributes:
-        direct: The way to the store.
+        direct: The way to the store; None where there is none, and no owner is asked about files either.
         namespace: Whose documents they are.
         ordered: See `Collection.create_many`.
         actor: The same.
         limit_s: Seconds for each call, and for each file with everything that belongs to it.
     """
 
-    direct: DirectStorage
+    direct: DirectStorage | None
     namespace: str
     ordered: bool
     actor: str | None
@@ -62,7 +62,7 @@ class ManyCreates:
     def steps(self, docs: Documents, request_id: Request | None) -> Steps[list[str | ParqueDBError]]:
         """Create the documents; return what `Collection.create_many` does."""
         self._calls([], request_id)
-        request = request_id or (new_request() if self.direct.usable else None)
+        request = request_id or (new_request() if self.direct is not None and self.direct.usable else None)
         created = Created(ordered=self.ordered)
         try:
             for number, start in enumerate(range(0, len(docs), DOCS_MAX)):
@@ -86,7 +86,9 @@ class ManyCreates:
 
     def _as_file(self, docs: Documents, request: Request) -> Steps[list[str] | None]:
         """Create documents all together; return their `$id`s, or None where they have to be sent to the owner."""
-        ids: list[str] = []
+        direct, ids = self.direct, list[str]()
+        if direct is None:
+            return None
 
         async def stored(storage: StorageBackend, terms: Terms) -> Load:
             store, first = store_on(storage, terms), ulid_under(terms)
@@ -103,7 +105,7 @@ class ManyCreates:
         options = {"method": "create_many", "actor": self.actor}
         deadline_s = time.monotonic() + self.limit_s
         try:
-            applied = yield from direct_steps(self.direct, requests, options, deadline_s, stored)
+            applied = yield from direct_steps(direct, requests, options, deadline_s, stored)
         except (UnusualError, AlreadyExistsError):
             return None
         if applied is None or applied.which:

@@ -1,16 +1,14 @@
-"""How a whole database is: every owner in this cluster is asked at once, and none is waited for beyond the deadline."""
+"""How a whole database is: what `db.health()` tells."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from parquedb.cluster.overview.roll_call import ask_owners
-from parquedb.settings import Settings
-from parquedb.storage.breaker.monitor import CircuitHealth, CircuitHealthStatus
+from parquedb.storage.breaker.monitor import CircuitHealth
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 
-_BADNESS: Final[Mapping[Status, int]] = {"healthy": 0, "degraded": 1, "unhealthy": 2}
+BADNESS: Final[Mapping[Status, int]] = {"healthy": 0, "degraded": 1, "unhealthy": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +48,3 @@ class DatabaseHealth:
     owners: Mapping[str, OwnerHealth]
     circuits: Mapping[str, CircuitHealth]
     error: str | None = None
-
-
-def database_health(settings: Settings, own: CircuitHealthStatus, timeout_s: float) -> DatabaseHealth:
-    """Ask every owner of a database in this cluster; starts none and returns within about `timeout_s` seconds."""
-    called = ask_owners(settings, ["health", "circuit_health"], timeout_s)
-    found = {namespace: _owner(namespace, *answers) for namespace, answers in called.answers.items()}
-    found |= {namespace: _unreachable(namespace, why) for namespace, why in called.silent.items()}
-    owners = dict(sorted(found.items()))
-    statuses: list[Status] = [owner.status for owner in owners.values()]
-    statuses += ["unhealthy"] if called.error is not None else []
-    statuses += [] if own.healthy else ["degraded"]
-    worst: Status = max(statuses, key=_BADNESS.__getitem__, default="healthy")
-    return DatabaseHealth(worst, owners, own.circuits, called.error)
-
-
-def _owner(namespace: str, report: Mapping[str, Any], circuits: CircuitHealthStatus) -> OwnerHealth:
-    return OwnerHealth(namespace, report["status"], report["state"], circuits.circuits, report)
-
-
-def _unreachable(namespace: str, why: str) -> OwnerHealth:
-    return OwnerHealth(namespace, "unhealthy", "unreachable", error=why)

@@ -149,6 +149,7 @@ class VerifyMethods(CollectionBase):
             TimeoutError: time was up.
         """
         connection = self._database._connection
+        connection.require_storage("verify")
         connection.join()
         return run_blocking(
             verify_namespace(
@@ -172,6 +173,7 @@ class AsyncVerifyMethods(AsyncCollectionBase):
     ) -> VerificationReport:
         """Check everything that is stored of the namespace; see `Collection.verify`."""
         connection = self._database._connection
+        connection.require_storage("verify")
         await asyncio.to_thread(connection.join)
         return await verify_namespace(
             connection.settings, connection.hooks, self.namespace, full=full, progress=progress, timeout_s=timeout_s

@@ -71,7 +71,7 @@ class Watch:
 
 
 @contextmanager
-def watched_ask(hooks: HookRegistry, namespace: str, method: str, actor: str) -> Iterator[dict[str, Any]]:
+def watched_ask(hooks: HookRegistry, namespace: str, method: str, actor: str | None) -> Iterator[dict[str, Any]]:
     """Announce a question to the actor itself; what the caller puts into the dict are fields of the result."""
     with watched_method(
         hooks, "query" if method in _QUESTIONS else "mutation", namespace, method, actor=actor

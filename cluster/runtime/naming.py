@@ -40,6 +40,24 @@ def canonical_url(url: str) -> str:
     )
 
 
+def resolve(settings: Settings) -> Settings:
+    """Return settings that mean the same in every process: an actor has another working directory.
+
+    Raises:
+        ConfigurationError: a URL is none, or the worker logs and the database lie in each other.
+    """
+    storage = settings.storage
+    if storage.read_fallback_url is not None:
+        storage = storage.model_copy(update={"read_fallback_url": canonical_url(storage.read_fallback_url)})
+    url, logs = canonical_url(settings.url), settings.worker_logs
+    if logs is not None:
+        from parquedb.storage.worker_logs import check_worker_logs  # noqa: PLC0415 - few processes store their logs
+
+        logs = canonical_url(logs)
+        check_worker_logs(logs, url)
+    return settings.model_copy(update={"url": url, "storage": storage, "worker_logs": logs})
+
+
 def database_name(settings: Settings) -> str:
     """Return the part of an actor's name that stands for the database."""
     endpoint = (settings.endpoint_url or "").rstrip("/").lower()

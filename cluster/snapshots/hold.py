@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from parquedb.actors.requests.operations import Operation
-from parquedb.cluster.client.connection import Connection
-from parquedb.cluster.transport.link import SyncLink
+from parquedb.cluster.client.connection import Connection, Link
 from parquedb.errors import InvalidInputError
 from parquedb.observability.logs import get_logger
 from parquedb.settings import Settings
@@ -50,7 +49,7 @@ class Hold:
         answer: What the owner told of it.
     """
 
-    def __init__(self, connection: Connection, link: SyncLink, namespace: str, answer: Mapping[str, Any]) -> None:
+    def __init__(self, connection: Connection, link: Link, namespace: str, answer: Mapping[str, Any]) -> None:
         self.content = SnapshotContent.of(namespace, answer)
         self.files: DataFiles
         self.scan: ScanSnapshot

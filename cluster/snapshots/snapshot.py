@@ -23,12 +23,11 @@ from parquedb.actors.reads.queries import filter_of, prepare
 from parquedb.actors.requests import read_arguments
 from parquedb.actors.requests.operations import Operation
 from parquedb.actors.requests.read_arguments import Fields, SortSpec
-from parquedb.cluster.client.connection import Connection
+from parquedb.cluster.client.connection import Connection, Link
 from parquedb.cluster.client.pages import Document, Page
 from parquedb.cluster.reporting.watching import watched_method
 from parquedb.cluster.snapshots import ray_dataset as snapshot_ray
 from parquedb.cluster.snapshots.hold import Hold, closed_error
-from parquedb.cluster.transport.link import SyncLink
 from parquedb.documents.filters import compile_filter
 from parquedb.documents.projection import parse_projection
 from parquedb.errors import ConfigurationError, CorruptionError, InvalidInputError
@@ -49,7 +48,7 @@ class Snapshot:
         CorruptionError: a file is altered.
     """
 
-    def __init__(self, connection: Connection, link: SyncLink, namespace: str, answer: Mapping[str, Any]) -> None:
+    def __init__(self, connection: Connection, link: Link, namespace: str, answer: Mapping[str, Any]) -> None:
         """Hold what the owner described; use `Collection.snapshot`."""
         self.namespace = namespace
         self.seq: int = answer["seq"]
@@ -260,13 +259,14 @@ def take_snapshot(connection: Connection, namespace: str, timeout_s: float) -> S
     """Ask the owner for a snapshot and hold it.
 
     Raises:
-        ConfigurationError: the database lives in its owners' memory, where nobody else can read it.
+        ConfigurationError: the storage is out of reach here: in its owners' memory, or behind a gateway.
         ParqueDBError: the owner refused, or did not answer in time.
     """
+    connection.require_storage("snapshot")
     if connection.settings.url.startswith("memory:"):
         raise ConfigurationError("url: a snapshot is read by the caller, which a memory:// database does not allow")
     connection.join()
-    link = SyncLink(connection.settings, namespace, connection.hooks_pickle, connection.tally)
+    link = connection.link(namespace)
     with watched_method(connection.hooks, "query", namespace, "snapshot", actor=link.actor) as facts:
         answer = link.deliver(Operation("snapshot"), timeout_s).value
         facts["seq"] = answer["seq"]

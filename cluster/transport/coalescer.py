@@ -10,8 +10,8 @@ goes to every operation of that call.
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Sized
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from parquedb.actors.requests.operations import Outcome
 from parquedb.actors.requests.packing import Part
@@ -27,7 +27,9 @@ SHARED_OPS_MIN = 64
 _LOOKS_APART_S = 0.01
 _NEVER = float("inf")
 
-_Pending = tuple[Part, "asyncio.Future[Outcome]", float]
+S = TypeVar("S", bound=Sized)
+
+_Pending = tuple[S, "asyncio.Future[Outcome]", float]
 
 
 class DeadlinePassed(Exception):  # noqa: N818 - a turn of control that never reaches a user
@@ -215,12 +217,15 @@ def _is_abandoned(entry: _Waiting) -> bool:
     return entry.abandoned
 
 
-class LoopCoalescer:
-    """Coalesces the operations of one event loop. Operations of one turn of the loop leave together."""
+class LoopCoalescer(Generic[S]):
+    """Coalesces the operations of one event loop. Operations of one turn of the loop leave together.
+
+    What they are encoded as is the sender's business; their length is in bytes.
+    """
 
     def __init__(  # noqa: PLR0913 - one destination and how it is used
         self,
-        send: Callable[[Sequence[Part]], Awaitable[list[Outcome]]],
+        send: Callable[[Sequence[S]], Awaitable[list[Outcome]]],
         *,
         calls_max: int = 2,
         ops_max: int = 2048,
@@ -249,9 +254,9 @@ class LoopCoalescer:
         self._bytes_max = bytes_max
         self._now = now
         self._loop = asyncio.get_running_loop()
-        self._queue: Backlog[_Pending] = Backlog(queue, now)
+        self._queue: Backlog[_Pending[S]] = Backlog(queue, now)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._under_way: list[list[_Pending]] = []
+        self._under_way: list[list[_Pending[S]]] = []
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = _NEVER
@@ -268,7 +273,7 @@ class LoopCoalescer:
         """
         self._queue.check(0, deadline_s)
 
-    def submit(self, part: Part, deadline_s: float) -> "asyncio.Future[Outcome]":
+    def submit(self, part: S, deadline_s: float) -> "asyncio.Future[Outcome]":
         """Queue one encoded operation; the future gives its outcome.
 
         The future fails with `DeadlinePassed`, or with what the sender raised. Cancelling it forgets the operation if
@@ -302,7 +307,7 @@ class LoopCoalescer:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _call(self, batch: list[_Pending]) -> None:
+    async def _call(self, batch: list[_Pending[S]]) -> None:
         try:
             outcomes = await self._send([part for part, _, _ in batch])
         except Exception as error:  # noqa: BLE001 - it is the answer to every operation of the call
@@ -330,7 +335,7 @@ class LoopCoalescer:
     def _expire(self) -> None:
         self._timer, self._timer_s = None, _NEVER
         now_s, next_s = self._now(), _NEVER
-        outstanding: list[tuple[bool, Iterable[_Pending]]] = [(False, self._queue.entries())]
+        outstanding: list[tuple[bool, Iterable[_Pending[S]]]] = [(False, self._queue.entries())]
         outstanding += [(True, batch) for batch in self._under_way]
         for sent, entries in outstanding:
             for _, future, deadline_s in entries:
@@ -346,7 +351,7 @@ class LoopCoalescer:
             self._arm(max(next_s, now_s + _LOOKS_APART_S))
 
 
-def _is_settled(entry: _Pending) -> bool:
+def _is_settled(entry: _Pending[Any]) -> bool:
     return entry[1].done()
 
 

@@ -30,7 +30,7 @@ class CollectionBase:
     @property
     def actor(self) -> Any:
         """The Ray actor handle: `ray.get(posts.actor.create.remote({...}))`; starts the actor if there is none."""
-        return self._database._link(self.namespace).calls.handle()
+        return self._database._link(self.namespace).handle()
 
     def _run(self, operation: Operation, timeout_s: float | None) -> Outcome:
         return self._database._run(self.namespace, operation, timeout_s)
@@ -75,7 +75,7 @@ class AsyncCollectionBase:
     @property
     def actor(self) -> Any:
         """The Ray actor handle: `await posts.actor.create.remote({...})`; starts the actor if there is none."""
-        return self._database._link(self.namespace).calls.handle()
+        return self._database._link(self.namespace).handle()
 
     def _run(self, operation: Operation, timeout_s: float | None) -> Awaitable[Outcome]:
         return self._database._run(self.namespace, operation, timeout_s)

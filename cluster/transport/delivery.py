@@ -30,6 +30,7 @@ from parquedb.errors import (
     FencedError,
     OutcomeUnknownError,
     ParqueDBError,
+    RateLimitedError,
     RpcError,
     TimeoutError,  # noqa: A004 - the public name of the error
 )
@@ -147,6 +148,12 @@ class Delivery:
         """Whether this write still lacks its request id."""
         return self.request is None and self.operation.is_write
 
+    def age_s(self, now_s: float) -> float:
+        """Return the seconds since its request id was first sent; 0.0 the first time."""
+        before_s = self.operation.age_s
+        # What somebody else sent before, a client of a gateway, is as old as he says.
+        return before_s + now_s - self.began_s if self._failures or before_s else 0.0
+
     def part(self, now_s: float) -> Part:
         """Return the operation as it is to be sent now.
 
@@ -156,7 +163,7 @@ class Delivery:
         operation, request = self.operation, self.request
         left_s = max(0.0, self.deadline_s - now_s)
         # What was refused for want of room is as new as ever, and leaves with others again.
-        if self._failures == self._refusals:
+        if self._failures == self._refusals and not operation.age_s:
             joinable = part_of(operation, request, left_s, self.span)
             if joinable is not None:
                 return joinable
@@ -168,7 +175,7 @@ class Delivery:
             request if request is None or type(request) is str else list(request),
             self.span,
             left_s,
-            now_s - self.began_s if self._failures else 0.0,
+            self.age_s(now_s),
             operation.size,
         ]
         if self._failures:
@@ -221,7 +228,7 @@ class Delivery:
             if self._failures > UNKNOWN_RETRIES_MAX:
                 raise self._unknown(error)
             step = Step(self._backoff_s(), activate=False)
-        elif isinstance(error, BackpressureError) and self._may_repeat():
+        elif isinstance(error, BackpressureError | RateLimitedError) and self._may_repeat():
             # Whoever names no time means that this one has to come alone.
             self._refusals += error.retry_after is not None
             # Never earlier than asked, and spread: a crowd told "in a second" must not come back as one.

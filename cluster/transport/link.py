@@ -1,8 +1,4 @@
-"""The way of operations from one process to one namespace: lanes, sessions and retries put together.
-
-Three lanes, so that nobody waits for a stranger's slow answer: single writes, reads by id, and everything that may be
-long (queries, bulk writes), which travels alone.
-"""
+"""The way of operations from one process to the Ray actor of a namespace: lanes, sessions and retries put together."""
 
 import asyncio
 import builtins
@@ -15,13 +11,14 @@ from parquedb.actors.reporting.pressure import Pressure
 from parquedb.actors.requests.operations import Operation, Outcome, Request
 from parquedb.admission import QueueBounds
 from parquedb.cluster.reporting import journal
-from parquedb.cluster.reporting.briefs import Briefs, told_in_brief
-from parquedb.cluster.reporting.metering import ClientMeter
+from parquedb.cluster.reporting.accounts import Accounts
+from parquedb.cluster.reporting.briefs import Briefs
 from parquedb.cluster.runtime.naming import actor_name
 from parquedb.cluster.transport.backlog import QueueFull
 from parquedb.cluster.transport.calls import NamespaceCalls, reply_to, wait_for
 from parquedb.cluster.transport.coalescer import DeadlinePassed, LoopCoalescer, NoReplyYet, ThreadCoalescer
 from parquedb.cluster.transport.delivery import BACKPRESSURE_RETRIES_SAVED, BACKPRESSURE_RETRY_SHARE, Delivery
+from parquedb.cluster.transport.lanes import SINGLE_WRITES, LaneBounds, is_quick, lane_bounds, queue_bounds
 from parquedb.cluster.transport.sessions import SessionPool
 from parquedb.errors import OutcomeUnknownError
 from parquedb.observability.brief import Brief
@@ -31,18 +28,7 @@ from parquedb.observability.otel.propagation import current_packed
 from parquedb.settings import ClientSettings, Settings
 from parquedb.storage.backends.retry import RetryBudget
 
-BULK_CALLS_MAX = 64
-"""Long operations of one process that may be under way to one namespace (count); more of them queue."""
-
 Sent = TypeVar("Sent")
-
-_SINGLE_WRITES = frozenset({"create", "update", "replace", "delete", "restore"})
-
-
-def _lanes(settings: ClientSettings) -> tuple[tuple[int, int], ...]:
-    """Calls under way and operations per call of each lane: single writes, reads by id, everything else."""
-    packed = (settings.calls_in_flight_max, settings.batch_ops_max)
-    return packed, packed, (BULK_CALLS_MAX, 1)
 
 
 class _Lane(NamedTuple, Generic[Sent]):
@@ -72,14 +58,6 @@ class _Lane(NamedTuple, Generic[Sent]):
             self.pressure.refused(1, failure.refusal)
 
 
-def _bounds(settings: ClientSettings) -> QueueBounds:
-    return QueueBounds(settings.queue_ops_max, settings.queue_bytes_max, settings.queue_age_max_s)
-
-
-def _is_quick(operation: Operation) -> bool:
-    return operation.kind == "get" and "as_of" not in operation.options
-
-
 class _Link:
     """What both links share: the actor's calls and the request ids.
 
@@ -91,13 +69,13 @@ class _Link:
     def __init__(
         self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None, heard_by: HookRegistry | None
     ) -> None:
-        self._meter = None if tally is None else ClientMeter(tally, namespace)
+        self._accounts = Accounts(tally, namespace, settings.log_slow_s)
         self._pool = SessionPool(window=settings.engine.session_window)
         self.calls = NamespaceCalls(settings, namespace, hooks, on_activated=self._pool.learn)
         self._namespace = namespace
-        self.actor = actor_name(settings, namespace)
-        self._briefs = Briefs(heard_by or HookRegistry(), namespace, self.actor)
-        self._slow_s = settings.log_slow_s
+        actor = actor_name(settings, namespace)
+        self.actor: str | None = actor
+        self._briefs = Briefs(heard_by or HookRegistry(), namespace, actor)
         self._budget = RetryBudget(BACKPRESSURE_RETRY_SHARE, tokens_max=BACKPRESSURE_RETRIES_SAVED)
 
     def brief_of(self, operation: Operation) -> Brief | None:
@@ -106,6 +84,10 @@ class _Link:
         The first operation finds the owner, of which the log tells under the operation's span: so it needs one.
         """
         return self._briefs.of(operation) if self.calls.generation else None
+
+    def handle(self) -> Any:
+        """Return the actor's handle, starting the actor if there is none."""
+        return self.calls.handle()
 
     def _begin(self, operation: Operation, timeout_s: float, brief: Brief | None = None) -> Delivery:
         return Delivery(
@@ -120,27 +102,13 @@ class _Link:
     def _finish(
         self, delivery: Delivery, answer: Outcome | None, error: BaseException | None, counted: Operation | None
     ) -> None:
-        """Settle or park the request id, count it, and tell the log what an operator should know."""
-        request, now_s = delivery.request, time.monotonic()
-        took_s = now_s - delivery.began_s
-        if isinstance(error, OutcomeUnknownError):
-            journal.outcome_unknown(self._namespace, delivery, took_s, error)
-            if request is not None:
-                self._pool.park(request)
-        else:
-            if request is not None:
-                self._pool.settle(request)
-            if took_s >= self._slow_s:
-                journal.slow_operation(self._namespace, delivery, took_s, error)
-        meter = self._meter
-        if meter is not None and counted is not None:
-            series = meter.single.get(counted.kind)
-            if series is not None and answer is not None and answer.value:
-                series.finish(delivery.began_s, now_s)
-            else:
-                meter.settled(counted, answer, error, delivery.began_s)
-        if delivery.brief is not None:
-            told_in_brief(delivery, answer, error, now_s)
+        """Settle or park the request id, and close the accounts."""
+        request = delivery.request
+        if request is not None and isinstance(error, OutcomeUnknownError):
+            self._pool.park(request)
+        elif request is not None:
+            self._pool.settle(request)
+        self._accounts.close(delivery, answer, error, counted)
 
     def _pressure(self, bounds: QueueBounds) -> Pressure:
         return Pressure(
@@ -162,7 +130,7 @@ def _nothing() -> tuple[int, int]:
     return 0, 0
 
 
-class SyncLink(_Link):
+class RayLink(_Link):
     """For threads; the calling thread does all the work."""
 
     def __init__(
@@ -177,19 +145,23 @@ class SyncLink(_Link):
         super().__init__(settings, namespace, hooks, tally, heard_by)
 
         self._write, self._read, self._alone = (
-            self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
+            self._lane(bounds, settings.client) for bounds in lane_bounds(settings.client)
         )
 
-    def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> _Lane[Outcome]:
-        bounds = _bounds(settings)
+    def _lane(self, bounds: LaneBounds, settings: ClientSettings) -> _Lane[Outcome]:
+        queue = queue_bounds(settings)
         lane = ThreadCoalescer(
-            self.calls, calls_max=calls_max, ops_max=ops_max, bytes_max=settings.batch_bytes_max, queue=bounds
+            self.calls,
+            calls_max=bounds.calls_max,
+            ops_max=bounds.ops_max,
+            bytes_max=settings.batch_bytes_max,
+            queue=queue,
         )
 
         def send(delivery: Delivery) -> Outcome:
             return lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
 
-        return _Lane(lane.check, send, lane.held, self._pressure(bounds))
+        return _Lane(lane.check, send, lane.held, self._pressure(queue))
 
     def deliver(self, operation: Operation, timeout_s: float, brief: Brief | None = None) -> Outcome:
         """Send an operation until it has an answer.
@@ -198,7 +170,7 @@ class SyncLink(_Link):
             ParqueDBError: the answer was a refusal, or there was none in time.
         """
         kind = operation.kind
-        lane = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
+        lane = self._write if kind in SINGLE_WRITES else self._read if is_quick(operation) else self._alone
         return self._insist(self._begin(operation, timeout_s, brief), lane, operation)
 
     def ask(self, method: str, timeout_s: float) -> Any:
@@ -258,7 +230,7 @@ class SyncLink(_Link):
         return self._pool.take()
 
 
-class AsyncLink(_Link):
+class RayAsyncLink(_Link):
     """For the coroutines of one event loop."""
 
     def __init__(
@@ -273,24 +245,24 @@ class AsyncLink(_Link):
         super().__init__(settings, namespace, hooks, tally, heard_by)
 
         self._write, self._read, self._alone = (
-            self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
+            self._lane(bounds, settings.client) for bounds in lane_bounds(settings.client)
         )
 
-    def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> _Lane[Awaitable[Outcome]]:
-        bounds = _bounds(settings)
+    def _lane(self, bounds: LaneBounds, settings: ClientSettings) -> _Lane[Awaitable[Outcome]]:
+        queue = queue_bounds(settings)
         lane = LoopCoalescer(
             self.calls.send,
-            calls_max=calls_max,
-            ops_max=ops_max,
+            calls_max=bounds.calls_max,
+            ops_max=bounds.ops_max,
             bytes_max=settings.batch_bytes_max,
-            queue=bounds,
+            queue=queue,
             share=self.calls.store_is_quick,
         )
 
         def send(delivery: Delivery) -> Awaitable[Outcome]:
             return lane.submit(delivery.part(time.monotonic()), delivery.deadline_s)
 
-        return _Lane(lane.check, send, lane.held, self._pressure(bounds))
+        return _Lane(lane.check, send, lane.held, self._pressure(queue))
 
     def deliver(self, operation: Operation, timeout_s: float, brief: Brief | None = None) -> Awaitable[Outcome]:
         """Send an operation until it has an answer.
@@ -299,7 +271,7 @@ class AsyncLink(_Link):
             ParqueDBError: (when awaited) the answer was a refusal, or there was none in time.
         """
         kind = operation.kind
-        lane = self._write if kind in _SINGLE_WRITES else self._read if _is_quick(operation) else self._alone
+        lane = self._write if kind in SINGLE_WRITES else self._read if is_quick(operation) else self._alone
         return self._insist(self._begin(operation, timeout_s, brief), lane, operation)
 
     async def ask(self, method: str, timeout_s: float) -> Any:

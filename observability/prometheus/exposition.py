@@ -32,8 +32,9 @@ _OPERATION: Final = OperationKey._fields
 class SnapshotCollector(Collector):
     """One snapshot as what `prometheus_client` collects from."""
 
-    def __init__(self, snapshot: MetricsSnapshot) -> None:
+    def __init__(self, snapshot: MetricsSnapshot, others: Sequence[Collector] = ()) -> None:
         self._snapshot = snapshot
+        self._others = others
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family, also those without samples, so that their help is there from the start."""
@@ -44,17 +45,20 @@ class SnapshotCollector(Collector):
         yield from _owners(snapshot)
         yield from _circuits(snapshot)
         yield from _losses(snapshot)
+        for other in self._others:
+            yield from other.collect()
 
 
-def render(snapshot: MetricsSnapshot, accept: str = "") -> bytes:
+def render(snapshot: MetricsSnapshot, accept: str = "", others: Sequence[Collector] = ()) -> bytes:
     """Return a snapshot as text for Prometheus.
 
     Args:
         snapshot: What to show; of a database `RunningTotals.update`, of one process `get_metrics()`.
         accept: The `Accept` header of the request: OpenMetrics where it asks for that, else the plain text format.
+        others: What else is shown.
     """
     encode, _ = choose_encoder(accept)
-    return encode(SnapshotCollector(snapshot))
+    return encode(SnapshotCollector(snapshot, others))
 
 
 def content_type(accept: str = "") -> str:

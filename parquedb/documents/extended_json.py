@@ -7,6 +7,7 @@
     {"$uuid": "3b241101-e2bb-4255-8caf-4136c566a962"}  UUID
     {"$day": "2026-01-02"}                             date
     {"$integer": "18446744073709551616"}               int beyond 64 bit
+    {"$regularExpression": {"pattern": "^a", "options": "i"}}  a pattern, in filters and updates only
     {"$surrogates": "<hex of UTF-8>"}                  str with a lone surrogate
     {"$literal": {...}}                                a user's own object with one key that starts with `$`
 
@@ -26,6 +27,7 @@ from uuid import UUID
 import orjson
 
 from parquedb.documents.long_ints import digits_of, int_of
+from parquedb.documents.regex import Regex, ordered
 from parquedb.documents.tagged_json import TaggedJson, is_text
 from parquedb.errors import InvalidInputError
 
@@ -44,10 +46,24 @@ def dumps(value: Any) -> str:
     Raises:
         InvalidInputError: a value of another type.
     """
+    return orjson.dumps(tagged(value)).decode()
+
+
+def tagged(value: Any) -> Any:
+    """Return the plain JSON data that `dumps` writes, to be put into other JSON; raises likewise."""
     try:
-        return _FORMAT.dumps(value).decode()
+        return _FORMAT.tagged(value)
     except (TypeError, RecursionError) as error:
         raise InvalidInputError(f"not a document: {error}") from error
+
+
+def untagged(data: Any) -> Any:
+    """Return the value of JSON data that `tagged` gave.
+
+    Raises:
+        InvalidInputError: an unknown tag, or one around something else than it stands for.
+    """
+    return _read(data, _FORMAT.untagged)
 
 
 def dumps_document(document: dict[str, Any]) -> str:
@@ -76,11 +92,33 @@ def loads_document(text: str | bytes) -> dict[str, Any]:
     return _loaded(text, _document)  # type: ignore[no-any-return]  # `_document` returns a dict.
 
 
-def _loaded(text: str | bytes, read: Callable[[Any], Any]) -> Any:
-    try:
+def loads_request(text: str | bytes, *, depth_max: int = DEPTH_MAX) -> Any:
+    """Return what a request says: filters, updates and documents as `dumps` writes them, or as people do.
+
+    `{"age": {"$gte": 18}}` need not hide its operator in a `$literal`; values that JSON lacks still need their tags.
+
+    Args:
+        text: JSON.
+        depth_max: Levels of nesting, at most `DEPTH_MAX`.
+
+    Raises:
+        InvalidInputError: not JSON, nested too deeply, or a tag around something else than it stands for.
+    """
+    return _loaded(text, _FORMAT.untagged_request, depth_max)
+
+
+def _loaded(text: str | bytes, read: Callable[[Any], Any], depth_max: int = DEPTH_MAX) -> Any:
+    def checked(text: str | bytes) -> Any:
         data = orjson.loads(text)
-        _check_depth(data, 1)
+        _check_depth(data, 1, depth_max)
         return read(data)
+
+    return _read(text, checked)
+
+
+def _read(given: Any, read: Callable[[Any], Any]) -> Any:
+    try:
+        return read(given)
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise InvalidInputError(f"not extended JSON: {error}") from error
 
@@ -93,12 +131,12 @@ def _document(data: Any) -> dict[str, Any]:
     return {name: _FORMAT.untagged(value) for name, value in data.items()}
 
 
-def _check_depth(data: Any, depth: int) -> None:
-    if depth > DEPTH_MAX:
-        raise ValueError(f"more than {DEPTH_MAX} levels of nesting")
+def _check_depth(data: Any, depth: int, depth_max: int) -> None:
+    if depth > depth_max:
+        raise ValueError(f"more than {depth_max} levels of nesting")
     for item in data.values() if type(data) is dict else data if type(data) is list else ():
         if type(item) is dict or type(item) is list:
-            _check_depth(item, depth + 1)
+            _check_depth(item, depth + 1, depth_max)
 
 
 def _float(value: float) -> Any:
@@ -117,20 +155,34 @@ def _date(value: datetime) -> Any:
 
 def _read_date(given: Any) -> datetime:
     if isinstance(given, dict):
-        return _EPOCH + timedelta(milliseconds=int(given["$numberLong"]))
+        return _EPOCH + timedelta(milliseconds=int_of(given["$numberLong"]))
     found = datetime.fromisoformat(given)
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
-def _read_float(given: str) -> float:
-    return _NOT_FINITE[given] if given in _NOT_FINITE else float(given)
+def _read_float(given: Any) -> float:
+    return _NOT_FINITE[given] if _said(given) in _NOT_FINITE else float(given)
 
 
-def _read_decimal(given: str) -> Decimal:
+def _read_decimal(given: Any) -> Decimal:
     try:
-        return Decimal(given)
+        return Decimal(_said(given))
     except InvalidOperation:
         raise ValueError(f"{given[:40]!r} is no number") from None
+
+
+def _read_regex(given: Any) -> Regex:
+    pattern, options = _FORMAT.untagged(given["pattern"]), given.get("options", "")
+    if type(pattern) is not str or type(options) is not str:
+        raise ValueError("expected a pattern and its options as text")
+    return Regex(pattern, ordered(options))
+
+
+def _said(given: Any) -> str:
+    """Return the text of a tagged number; a bare one in its place could have lost digits before it was read."""
+    if type(given) is not str:
+        raise TypeError(f"expected a number as text, got {type(given).__name__}")
+    return given
 
 
 _FORMAT: Final = TaggedJson(
@@ -143,17 +195,19 @@ _FORMAT: Final = TaggedJson(
         Decimal: lambda value: {"$numberDecimal": str(value)},
         bytes: lambda value: {"$binary": {"base64": b64encode(value).decode(), "subType": "00"}},
         UUID: lambda value: {"$uuid": str(value)},
+        Regex: lambda value: {"$regularExpression": {"pattern": _text(value.pattern), "options": value.options}},
     },
     {
         "$date": _read_date,
         "$day": date.fromisoformat,
         "$numberDecimal": _read_decimal,
         "$numberDouble": _read_float,
-        "$numberInt": int,
-        "$numberLong": int,
+        "$numberInt": int_of,
+        "$numberLong": int_of,
         "$integer": int_of,
         "$binary": lambda given: b64decode(given["base64"], validate=True),
         "$uuid": UUID,
+        "$regularExpression": _read_regex,
         "$surrogates": lambda digits: bytes.fromhex(digits).decode("utf-8", "surrogatepass"),
     },
     _LITERAL,

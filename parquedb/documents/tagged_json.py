@@ -66,6 +66,26 @@ class TaggedJson:
             return [self.untagged(item) for item in data]
         return data
 
+    def untagged_request(self, data: Any) -> Any:
+        """Return what somebody may have written by hand: as `untagged`, but unknown tags are operators, and kept.
+
+        Raises:
+            ValueError: a tag around something else than it stands for.
+        """
+        python = type(data)
+        if python is dict:
+            if len(data) == 1:
+                ((name, item),) = data.items()
+                if name == self._literal and _is_one_dollar_key(item):
+                    return {key: self.untagged_request(child) for key, child in item.items()}
+                read = self._readers.get(name)
+                if read is not None:
+                    return read(item)
+            return {name: self.untagged_request(item) for name, item in data.items()}
+        if python is list:
+            return [self.untagged_request(item) for item in data]
+        return data
+
     def dumps(self, value: Any) -> bytes:
         """Return the JSON text of a value."""
         return orjson.dumps(self.tagged(value))
@@ -73,6 +93,10 @@ class TaggedJson:
     def loads(self, text: str | bytes) -> Any:
         """Return the value of a JSON text; raises as `untagged`."""
         return self.untagged(orjson.loads(text))
+
+
+def _is_one_dollar_key(item: Any) -> bool:
+    return type(item) is dict and len(item) == 1 and next(iter(item)).startswith("$")
 
 
 def is_text(value: str) -> bool:

@@ -22,10 +22,11 @@ def check_names(schema: pa.Schema, id_column: str) -> None:
     Raises:
         ValidationError: one cannot; says which.
     """
-    names = schema.names
+    names, seen = schema.names, set()
     for name in names:
-        if names.count(name) > 1:
+        if name in seen:
             raise ValidationError(field=name, expected="distinct column names", actual=f"{name!r} twice")
+        seen.add(name)
         if name == id_column:
             continue
         if name in MANAGED_FIELDS:

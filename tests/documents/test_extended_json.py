@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parquedb.documents.extended_json import dumps, loads
-from parquedb.errors import InvalidInputError
+from parquedb.documents.extended_json import dumps, loads, loads_request
+from parquedb.documents.long_ints import DIGITS_MAX
+from parquedb.documents.regex import Regex
+from parquedb.documents.values import INT_BITS_MAX
+from parquedb.errors import InvalidInputError, ValidationError
 
 scalars = st.one_of(
     st.none(),
@@ -49,6 +52,32 @@ def test_every_value_comes_back_as_itself(value: Any) -> None:
     text = dumps(value)
     json.loads(text)
     assert same(loads(text), value)
+
+
+@given(values)
+def test_a_request_that_a_program_wrote_is_read_exactly(value: Any) -> None:
+    assert same(loads_request(dumps(value)), value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"age":{"$gte":18}}', {"age": {"$gte": 18}}),
+        ('{"$set":{"at":{"$date":"2026-01-02T00:00:00Z"}}}', {"$set": {"at": datetime(2026, 1, 2, tzinfo=UTC)}}),
+        ('{"$id":"a"}', {"$id": "a"}),
+        ('{"$literal":1}', {"$literal": 1}),
+        ('{"$literal":{"a":1}}', {"$literal": {"a": 1}}),
+        ('{"$literal":{"$gte":1}}', {"$gte": 1}),
+    ],
+)
+def test_a_request_that_people_wrote_keeps_its_operators(text: str, value: Any) -> None:
+    assert same(loads_request(text), value)
+
+
+@pytest.mark.parametrize("text", ['{"$date":"soon"}', '{"$uuid":5}', '{"a":[[1]]}', "{", "[" * 100_000])
+def test_a_request_with_a_wrong_tag_or_too_many_levels_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        loads_request(text, depth_max=2)
 
 
 @pytest.mark.parametrize(
@@ -103,3 +132,38 @@ def test_what_is_no_extended_json_is_refused(text: str, message: str) -> None:
 def test_what_no_document_holds_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="a document cannot hold a set"):
         dumps({"a": {1}})
+
+
+@pytest.mark.parametrize("bits", [63, 64, 15_000, INT_BITS_MAX])
+def test_an_int_of_any_size_that_a_document_may_hold_comes_back(bits: int) -> None:
+    for value in (2**bits - 1, -(2**bits) + 1, 2 ** (bits - 1)):
+        assert loads(dumps({"n": value})) == {"n": value}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('{"$integer": 1.5}', '{"$integer": true}', '{"$integer": "١٢"}', '{"$integer": "1_0"}', '{"$integer": ""}'),
+        *('{"$numberLong": 7}', '{"$numberInt": "7.0"}', '{"$date": {"$numberLong": 1.5}}'),
+        *('{"$numberDecimal": 1.1}', '{"$numberDouble": false}', '{"$numberLong": [5]}'),
+        pytest.param('{"$integer": "' + "9" * (DIGITS_MAX + 1) + '"}', id="too many digits"),
+    ],
+)
+def test_a_tagged_number_that_is_not_the_text_of_one_is_refused_instead_of_changed(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        loads(text)
+
+
+def test_a_pattern_of_a_filter_is_a_tag_and_comes_back_as_one() -> None:
+    text = dumps({"name": {"$in": [Regex("^a/b\ud800", "is"), 1]}})
+    assert '"$regularExpression":{"pattern":' in text
+    assert loads(text) == {"name": {"$in": [Regex("^a/b\ud800", "is"), 1]}}
+    assert loads('{"$regularExpression":{"pattern":"a","options":"mui"}}') == Regex("a", "im")
+
+
+@pytest.mark.parametrize(
+    "given", ['"a"', "{}", '{"pattern":1}', '{"pattern":"a","options":"z"}', '{"pattern":"a","options":[]}']
+)
+def test_what_is_no_pattern_is_refused(given: str) -> None:
+    with pytest.raises(ValidationError):
+        loads(f'{{"$regularExpression":{given}}}')

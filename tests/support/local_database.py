@@ -9,7 +9,7 @@ from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.cluster.client.async_collection import AsyncCollection
 from parquedb.cluster.client.collection import Collection
-from parquedb.cluster.client.connection import Connection
+from parquedb.cluster.client.ray_connection import RayConnection
 from parquedb.cluster.snapshots.snapshot import Snapshot
 from parquedb.cluster.transport.delivery import encode_wire
 from parquedb.documents.codec import decode
@@ -28,7 +28,7 @@ class LocalDatabase:
     """
 
     def __init__(self, folder: Path, *, url: str | None = None, **changes: Any) -> None:
-        self._connection = Connection(load_settings(str(folder)))
+        self._connection = RayConnection(load_settings(str(folder)))
         self.url = url or str(folder)
         self.operations: list[Operation] = []
         self.refuse: list[Exception] = []

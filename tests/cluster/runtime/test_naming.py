@@ -2,8 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from parquedb.cluster.client.connect import resolve
-from parquedb.cluster.runtime.naming import actor_name, canonical_url, namespace_of
+from parquedb.cluster.runtime.naming import actor_name, canonical_url, namespace_of, resolve
 from parquedb.errors import ConfigurationError
 from parquedb.settings_environment import load_settings
 

@@ -16,7 +16,7 @@ import pytest
 
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.requests.operations import Operation, Outcome
-from parquedb.cluster.client.connection import Connection
+from parquedb.cluster.client.ray_connection import RayConnection
 from parquedb.cluster.snapshots import snapshot as snapshots
 from parquedb.cluster.snapshots.snapshot import Snapshot, take_snapshot
 from parquedb.errors import ConfigurationError, CorruptionError, InvalidInputError, SnapshotNotFoundError
@@ -29,7 +29,7 @@ class World:
     """A database in a directory, its owner on a loop of its own, and the way there."""
 
     def __init__(self, folder: Path) -> None:
-        self.connection = Connection(load_settings(str(folder)))
+        self.connection = RayConnection(load_settings(str(folder)))
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
@@ -252,4 +252,4 @@ def test_a_missing_extra_is_named(world: World, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_database_in_memory_has_no_snapshots() -> None:
     with pytest.raises(ConfigurationError, match="a memory:// database does not allow"):
-        take_snapshot(Connection(load_settings("memory://x")), "posts", 1.0)
+        take_snapshot(RayConnection(load_settings("memory://x")), "posts", 1.0)

@@ -1,0 +1,103 @@
+"""`parquedb serve`: a gateway from the command line, until it is told to end."""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import threading
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+import parquedb
+from parquedb.cluster.client.async_database import AsyncDatabase
+from parquedb.errors import ConfigurationError
+from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings_environment import load_gateway_settings
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass
+class ServeCommand:
+    """One run of the command.
+
+    Attributes:
+        options: The command line.
+        screen: Where it says that it listens.
+    """
+
+    options: argparse.Namespace
+    screen: Console = field(default_factory=lambda: Console(file=sys.stdout, soft_wrap=True, highlight=False))
+
+    def run(self) -> bool:
+        """Serve until a signal says to end.
+
+        Raises:
+            ConfigurationError: a setting cannot be used, or `parquedb[serve]` is not installed.
+            ParqueDBError: the database cannot be reached.
+        """
+        options = self.options
+        settings = load_gateway_settings(host=options.host, port=options.port, replicas=options.replicas)
+        try:
+            import parquedb.cluster.gateway.deployment  # noqa: F401, PLC0415 - an extra
+        except ImportError as error:
+            words = f"serving needs what `pip install 'parquedb[serve]'` brings: {error.name} is missing"
+            raise ConfigurationError(words, setting="serve") from error
+        asyncio.run(self._single(settings)) if options.single else self._on_serve(settings)
+        return True
+
+    def _on_serve(self, settings: GatewaySettings) -> None:
+        from ray import serve  # noqa: PLC0415 - an extra
+
+        from parquedb.cluster.gateway.deployment import serve_gateway  # noqa: PLC0415
+
+        database = asyncio.run(parquedb.connect_async(self.options.url))
+        try:
+            served = serve_gateway(database, settings)
+            try:
+                self._tell(served.url, database)
+                wait_for_signal()
+            finally:
+                served.close()
+                serve.shutdown()  # type: ignore[no-untyped-call] # Ray's own.
+        finally:
+            asyncio.run(database.close())
+
+    async def _single(self, settings: GatewaySettings) -> None:
+        from parquedb.cluster.gateway.deployment import address  # noqa: PLC0415 - an extra
+        from parquedb.cluster.gateway.single import SingleGateway  # noqa: PLC0415
+
+        async with await parquedb.connect_async(self.options.url) as database:
+            server = SingleGateway(database, settings)
+            serving = asyncio.create_task(server.serve())
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.01)
+            if server.started:
+                self._tell(address(settings.host, server.port, tls=server.config.is_ssl), database)
+            await serving
+
+    def _tell(self, url: str, database: AsyncDatabase) -> None:
+        if self.options.json:
+            self.screen.out(json.dumps({"url": url, "database": database.url}))
+        else:
+            self.screen.out(f"{database.url} is served at {url}; its description is at {url}/docs")
+        self.screen.file.flush()
+
+
+def wait_for_signal() -> None:
+    """Return at Ctrl-C or SIGTERM. Ray has handlers of its own, which would end the process at once."""
+    told = threading.Event()
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        told.set()
+
+    before: dict[signal.Signals, Any] = {one: signal.signal(one, handle) for one in _SIGNALS}
+    try:
+        told.wait()
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

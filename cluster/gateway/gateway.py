@@ -1,0 +1,42 @@
+"""What all requests to one gateway process share: the database, the limits, the room there is."""
+
+import asyncio
+from typing import Any
+
+from parquedb.access.principal import Principal
+from parquedb.cluster.client.async_database import AsyncDatabase
+from parquedb.cluster.gateway.streams import Room
+from parquedb.gateway_settings import GatewaySettings
+from parquedb.observability.metrics.http_requests import HttpRequests
+
+
+class Gateway:
+    """One process that answers HTTP requests.
+
+    Attributes:
+        database: Where documents are.
+        settings: The limits.
+        requests: Room for requests.
+        feeds: Room for change feeds.
+        imports: Room for imports.
+        exports: Room for exports.
+        counts: Requests that were answered.
+        closing: Set when the process is about to end: feeds end then.
+    """
+
+    def __init__(self, database: AsyncDatabase, settings: GatewaySettings) -> None:
+        self.database = database
+        self.settings = settings
+        self.requests = Room("requests", settings.requests_max)
+        self.feeds = Room("change feeds", settings.streams_max)
+        self.imports = Room("imports", settings.streams_max)
+        self.exports = Room("exports", settings.streams_max)
+        self.counts = HttpRequests()
+        self.closing = asyncio.Event()
+
+    def database_for(self, principal: Principal) -> AsyncDatabase:
+        """Return the database as a caller may use it."""
+        # Where owners demand grants, the permissions of a caller travel with each call.
+        acting_for: Any = getattr(self.database, "acting_for", None)
+        made: AsyncDatabase = self.database if acting_for is None else acting_for(principal.permissions)
+        return made
