@@ -1,8 +1,10 @@
 """Documents over HTTP, beside the requests that an app on Ray Serve can answer which does nothing."""
 
+import itertools
 import json
 import socket
 import statistics
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import parquedb
-from benchmarks.bench import Bench, end_actors, take_turns
+from benchmarks.bench import Bench, end_actors, rate, take_turns
 from benchmarks.http_load import Load, offered
 from benchmarks.table import Row, compared, quantity
 from benchmarks.throughput import cpu_s, document
@@ -23,6 +25,7 @@ NAMESPACE = "events"
 CONNECTIONS = 64
 DOCUMENTS = 1_000
 OPERATIONS = 64
+CALLERS = 64
 HOST = "127.0.0.1"
 BAR = (">=", 0.7)
 NOTE = (
@@ -31,6 +34,10 @@ NOTE = (
     "returns the bytes of such a document."
 )
 NOTE_CPU = "CPU time of the replica per request; the owner of the namespace is another process, and not in it."
+NOTE_CLIENT = (
+    f"{CALLERS} coroutines, each awaiting its own call before the next; what they send at the same time leaves in one "
+    "request to `/operations`."
+)
 NOTE_OPERATIONS = f"Requests to `/operations` with {OPERATIONS} operations; the figure counts operations."
 
 
@@ -118,13 +125,16 @@ def _measure(bench: Bench, port: int) -> list[Row]:
         "gets": ([request("POST", f"/v1/{NAMESPACE}/operations", {"operations": gets})], "parquedb-gateway"),
         "creates": ([request("POST", f"/v1/{NAMESPACE}/operations", {"operations": creates})], "parquedb-gateway"),
     }
-    variants = {name: Measured(bench, port, sent, app) for name, (sent, app) in requests.items()}
+    variants: dict[str, Any] = {name: Measured(bench, port, sent, app) for name, (sent, app) in requests.items()}
+    client = bench.run(parquedb.connect_async(f"http://{HOST}:{port}", http={"allow_http": True}))
+    variants |= {f"client {name}": _calls(bench, step) for name, step in _steps(client).items()}
     take_turns(2, variants)
-    for variant in variants.values():
-        variant.cpu_us.clear()
+    for name in requests:
+        variants[name].cpu_us.clear()
     found = take_turns(bench.choose(7, 2), variants)
     peer = {"unit": "/s", "peer": "Serve echo"}
-    busiest = max(variant.load_cpu for variant in variants.values())
+    bench.run(client.close())
+    busiest = max(variants[name].load_cpu for name in requests)
     note = f"{NOTE} The load took at most {busiest:.0%} of a processor."
     per_operation = {name: [rate * OPERATIONS for rate in found[name]] for name in ("gets", "creates")}
     return [
@@ -138,7 +148,21 @@ def _measure(bench: Bench, port: int) -> list[Row]:
         compared(
             f"creates, {OPERATIONS} in a request", per_operation["creates"], found["echo"], note=NOTE_OPERATIONS, **peer
         ),
+        *(
+            compared(f"{name} by the Python client", found[f"client {name}"], found["echo"], note=NOTE_CLIENT, **peer)
+            for name in ("gets", "creates")
+        ),
     ]
+
+
+def _steps(client: parquedb.AsyncDatabase) -> dict[str, Callable[[], Coroutine[Any, Any, object]]]:
+    """What the callers of the Python client do."""
+    ids, collection = itertools.cycle([f"e{number:05d}" for number in range(DOCUMENTS)]), client[NAMESPACE]
+    return {"gets": lambda: collection.get(next(ids)), "creates": lambda: collection.create(document())}
+
+
+def _calls(bench: Bench, step: Callable[[], Coroutine[Any, Any, object]]) -> Callable[[], float]:
+    return lambda: bench.run(rate(step, callers=CALLERS, seconds=bench.choose(2.0, 0.7)))
 
 
 def request(method: str, path: str, body: Any = None) -> str:

@@ -29,6 +29,9 @@ class Wording:
     def worded(self, problem: Mapping[str, Any], name: str) -> str:
         """Return what is wrong, as told by pydantic's `problem` with the variable `name`; shows no secret."""
         path = [str(part) for part in problem["loc"]]
+        if not path:
+            # A check across the whole has worded its values itself.
+            return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
         label = f"{'.'.join(path)} ({name})"
         kind, value = problem["type"], problem["input"]
         if kind == "missing":

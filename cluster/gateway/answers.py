@@ -1,5 +1,7 @@
 """Answers: JSON as fast as it can be made, with values that JSON lacks as Extended JSON."""
 
+import asyncio
+import builtins
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -7,7 +9,9 @@ from urllib.parse import quote
 
 import orjson
 from starlette.responses import Response
+from starlette.types import Send
 
+from parquedb.cluster.gateway.bodies import CallerGone
 from parquedb.documents import extended_json
 from parquedb.errors import InternalError
 
@@ -51,6 +55,19 @@ def etag(document: Mapping[str, Any]) -> str:
 def location(root_path: str, namespace: str, document_id: str) -> str:
     """Return the path of a document."""
     return f"{root_path}/v1/{quote(namespace, safe='')}/documents/{quote(document_id, safe='')}"
+
+
+async def send_part(send: Send, part: bytes, stalled_s: float, *, more: bool = True) -> None:
+    """Send a part of a body, which takes as long as the receiver does.
+
+    Raises:
+        CallerGone: it stood still for too long. The end of a body waits for it as well.
+    """
+    try:
+        async with asyncio.timeout(stalled_s):
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+    except builtins.TimeoutError:
+        raise CallerGone from None
 
 
 class StreamedResponse(Response):

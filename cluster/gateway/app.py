@@ -6,9 +6,7 @@ arguments, and pydantic models on the way would only cost time. FastAPI shows th
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -39,6 +37,7 @@ from parquedb.cluster.gateway.problems import problem_response
 from parquedb.cluster.gateway.readiness import Readiness, answer_ready
 from parquedb.errors import ParqueDBError, error_from_status
 from parquedb.gateway_settings import GatewaySettings
+from parquedb.observability.otel.metric_export import export_requests
 from parquedb.observability.otel.version import VERSION
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -71,7 +70,9 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        end_export = export_requests(gateway.counts)
         yield
+        end_export()
         gateway.closing.set()
         await readiness.close()
         await control.close()
@@ -93,7 +94,8 @@ def build_app(
         openapi_url=routes.OPENAPI if settings.docs else None,
     )
     app.state.gateway = gateway
-    app.openapi = partial(_description, describe(VERSION))  # type: ignore[method-assign]
+    description = describe(VERSION)
+    app.openapi = lambda: description  # type: ignore[method-assign]
     return app
 
 
@@ -173,7 +175,3 @@ async def _refuse(request: Request, error: Exception) -> Response:
     words = "this path takes another method" if status == HTTPStatus.METHOD_NOT_ALLOWED else "there is no such path"
     told = error_from_status(status, words)
     return problem_response(told, request_id=request.scope[CALL].request_id, status=status, headers=headers)
-
-
-def _description(description: dict[str, Any]) -> dict[str, Any]:
-    return description

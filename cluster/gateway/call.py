@@ -3,10 +3,9 @@
 import hashlib
 import math
 import time
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
@@ -18,6 +17,7 @@ from parquedb.cluster.gateway.admission import admit, check_actor
 from parquedb.cluster.gateway.answers import JSON
 from parquedb.cluster.gateway.bodies import read_body
 from parquedb.cluster.gateway.problems import Refusal
+from parquedb.cluster.gateway.query_string import QueryString
 from parquedb.cluster.transport.sessions import parse_request_id
 from parquedb.documents import extended_json
 from parquedb.errors import InvalidInputError, OutcomeUnknownError, RpcTimeoutError, ValidationError
@@ -76,7 +76,7 @@ class Call:
         self.operation = ""
         self._body = b""
         self._namespace: str | None = None
-        self._query: dict[str, str] | None = None
+        self._query: QueryString | None = None
 
     def read_timeout(self) -> None:
         """Take the caller's deadline from the header.
@@ -139,67 +139,11 @@ class Call:
         return self.gateway.database_for(self.principal)
 
     @property
-    def query(self) -> Mapping[str, str]:
-        """The query string.
-
-        Raises:
-            InvalidInputError: a name comes twice, or it is no text.
-        """
+    def query(self) -> QueryString:
+        """The query string; raises as that."""
         if self._query is None:
-            raw = self.scope.get("query_string", b"")
-            self._query = _parsed_query(raw) if raw else {}
+            self._query = QueryString(self.scope.get("query_string", b""), self.gateway.settings.depth_max)
         return self._query
-
-    def query_json(self, name: str) -> Any:
-        """Return a value of the query string that is JSON; None where there is none.
-
-        Raises:
-            InvalidInputError: it is no JSON.
-        """
-        text = self.query.get(name)
-        if text is None:
-            return None
-        try:
-            return extended_json.loads_request(text, depth_max=self.gateway.settings.depth_max)
-        except InvalidInputError as error:
-            raise InvalidInputError(f"{name}: {error.message}", field=name, cause=error) from error
-
-    def query_flag(self, name: str) -> bool:
-        """Return a value of the query string that is true or false; False where there is none.
-
-        Raises:
-            ValidationError: it is neither.
-        """
-        text = self.query.get(name, "false").lower()
-        if text not in {"true", "false", "1", "0", ""}:
-            raise ValidationError(f"{name}: expected true or false, got {text[:40]!r}", field=name)
-        # `?upsert` alone says yes as well.
-        return text in {"true", "1", ""}
-
-    def query_number(self, name: str, default: int) -> int:
-        """Return a value of the query string that is an int.
-
-        Raises:
-            ValidationError: it is none.
-        """
-        text = self.query.get(name)
-        if text is None:
-            return default
-        digits = text.removeprefix("-")
-        if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX):
-            raise ValidationError(f"{name}: expected an int, got {text[:40]!r}", field=name)
-        return int(text)
-
-    def take_query(self, *names: str) -> None:
-        """Refuse a query string with other names than these: a misspelt filter must not match everything.
-
-        Raises:
-            InvalidInputError: there is one.
-        """
-        for name in self.query:
-            if name not in names:
-                expected = ", ".join(names) or "nothing"
-                raise InvalidInputError(f"unknown query parameter {name[:80]!r}; expected {expected}", field=name[:80])
 
     async def body(self) -> bytes:
         """Read the body.
@@ -321,17 +265,3 @@ class Call:
             except UnicodeDecodeError:
                 raise InvalidInputError(f"{name}: expected percent-encoded UTF-8 in the path", field=name) from None
         return text
-
-
-_DIGITS_MAX: Final = 19
-
-
-def _parsed_query(raw: bytes) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
-    except ValueError as error:
-        raise InvalidInputError(f"the query string cannot be read: {error}") from None
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise InvalidInputError("a query parameter is given twice")
-    return found

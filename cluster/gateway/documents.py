@@ -1,6 +1,5 @@
 """Documents as resources: `/v1/{namespace}` takes new ones, `/v1/{namespace}/documents/{id}` is one."""
 
-from datetime import datetime
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -10,7 +9,7 @@ from parquedb.cluster.gateway.answers import document_response, etag, location
 from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.conditional_writes import Unmet, conditional, create_only
 from parquedb.cluster.gateway.conditions import Conditions
-from parquedb.errors import EntityNotFoundError, ValidationError
+from parquedb.errors import EntityNotFoundError
 from parquedb.storage.keys import split_id
 
 REPLAYED: Final = "Idempotent-Replayed"
@@ -19,19 +18,19 @@ REPLAYED: Final = "Idempotent-Replayed"
 
 async def create_document(call: Call) -> Response:
     """Store a new document: 201 and where it is."""
-    call.take_query("id")
+    call.query.expect("id")
     data = await call.json_object()
     return _created(call, await call.write({"op": "create", "data": data, "id": call.query.get("id")}))
 
 
 async def get_document(call: Call) -> Response:
     """Answer with a document, or only its headers; 304 where the caller has it already."""
-    call.take_query("include_deleted", "as_of", "fields")
-    fields = call.query_json("fields")
+    call.query.expect("include_deleted", "as_of", "fields")
+    fields = call.query.json("fields")
     item: dict[str, Any] = {"op": "get", "id": call.document_id}
     # Plain gets leave together.
     if call.query:
-        item |= {"include_deleted": call.query_flag("include_deleted"), "as_of": query_as_of(call), "fields": fields}
+        item |= {"include_deleted": call.query.flag("include_deleted"), "as_of": call.query.as_of(), "fields": fields}
     document: dict[str, Any] | None = (await call.ask(item)).value
     if document is None:
         raise EntityNotFoundError(id=call.document_id, namespace=call.namespace)
@@ -49,7 +48,7 @@ async def get_document(call: Call) -> Response:
 
 async def put_document(call: Call) -> Response:
     """Put another content in the place of a document's; `If-None-Match: *` makes a new one instead."""
-    call.take_query()
+    call.query.expect()
     conditions = Conditions.of(call.headers)
     data = await call.json_object()
     if conditions.if_none_match is not None and conditions.if_none_match.anything:
@@ -59,10 +58,10 @@ async def put_document(call: Call) -> Response:
 
 async def patch_document(call: Call) -> Response:
     """Change a document by update operators."""
-    call.take_query("upsert", "array_filters")
+    call.query.expect("upsert", "array_filters")
     item: dict[str, Any] = {"op": "update", "id": call.document_id, "ops": await call.json_object()}
     if call.query:
-        item |= {"upsert": call.query_flag("upsert"), "array_filters": call.query_json("array_filters")}
+        item |= {"upsert": call.query.flag("upsert"), "array_filters": call.query.json("array_filters")}
     outcome = await conditional(call, Conditions.of(call.headers), item)
     inserted = item.get("upsert") and outcome.value["version"] == 1
     return _created(call, outcome) if inserted else _written(outcome)
@@ -70,29 +69,12 @@ async def patch_document(call: Call) -> Response:
 
 async def delete_document(call: Call) -> Response:
     """Delete a document: 204."""
-    call.take_query("hard")
-    item = {"op": "delete", "id": call.document_id, "hard": call.query_flag("hard")}
+    call.query.expect("hard")
+    item = {"op": "delete", "id": call.document_id, "hard": call.query.flag("hard")}
     outcome = await conditional(call, Conditions.of(call.headers), item)
     if not outcome.value:
         raise EntityNotFoundError(id=call.document_id, namespace=call.namespace)
     return Response(status_code=204, headers=_replayed(outcome))
-
-
-def query_as_of(call: Call) -> int | datetime | None:
-    """Return the moment that a query string names: a seq, or a time in ISO 8601 form.
-
-    Raises:
-        ValidationError: it is neither.
-    """
-    text = call.query.get("as_of")
-    if text is None:
-        return None
-    if text.isascii() and text.isdigit():
-        return call.query_number("as_of", 0)
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise ValidationError(f"as_of: expected a seq or an ISO 8601 time, got {text[:40]!r}", field="as_of") from None
 
 
 def _created(call: Call, outcome: Outcome) -> Response:

@@ -11,8 +11,6 @@ import pyarrow.parquet as pq
 from starlette.responses import Response
 
 from parquedb.cluster.gateway.call import Call
-from parquedb.cluster.gateway.documents import query_as_of
-from parquedb.cluster.gateway.methods import query_sort
 from parquedb.cluster.gateway.problems import Refusal
 from parquedb.cluster.gateway.spool import SpooledResponse, chunks_of, spool_folder
 from parquedb.errors import InvalidInputError, QuotaExceededError
@@ -34,7 +32,7 @@ _BATCH_ROWS: Final = 16_384
 async def export_documents(call: Call) -> Response:
     """Answer with many documents as a file."""
     call.operation = "export"
-    call.take_query("format", "filter", "fields", "sort", "as_of", "delimiter", "header", "null_value")
+    call.query.expect("format", "filter", "fields", "sort", "as_of", "delimiter", "header", "null_value")
     call.principal.permissions.check("export", call.namespace)
     name = call.query.get("format", "ndjson")
     if name not in FORMATS:
@@ -42,7 +40,7 @@ async def export_documents(call: Call) -> Response:
     kind, media_type = FORMATS[name]
     csv: dict[str, Any] = {one: call.query[one] for one in ("delimiter", "null_value") if one in call.query}
     if "header" in call.query:
-        csv["header"] = call.query_flag("header")
+        csv["header"] = call.query.flag("header")
     async with AsyncExitStack() as stack:
         stack.enter_context(call.gateway.exports.entered())
         folder = await stack.enter_async_context(spool_folder())
@@ -50,10 +48,10 @@ async def export_documents(call: Call) -> Response:
         exported = await call.database.collection(call.namespace).export_file(
             path,
             format=kind,
-            filter=call.query_json("filter"),
-            fields=call.query_json("fields"),
-            sort=query_sort(call),
-            as_of=query_as_of(call),
+            filter=call.query.json("filter"),
+            fields=call.query.json("fields"),
+            sort=call.query.sort(),
+            as_of=call.query.as_of(),
             timeout_s=call.timeout_s,
             **csv,
         )

@@ -20,7 +20,8 @@ from starlette.types import Receive, Scope, Send
 
 from parquedb.actors.reads.history import LIMIT_DEFAULT, LIMIT_MAX, WAIT_S_MAX
 from parquedb.actors.requests.operations import Outcome
-from parquedb.cluster.gateway.answers import StreamedResponse, json_response
+from parquedb.cluster.gateway.answers import StreamedResponse, json_response, send_part
+from parquedb.cluster.gateway.bodies import CallerGone
 from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.problems import error_data, json_text
 from parquedb.documents import extended_json
@@ -38,12 +39,12 @@ _PAUSE_MAX_S: Final = 2.0
 
 async def get_history(call: Call) -> Response:
     """Answer with the changes of one document, oldest first."""
-    call.take_query("id", "after", "limit")
+    call.query.expect("id", "after", "limit")
     item = {
         "op": "history",
         "id": call.query.get("id"),
-        "after": call.query_number("after", 0),
-        "limit": call.query_number("limit", LIMIT_DEFAULT),
+        "after": call.query.number("after", 0),
+        "limit": call.query.number("limit", LIMIT_DEFAULT),
     }
     answer = (await call.ask(item)).value
     facts = {"has_more": answer["more"], "truncated": answer["cut"], "oldest_seq": answer["oldest"]}
@@ -52,11 +53,11 @@ async def get_history(call: Call) -> Response:
 
 async def get_changes(call: Call) -> Response:
     """Answer with a page of changes, or follow them."""
-    call.take_query("after", "limit", "wait_s")
-    after = call.query_number("after", 0)
+    call.query.expect("after", "limit", "wait_s")
+    after = call.query.number("after", 0)
     if EVENT_STREAM in call.headers.get("accept", ""):
         return await _followed(call, after)
-    limit, wait_s = call.query_number("limit", LIMIT_DEFAULT), _wait_s(call)
+    limit, wait_s = call.query.number("limit", LIMIT_DEFAULT), _wait_s(call)
     changes = (await _page(call, after, limit, wait_s)).value["changes"]
     return json_response({"changes": [_told(one) for one in changes], "after": changes[-1][0] if changes else after})
 
@@ -134,14 +135,15 @@ class Feed(StreamedResponse):
                 for task in (sending, *leaving):
                     task.cancel()
                 await asyncio.gather(sending, *leaving, return_exceptions=True)
-            if not leaving[0].done() or leaving[0].cancelled():
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if isinstance(_failure(sending), CallerGone):
+                raise CallerGone
+            if not _is_over(leaving[0]):
+                await send_part(send, b"", self._call.gateway.settings.stalled_s, more=False)
 
     async def _send_all(self, send: Send) -> None:
         settings, sent = self._call.gateway.settings, 0
         async for event in self._events():
-            async with asyncio.timeout(settings.stalled_s):
-                await send({"type": "http.response.body", "body": event, "more_body": True})
+            await send_part(send, event, settings.stalled_s)
             sent += len(event)
             if sent >= settings.stream_bytes_max:
                 return
@@ -177,6 +179,14 @@ class Feed(StreamedResponse):
             return first
         # The owner may hold the question for `wait_s`; the rest is for its way.
         return await _page(self._call, self._after, LIMIT_MAX, wait_s, wait_s + self._call.timeout_s)
+
+
+def _is_over(task: asyncio.Task[Any]) -> bool:
+    return task.done() and not task.cancelled()
+
+
+def _failure(task: asyncio.Task[Any]) -> BaseException | None:
+    return task.exception() if _is_over(task) else None
 
 
 async def _left(receive: Receive) -> None:

@@ -45,7 +45,7 @@ _DATA: Final = ("column_names", "null_values", "types")
 async def import_documents(call: Call) -> Response:
     """Store the rows of a body as new documents; what was stored before a refusal stays."""
     call.operation = "import"
-    call.take_query("id_column", "on_error", "actor", *_TEXTS, *_FLAGS, *_DATA)
+    call.query.expect("id_column", "on_error", "actor", *_TEXTS, *_FLAGS, *_DATA)
     permissions, namespace = call.principal.permissions, call.namespace
     for operation in ("create_many", "insert_arrow"):
         permissions.check(operation, namespace)
@@ -92,8 +92,8 @@ def _options(call: Call, kind: str) -> dict[str, Any]:
     if kind != ARROW:
         options["on_error"] = call.query.get("on_error", "stop")
     options |= {name: call.query[name] for name in _TEXTS if name in call.query}
-    options |= {name: call.query_flag(name) for name in _FLAGS if name in call.query}
-    options |= {name: call.query_json(name) for name in _DATA if name in call.query}
+    options |= {name: call.query.flag(name) for name in _FLAGS if name in call.query}
+    options |= {name: call.query.json(name) for name in _DATA if name in call.query}
     options["request_id"] = call.request_key(b"")
     return options
 
@@ -131,7 +131,7 @@ def _tables(path: Path) -> Iterator[pa.Table]:
     try:
         with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
             for batch in reader:
-                # Offsets that lead out of their buffers would be read as they are otherwise.
+                # Before anything of it is looked at: what does not fit together fails there in ways nobody foresees.
                 batch.validate(full=True)
                 count += batch.num_rows + sum(map(_values, batch.columns))
                 if count > VALUES_FREE and count > VALUES_PER_BYTE * size:
@@ -151,7 +151,7 @@ def _tables(path: Path) -> Iterator[pa.Table]:
 
 def _is_full(batches: Sequence[pa.RecordBatch]) -> bool:
     rows, size = sum(one.num_rows for one in batches), sum(one.nbytes for one in batches)
-    return rows > TABLE_ROWS or size > TABLE_BYTES
+    return bool(rows > TABLE_ROWS or size > TABLE_BYTES)
 
 
 def _values(array: pa.Array) -> int:

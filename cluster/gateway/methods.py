@@ -13,7 +13,6 @@ from parquedb.actors.requests.read_arguments import LIMIT_DEFAULT
 from parquedb.cluster.gateway.admission import METHODS, QUESTIONS
 from parquedb.cluster.gateway.answers import JSON, json_response
 from parquedb.cluster.gateway.call import Call
-from parquedb.cluster.gateway.documents import query_as_of
 from parquedb.documents import extended_json
 from parquedb.errors import NotFoundError
 
@@ -22,7 +21,7 @@ _FIND: Final = ("filter", "sort", "fields", "limit", "skip", "cursor", "total", 
 
 async def list_namespaces(call: Call) -> Response:
     """Name the namespaces that the caller may read."""
-    call.take_query()
+    call.query.expect()
     call.operation = "namespaces"
     allows = call.principal.permissions.allows
     found = await call.gateway.database.namespaces()
@@ -32,31 +31,25 @@ async def list_namespaces(call: Call) -> Response:
 
 async def find_documents(call: Call) -> Response:
     """Answer a query that stands in the query string, a page at a time."""
-    call.take_query(*_FIND)
+    call.query.expect(*_FIND)
     item = {
         "op": "find",
-        "filter": call.query_json("filter"),
-        "sort": query_sort(call),
-        "fields": call.query_json("fields"),
-        "limit": call.query_number("limit", LIMIT_DEFAULT),
-        "skip": call.query_number("skip", 0),
+        "filter": call.query.json("filter"),
+        "sort": call.query.sort(),
+        "fields": call.query.json("fields"),
+        "limit": call.query.number("limit", LIMIT_DEFAULT),
+        "skip": call.query.number("skip", 0),
         "cursor": call.query.get("cursor"),
-        "total": call.query_flag("total"),
-        "include_deleted": call.query_flag("include_deleted"),
-        "as_of": query_as_of(call),
+        "total": call.query.flag("total"),
+        "include_deleted": call.query.flag("include_deleted"),
+        "as_of": call.query.as_of(),
     }
     return json_response(extended_json.tagged((await call.ask(item)).value))
 
 
-def query_sort(call: Call) -> Any:
-    """Return the order that a query string names: a field, as `-age`, or JSON."""
-    text = call.query.get("sort")
-    return call.query_json("sort") if text is not None and text[:1] in {"[", "{", '"'} else text
-
-
 async def run_method(call: Call) -> Response:
     """Carry out the method that the path names with the arguments in the body."""
-    call.take_query()
+    call.query.expect()
     method = call.method
     if method not in METHODS:
         raise NotFoundError(f"no method {method[:80]!r}; expected one of {', '.join(sorted(METHODS))}")
@@ -81,7 +74,7 @@ async def _ask_owner(call: Call, method: str, body: dict[str, Any]) -> Response:
 
 async def get_schema(call: Call) -> Response:
     """Answer with the schema in force."""
-    call.take_query()
+    call.query.expect()
     outcome = await call.ask({"op": "schema"})
     if outcome.value is None:
         raise NotFoundError(f"{call.namespace!r} has no schema")
@@ -90,12 +83,12 @@ async def get_schema(call: Call) -> Response:
 
 async def put_schema(call: Call) -> Response:
     """Register a schema: compact notation, or what `GET` answers under `schema`."""
-    call.take_query("mode", "validate_existing")
+    call.query.expect("mode", "validate_existing")
     item: dict[str, Any] = {"op": "register", "schema": await call.json_object()}
     if "mode" in call.query:
         item["mode"] = call.query["mode"]
     if "validate_existing" in call.query:
-        item["validate_existing"] = call.query_flag("validate_existing")
+        item["validate_existing"] = call.query.flag("validate_existing")
     return json_response(extended_json.tagged((await call.write(item)).value))
 
 

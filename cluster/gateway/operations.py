@@ -27,7 +27,7 @@ _logger = get_logger(__name__)
 
 async def run_operations(call: Call) -> Response:
     """Carry out a list of operations; the answer is 200 once any may have been started."""
-    call.take_query()
+    call.query.expect()
     call.operation = "operations"
     namespace, body = call.namespace, await call.json_object()
     items = body.get("operations")

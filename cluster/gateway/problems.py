@@ -83,8 +83,8 @@ def error_data(error: ParqueDBError) -> Any:
 
 
 def json_text(data: Any) -> bytes:
-    """Return JSON text; half a surrogate pair, which a message may quote, is escaped."""
+    """Return JSON text; half a surrogate pair, which a message may quote, becomes a question mark."""
     try:
         return orjson.dumps(data)
     except TypeError:
-        return json.dumps(data).encode()
+        return json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")

@@ -1,5 +1,6 @@
 """The gateway in one process of its own, without Ray Serve: for one machine, and where callers show certificates."""
 
+import signal
 from types import FrameType
 
 import uvicorn
@@ -18,12 +19,15 @@ class SingleGateway(uvicorn.Server):
         database: What is served; closed by whoever opened it.
         settings: Of the gateway.
 
+    Attributes:
+        app: The application that it serves.
+
     Raises:
         ConfigurationError: the settings do not allow it.
     """
 
     def __init__(self, database: AsyncDatabase, settings: GatewaySettings) -> None:
-        self._app: FastAPI = build_app(database, settings)
+        self.app: FastAPI = build_app(database, settings)
         options = {
             "host": settings.host,
             "port": settings.port,
@@ -34,7 +38,7 @@ class SingleGateway(uvicorn.Server):
             "timeout_graceful_shutdown": max(1, round(settings.shutdown_s)),
             **uvicorn_tls_options(settings.access),
         }
-        super().__init__(uvicorn.Config(self._app, **options))
+        super().__init__(uvicorn.Config(self.app, **options))
 
     @property
     def port(self) -> int:
@@ -42,12 +46,16 @@ class SingleGateway(uvicorn.Server):
         port: int = self.servers[0].sockets[0].getsockname()[1]
         return port
 
-    def handle_exit(self, sig: int, frame: FrameType | None = None) -> None:
-        """End in order: change feeds first, which would go on for ever."""
-        self._app.state.gateway.closing.set()
-        super().handle_exit(sig, frame)
+    def handle_exit(self, sig: int, frame: FrameType | None = None) -> None:  # noqa: ARG002 - the base's
+        """End in order; a second Ctrl-C does not wait for requests under way.
+
+        Unlike the base's it does not raise the signal again afterwards: whoever runs this has more to close.
+        """
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.stop()
 
     def stop(self) -> None:
-        """End in order, as at a signal; on the loop."""
-        self._app.state.gateway.closing.set()
+        """End in order; on the loop. Change feeds end first, which would go on for ever."""
+        self.app.state.gateway.closing.set()
         self.should_exit = True

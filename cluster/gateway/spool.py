@@ -15,7 +15,7 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from parquedb.cluster.gateway.answers import StreamedResponse
+from parquedb.cluster.gateway.answers import StreamedResponse, send_part
 from parquedb.cluster.gateway.bodies import body_parts
 from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.problems import Refusal
@@ -107,9 +107,8 @@ class SpooledResponse(StreamedResponse):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             chunks = await asyncio.to_thread(self._chunks)
             while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-                async with asyncio.timeout(self._stalled_s):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+                await send_part(send, chunk, self._stalled_s)
+            await send_part(send, b"", self._stalled_s, more=False)
 
 
 def chunks_of(path: Path) -> Iterator[bytes]:

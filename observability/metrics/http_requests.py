@@ -4,6 +4,7 @@ Source:
     OpenTelemetry semantic conventions, "HTTP server metrics" (stable): names and bucket bounds.
 """
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -49,13 +50,15 @@ class RequestCounts:
 
 
 class HttpRequests:
-    """The requests of one process. For use on one event loop.
+    """The requests of one process. Counted on one event loop, read by any thread.
 
     Attributes:
         active: Requests that have no answer yet.
+        started_ns: When counting began, nanoseconds since 1970.
     """
 
     def __init__(self) -> None:
+        self.started_ns = time.time_ns()
         self.active = 0
         self._counts: dict[RequestKind, RequestCounts] = {}
 
@@ -69,4 +72,5 @@ class HttpRequests:
         counts.buckets[bisect_left(BOUNDS_S, took_s)] += 1
 
     def __iter__(self) -> Iterator[tuple[RequestKind, RequestCounts]]:
-        return iter(self._counts.items())
+        # A copy: another thread may look while there come others.
+        return iter(self._counts.copy().items())

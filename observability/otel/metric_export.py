@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from parquedb.observability.otel.exporters import at_exit, exporters_wanted
 
 if TYPE_CHECKING:
+    from parquedb.observability.metrics.http_requests import HttpRequests
     from parquedb.observability.metrics.snapshot import MetricsSnapshot
     from parquedb.observability.otel.metric_provider import MetricSender
 
@@ -45,12 +46,23 @@ def export_metrics(source: Callable[[], MetricsSnapshot]) -> Callable[[], None]:
     Raises:
         ConfigurationError: see `configure_metrics`.
     """
+    sender = _process_sender()
+    return _nothing if sender is None else sender.add(source)
+
+
+def export_requests(requests: HttpRequests) -> Callable[[], None]:
+    """Send the counts of HTTP requests that this process answers; as `export_metrics`."""
+    sender = _process_sender()
+    return _nothing if sender is None else sender.add_requests(requests)
+
+
+def _process_sender() -> MetricSender | None:
     with _lock:
         if not _senders:
             sender = configure_metrics()
             if sender is not None:
                 _senders.append(sender)
-        return _senders[0].add(source) if _senders else _nothing
+        return _senders[0] if _senders else None
 
 
 def _nothing() -> None:

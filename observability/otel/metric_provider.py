@@ -27,9 +27,11 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from parquedb.errors import ConfigurationError
 from parquedb.observability.logs import get_logger
+from parquedb.observability.metrics.http_requests import HttpRequests
 from parquedb.observability.metrics.measures import OwnerGauges
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.observability.otel.exporters import SHUTDOWN_S, otlp_protocol, shut_down
+from parquedb.observability.otel.http_instruments import http_metrics
 from parquedb.observability.otel.instruments import metrics_of
 from parquedb.observability.otel.resource import process_resource
 
@@ -65,6 +67,7 @@ class MetricSender:
         self._timeout_ms = timeout_ms
         self._resource = process_resource(service_name)
         self._sources: dict[object, Source] = {}
+        self._requests: dict[object, HttpRequests] = {}
         self._past = MetricsSnapshot()
         self._failing = False
         self._lock = threading.Lock()
@@ -88,13 +91,29 @@ class MetricSender:
 
         return remove
 
+    def add_requests(self, requests: HttpRequests) -> Callable[[], None]:
+        """Send the counts of HTTP requests, too; return how to stop that."""
+        key = object()
+        with self._lock:
+            self._requests[key] = requests
+
+        def remove() -> None:
+            with self._lock:
+                self._requests.pop(key, None)
+
+        return remove
+
     def send(self) -> None:
         """Send once, now; what an exporter fails with is logged."""
         with self._lock:
             counted = MetricsSnapshot.merge(self._past, *(source() for source in self._sources.values()))
+            served = list(self._requests.values())
         # Without sources nobody has said when counting began.
         counted = replace(counted, taken_s=counted.taken_s or time.time())
-        scope = ScopeMetrics(_SCOPE, metrics_of(counted), "")
+        metrics = metrics_of(counted)
+        for requests in served:
+            metrics += http_metrics(requests, time.time_ns())
+        scope = ScopeMetrics(_SCOPE, metrics, "")
         data = MetricsData([ResourceMetrics(self._resource, [scope], "")])
         for exporter in self._exporters:
             try:

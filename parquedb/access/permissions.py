@@ -7,14 +7,16 @@
     *:tenant-a-*           every operation
 
 An action is a group (`read write admin`), one operation, or `*`. A pattern is the name of a namespace in which `*`
-stands for any text; nothing else in it is special. Questions about the whole database (its namespaces, health, metrics)
-are operations on the namespace `""`, which only the pattern `*` matches.
+stands for any text; nothing else in it is special, but that no star begins a name that the database keeps for itself
+(`$api-keys`): who may write everywhere may not make itself a key. Questions about the whole database (its namespaces,
+health, metrics) are operations on the namespace `""`, which only the pattern `*` matches.
 """
 
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
+from parquedb.access.reserved import RESERVED_PREFIX, is_reserved
 from parquedb.errors import InvalidInputError, PermissionDeniedError
 
 READ: Final = frozenset(
@@ -79,6 +81,8 @@ class Permissions:
 
 
 ALL: Final = "*:*"
+EVERYTHING: Final = (ALL, f"*:{RESERVED_PREFIX}*")
+"""What the database's own services may do: all that others may, and what is kept for them."""
 
 
 @lru_cache(maxsize=4096)
@@ -99,6 +103,8 @@ def _fits(namespace: str, pieces: tuple[str, ...]) -> bool:
     expression with as many stars.
     """
     first, *middle = pieces
+    if is_reserved(namespace) and not is_reserved(first):
+        return False
     if not middle:
         return namespace == first
     last = middle.pop()

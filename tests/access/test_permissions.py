@@ -2,7 +2,7 @@
 
 import pytest
 
-from parquedb.access.permissions import ALL, OPERATIONS, PERMISSIONS_MAX, READ, WRITE, Permissions
+from parquedb.access.permissions import ALL, EVERYTHING, OPERATIONS, PERMISSIONS_MAX, READ, WRITE, Permissions
 from parquedb.errors import InvalidInputError, PermissionDeniedError
 
 
@@ -82,3 +82,23 @@ def test_equal_sets_are_equal_whatever_their_order() -> None:
 
 def test_groups_share_no_operation() -> None:
     assert not READ & WRITE
+
+
+@pytest.mark.parametrize("pattern", ["*", "**", "*api-keys", "*$*", "*-keys"])
+def test_no_star_begins_a_name_that_the_database_keeps_for_itself(pattern: str) -> None:
+    assert not Permissions([f"*:{pattern}"]).allows("create", "$api-keys")
+
+
+@pytest.mark.parametrize("pattern", ["$api-keys", "$*", "$api*", "$*-keys"])
+def test_such_a_name_is_allowed_by_a_pattern_that_names_it(pattern: str) -> None:
+    permissions = Permissions([f"read:{pattern}"])
+    assert permissions.allows("get", "$api-keys")
+    assert not permissions.allows("create", "$api-keys")
+    assert not permissions.allows("get", "api-keys")
+
+
+def test_the_services_of_the_database_may_do_everything() -> None:
+    permissions = Permissions(EVERYTHING)
+    for operation in OPERATIONS:
+        for namespace in ("", "orders", "$api-keys"):
+            assert permissions.allows(operation, namespace)

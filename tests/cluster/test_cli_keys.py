@@ -22,7 +22,7 @@ from tests.support.key_database import KeyDatabase
 @pytest.fixture
 async def keys() -> AsyncIterator[ApiKeys]:
     database = KeyDatabase()
-    yield ApiKeys(database)  # type: ignore[arg-type] # All that it needs of one.
+    yield ApiKeys(database)
     await database.close()
 
 

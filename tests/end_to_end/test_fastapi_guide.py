@@ -5,15 +5,18 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 import parquedb
 from parquedb.errors import ParqueDBError, VersionConflictError
 from parquedb.storage.keys import namespace_prefix
 from parquedb.storage.log.entry import Kind, decode_entry
 from parquedb.storage.open import open_backend
+from tests.support.collector import rotel_binary, running_collector
 from tests.support.services import Callers, Service, listing, running_service
 
 REQUEST_ID = "req-7.a:b"
@@ -115,6 +118,22 @@ async def test_what_the_database_refuses_is_a_problem_with_the_id_of_the_request
         assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code), path
         assert problem["request_id"] == answer.headers["x-request-id"] == REQUEST_ID
         assert "Traceback" not in answer.text
+
+
+@pytest.mark.skipif(rotel_binary() is None, reason="the rotel wheel is not installed")
+async def test_what_the_database_does_hangs_under_the_callers_trace(folder: Path, ray_cluster: str) -> None:
+    def enough(spans: list[Any]) -> bool:
+        return {span.kind for span in spans if span.name == "create posts"} >= {Span.SPAN_KIND_CLIENT}
+
+    with running_collector(folder) as collector:
+        telemetry = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.http_endpoint, "OTEL_SERVICE_NAME": "guide"}
+        place = {"PARQUEDB_URL": str(folder / "data"), "PARQUEDB_RAY_ADDRESS": ray_cluster}
+        async with running_service(folder, **telemetry, **place, OTEL_BSP_SCHEDULE_DELAY="50") as service:
+            async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+                await client.post("/posts", json={"title": "Traced"}, headers={"traceparent": TRACE})
+            spans = await asyncio.to_thread(collector.spans, "guide", enough, 30.0)
+    [made] = [span for span in spans if span.name == "create posts" and span.kind == Span.SPAN_KIND_CLIENT]
+    assert f"00-{made.trace_id.hex()}-{made.parent_span_id.hex()}-01" == TRACE
 
 
 async def test_a_request_id_that_is_none_is_replaced(client: httpx.AsyncClient) -> None:

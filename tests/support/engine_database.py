@@ -23,6 +23,10 @@ class EngineDatabase(AsyncDatabase):
         self.asked: list[tuple[str, Operation, float | None]] = []
         self.refuse: list[Exception] = []
 
+    def acting_for(self, permissions: object) -> "EngineDatabase":
+        """Return itself: what a caller may do is checked before it is noted here."""
+        return self
+
     def _run(self, namespace: str, operation: Operation, timeout_s: float | None) -> Awaitable[Outcome]:
         self.asked.append((namespace, operation, timeout_s))
         if self.refuse:

@@ -7,8 +7,7 @@ Source:
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from parquedb.access.principal import Principal
 from parquedb.access_settings import AccessSettings
@@ -27,8 +26,7 @@ _PROVEN_S: Final = 3600.0
 """Seconds for which a proof that was good once is looked at however many others from its address are not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """A caller that was let in.
 
     Attributes:

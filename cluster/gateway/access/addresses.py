@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 _WITH_PORT: Final = re.compile(r"\[(?P<v6>[^\]]*)\](?::\d+)?|(?P<v4>[^:]*):\d+")
@@ -25,6 +26,11 @@ def caller_address(peer: str | None, headers: Iterable[tuple[bytes, bytes]], pro
         entries = [entry.strip() for entry in ",".join(told).split(",") if entry.strip()]
         if len(entries) >= proxies:
             address = _without_port(entries[-proxies])
+    return _network(address)
+
+
+@lru_cache(maxsize=4096)
+def _network(address: str) -> str:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

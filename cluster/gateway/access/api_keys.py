@@ -14,6 +14,7 @@ from parquedb.access.reserved import API_KEYS
 from parquedb.clock import Clock, SystemClock
 from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.cluster.gateway.access.api_key_text import ApiKeyText, new_key
+from parquedb.cluster.gateway.access.claims import is_permission
 from parquedb.errors import EntityNotFoundError, InvalidInputError
 
 NAME_CHARS_MAX: Final = 200
@@ -193,7 +194,8 @@ def _record(document: Mapping[str, Any]) -> ApiKey:
     return ApiKey(
         id=document["$id"].partition("/")[2],
         name=document["name"],
-        permissions=Permissions(document["permissions"]),
+        # One that this release does not know, or no longer, grants nothing.
+        permissions=Permissions(entry for entry in document["permissions"] if is_permission(entry)),
         created=document["created"],
         expires=document.get("expires"),
         revoked=document.get("revoked"),

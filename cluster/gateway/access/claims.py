@@ -33,7 +33,7 @@ def principal_of(claims: Mapping[str, Any], settings: AccessSettings) -> Princip
         granted = granted.split()
     if not isinstance(granted, list | tuple) or len(granted) > PERMISSIONS_MAX:
         raise _refusal(f"{settings.jwt_permissions_claim} must be a list of at most {PERMISSIONS_MAX} permissions")
-    entries = [entry for entry in granted if isinstance(entry, str) and _is_permission(entry)]
+    entries = [entry for entry in granted if isinstance(entry, str) and is_permission(entry)]
     if settings.jwt_tenant_claim is not None and settings.jwt_tenant_claim in claims:
         entries += tenant_permissions(claims[settings.jwt_tenant_claim], settings.jwt_tenant_permissions)
     return Principal(subject, Permissions(entries), "jwt", expires_s=float(claims["exp"]))
@@ -58,7 +58,8 @@ def tenant_permissions(tenant: object, templates: tuple[str, ...]) -> list[str]:
     return [template.replace(TENANT, tenant) for template in templates]
 
 
-def _is_permission(entry: str) -> bool:
+def is_permission(entry: str) -> bool:
+    """Whether a text is a permission; one that is not grants nothing."""
     try:
         Permissions([entry])
     except InvalidInputError:

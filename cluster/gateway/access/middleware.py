@@ -64,7 +64,7 @@ class AccessMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or whatever else the server asks."""
         kind = scope["type"]
-        if kind == "lifespan" or (kind == "http" and scope["path"] in self._open_paths):
+        if kind == "lifespan":
             await self._app(scope, receive, send)
             return
         if kind != "http":
@@ -72,10 +72,16 @@ class AccessMiddleware:
             await send({"type": "websocket.close", "code": 1008})
             return
         try:
-            admitted = await self._control.admit(scope)
+            await self._let_in(scope, receive, send)
         except Refused as refused:
             await self._answer(scope, refused.error, refused.headers)(scope, receive, send)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in self._open_paths:
+            # What answers there may ask access control itself, and tell those more who prove who they are.
+            await self._app(scope, receive, send)
             return
+        admitted = await self._control.admit(scope)
         scope[PRINCIPAL] = admitted.principal
         fields = _encoded(admitted.headers)
         await self._app(scope, receive, _adding(fields, send) if fields else send)
@@ -93,9 +99,7 @@ class SecurityHeaders:
         self._app = app
         self._tls_in_front = settings.tls_in_front
         self._hsts: Fields = (
-            _encoded({"Strict-Transport-Security": f"max-age={settings.hsts_s}; includeSubDomains"})
-            if settings.hsts_s
-            else []
+            _encoded({"Strict-Transport-Security": f"max-age={settings.hsts_s}"}) if settings.hsts_s else []
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

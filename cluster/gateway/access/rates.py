@@ -13,7 +13,7 @@ Source:
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from parquedb.cluster.gateway.access.recent import Recent
 
@@ -21,8 +21,7 @@ _ROUNDING = 1e-9
 """Share of a window by which sums of floats may be off."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What a caller has left.
 
     Attributes:

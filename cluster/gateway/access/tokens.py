@@ -143,7 +143,7 @@ class TokenVerifier:
         except jwt.PyJWTError as error:
             fault = _refusal(next((reason for kind, reason in _REASONS if isinstance(error, kind)), _UNREADABLE))
         except (ValueError, TypeError, OverflowError, RecursionError):
-            # Claims that the library did not expect: Infinity as a time, a thousand brackets.
+            # Claims that some releases of the library do not expect: Infinity as a time, a thousand brackets.
             fault = _refusal(_UNREADABLE)
         # Raised out here, so that an error which may quote the token is neither cause nor context of ours.
         raise fault

@@ -105,13 +105,14 @@ def published_key(jwk: Mapping[str, Any]) -> VerificationKey | None:
         return None
     if not (kid is None or (isinstance(kid, str) and len(kid) <= _KID_CHARS_MAX)):
         return None
-    # Secrets are never published (`oct`), and a key whose private half is published (`d`) is everybody's.
-    if jwk.get("kty") not in {"RSA", "EC", "OKP"} or "d" in jwk:
+    # Secrets are never published (`oct`).
+    if jwk.get("kty") not in {"RSA", "EC", "OKP"}:
         return None
     try:
         key = jwt.PyJWK({**jwk, "alg": None}).key
     except (jwt.PyJWTError, ValueError, TypeError, KeyError):
         return None
+    # None for a key whose private half is published (`d`): that one is everybody's.
     algorithms = _algorithms(key)
     if "alg" in jwk:
         algorithms &= frozenset({jwk["alg"]} if isinstance(jwk["alg"], str) else ())

@@ -122,6 +122,7 @@ async def test_an_arrow_stream_whose_buffers_lie_is_refused(client: httpx.AsyncC
     kind = {"Content-Type": "application/vnd.apache.arrow.stream"}
     answer = await client.post("/v1/posts/import", content=body, headers=kind)
     assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_INPUT")
+    assert "not a readable Arrow stream" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

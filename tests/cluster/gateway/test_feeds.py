@@ -111,7 +111,7 @@ async def test_a_feed_ends_with_the_process(database: EngineDatabase) -> None:
 
 async def test_a_reader_who_leaves_frees_its_place(database: EngineDatabase) -> None:
     async with listening(database, streams_max=1) as (server, url), httpx.AsyncClient(base_url=url) as client:
-        feeds = server._app.state.gateway.feeds
+        feeds = server.app.state.gateway.feeds
         async with client.stream("GET", "/v1/posts/changes", headers=SSE) as answer:
             assert await anext(events(answer)) == {"retry": "1000"}
             refused = await client.get("/v1/posts/changes", headers=SSE)
@@ -121,6 +121,27 @@ async def test_a_reader_who_leaves_frees_its_place(database: EngineDatabase) -> 
                 await asyncio.sleep(0)
         async with client.stream("GET", "/v1/posts/changes", headers=SSE) as answer:
             assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "settings"),
+    [("changes", {}), ("export", {}), ("changes", {"stream_s_max": 0.1})],
+    ids=["feed", "export", "end of a feed"],
+)
+async def test_a_reader_who_stands_still_is_left(
+    database: EngineDatabase, path: str, settings: dict[str, float]
+) -> None:
+    for n in range(3):
+        await database["posts"].create_many([{"n": n, "text": "x" * 400_000} for _ in range(20)])
+    async with listening(database, stalled_s=0.2, **settings) as (server, _):
+        gateway = server.app.state.gateway
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+        writer.write(f"GET /v1/posts/{path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n".encode())
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        async with asyncio.timeout(20):
+            while gateway.feeds.taken or gateway.exports.taken or gateway.requests.taken:
+                await asyncio.sleep(0)
+        writer.close()
 
 
 async def test_trouble_that_passes_is_waited_out_and_lasting_trouble_is_told(database: EngineDatabase) -> None:
@@ -200,3 +221,21 @@ async def test_feeds_do_not_take_the_places_of_imports(clients: Clients) -> None
     client = clients(streams_max=1)
     with client._transport.app.state.gateway.feeds.entered():  # type: ignore[attr-defined]
         assert (await client.get("/v1/posts/export")).status_code == 200
+
+
+async def test_a_request_under_way_is_answered_before_the_process_ends(database: EngineDatabase) -> None:
+    held = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'{"n":'
+        await held.wait()
+        yield b"1}"
+
+    async with listening(database) as (server, url), httpx.AsyncClient(base_url=url, timeout=20) as client:
+        headers = {"Content-Type": "application/json"}
+        waiting = asyncio.create_task(client.post("/v1/posts", content=slow(), headers=headers))
+        while not server.app.state.gateway.requests.taken:
+            await asyncio.sleep(0)
+        server.stop()
+        held.set()
+        assert (await waiting).status_code == 201

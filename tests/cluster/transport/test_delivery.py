@@ -270,3 +270,10 @@ def test_a_create_that_was_refused_for_want_of_room_leaves_with_others_again_and
     assert isinstance(part_after(BackpressureError(retry_after=0.1)), NewDocument)
     assert isinstance(part_after(BackpressureError("some were sent before")), bytes)
     assert isinstance(part_after(ReplyLost()), bytes)
+
+
+def test_what_a_client_of_a_gateway_sent_before_is_as_old_as_it_says_and_leaves_alone() -> None:
+    delivery = Delivery(Operation("create", None, {}, {}, "r1", age_s=3.0, size=1), now_s=10.0, timeout_s=5.0)
+    part = delivery.part(11.0)
+    assert isinstance(part, bytes)
+    assert Operation.from_wire(decode(part)).age_s == 4.0

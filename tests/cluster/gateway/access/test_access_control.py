@@ -81,10 +81,10 @@ def application(control: AccessControl, settings: AccessSettings) -> Starlette:
 async def place(**changes: Any) -> AsyncIterator[Place]:
     settings = AccessSettings(**{**JWT, "api_keys": True, **changes})
     clock, database = ManualClock(datetime.now(UTC)), KeyDatabase()
-    authenticator = build_authenticator(settings, database, production=True, clock=clock)  # type: ignore[arg-type]
+    authenticator = build_authenticator(settings, database, production=True, clock=clock)
     control = AccessControl(authenticator, settings, clock)
     async with served(application(control, settings)) as url, httpx.AsyncClient(base_url=url) as client:
-        yield Place(client, control, clock, ApiKeys(database, clock))  # type: ignore[arg-type]
+        yield Place(client, control, clock, ApiKeys(database, clock))
     await control.close()
     await database.close()
 
@@ -209,12 +209,12 @@ async def test_a_websocket_is_not_a_way_in() -> None:
 
 def test_production_without_callers_to_know_does_not_start() -> None:
     with pytest.raises(ConfigurationError, match="PARQUEDB_GATEWAY__ACCESS__JWT_JWKS_URL") as caught:
-        build_authenticator(AccessSettings(), KeyDatabase(), production=True)  # type: ignore[arg-type]
+        build_authenticator(AccessSettings(), KeyDatabase(), production=True)
     assert caught.value.code.value == "MISSING_CONFIG"
 
 
 async def test_in_development_everybody_may_do_everything_if_nothing_is_said() -> None:
-    authenticator = build_authenticator(AccessSettings(), KeyDatabase(), production=False)  # type: ignore[arg-type]
+    authenticator = build_authenticator(AccessSettings(), KeyDatabase(), production=False)
     assert isinstance(authenticator, Anonymous)
     principal = await authenticator.authenticate(None, None)
     assert (principal.subject, principal.authenticated_by) == ("anonymous", "none")
@@ -355,7 +355,7 @@ async def test_an_answer_that_says_something_itself_is_left_alone_and_streams() 
 
 async def test_browsers_shall_insist_on_tls_where_there_is_some() -> None:
     async with place(tls_in_front=True) as at:
-        assert (await at.get()).headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
+        assert (await at.get()).headers["strict-transport-security"] == "max-age=31536000"
     async with place(tls_in_front=True, hsts_s=0) as at:
         assert "strict-transport-security" not in (await at.get()).headers
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import jwt
 import pytest
 
 from parquedb.access_settings import AccessSettings
@@ -170,6 +171,9 @@ async def test_any_other_answer_than_a_plain_jwks_is_refused(status: int, header
         assert at.issuer.requests == ["/keys"]
 
 
+PRIVATE = json.loads(jwt.get_algorithm_by_name("RS256").to_jwk(private_key("RS256"))) | {"key_ops": ["verify"]}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -180,7 +184,7 @@ async def test_any_other_answer_than_a_plain_jwks_is_refused(status: int, header
         {"key_ops": ["encrypt"]},
         {"key_ops": "verify"},
         {"kty": "oct", "k": "c2VjcmV0"},
-        {"d": "AQAB"},
+        PRIVATE,
         {"n": "AQAB"},
         {"n": 7},
         {"kty": None},
