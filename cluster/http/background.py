@@ -11,7 +11,7 @@ from parquedb.errors import RpcUnavailableError
 
 T = TypeVar("T")
 
-END_S: Final = 2.0
+END_S: Final = 1.0
 """Seconds for what is under way when the loop ends."""
 
 
