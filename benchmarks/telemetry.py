@@ -5,13 +5,14 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import parquedb
 from benchmarks.bench import Bench, end_actors, take_turns
+from benchmarks.hooks import process_cpu_s
 from benchmarks.table import Row, percentile, quantity
-from benchmarks.throughput import cpu_s, document
+from benchmarks.throughput import document
 from parquedb.observability.otel.export import Telemetry, take_process_telemetry
 from tests.support.collector import running_collector
 from tests.support.lost_collectors import silent
@@ -23,16 +24,19 @@ P99_BAR = ("<=", 1.05)
 NOTE_CPU = (
     "CPU time of the caller's process and of the owner's, all threads, export included; every trace sampled "
     "(`always_on`) and sent over OTLP to a running collector (rotel), whose own time is not counted. Both variants are "
-    "databases in a local directory, each with its own owner, and take turns."
+    "databases in a local directory, each with its own owner, and take turns; the ratio is the median of those of "
+    "neighbouring rounds, the spread that of the middle half. Each round waits until its own spans have left."
 )
 NOTE_SINGLES = (
     f"{BATCH} coroutines that each create one document at a time, so that about {BATCH} leave in one call: each has a "
-    "span of its own, besides the three of the call, its commit and its PUT."
+    "span of its own, besides the three of the call, its commit and its PUT. Measured as above."
 )
 NOTE_P99 = (
     "Lone creates whose spans go, from both processes, to a collector that accepts connections and never answers, "
     "beside the same without telemetry; they take turns call by call."
 )
+EXPORT_MS = "250"
+SETTLED_S = 0.3
 _VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_BSP_SCHEDULE_DELAY")
 
 
@@ -44,13 +48,11 @@ class Variant:
         database: Asynchronous.
         pid: The owner's process.
         telemetry: Of this process, for this database; None without.
-        cpu_us: Microseconds per operation of each round, both processes.
     """
 
     database: parquedb.AsyncDatabase
     pid: int
     telemetry: Telemetry | None
-    cpu_us: list[float] = field(default_factory=list)
 
     @property
     def events(self) -> Any:
@@ -81,8 +83,8 @@ async def _variant(bench: Bench, endpoint: str | None) -> Variant:
     """Start a database whose client and owner send to `endpoint`, or nothing at all."""
     before = {name: os.environ.pop(name, None) for name in _VARIABLES}
     if endpoint is not None:
-        # Half a second, so that each round pays for the export of its own spans.
-        os.environ |= dict(zip(_VARIABLES, (endpoint, "always_on", "500"), strict=True))
+        # Short, so that each round pays for the export of its own spans.
+        os.environ |= dict(zip(_VARIABLES, (endpoint, "always_on", EXPORT_MS), strict=True))
     try:
         take_process_telemetry()
         database = await parquedb.connect_async(**bench.place("local"))
@@ -113,46 +115,54 @@ def _cpu(bench: Bench, plain: Variant, traced: Variant) -> list[Row]:
         return BATCH
 
     rows = []
-    for what, work, note, bar in (
-        (f"CPU per create, one `create_many` of {BATCH}, traced", create_many, NOTE_CPU, CPU_BAR),
-        (f"CPU per create, one `batch` of {BATCH}, traced", batch, NOTE_CPU, CPU_BAR),
-        (f"CPU per create, {BATCH} concurrent, traced", singles, NOTE_SINGLES, None),
+    for what, work, note in (
+        (f"CPU per create, one `create_many` of {BATCH}, traced", create_many, NOTE_CPU),
+        (f"CPU per create, one `batch` of {BATCH}, traced", batch, NOTE_CPU),
+        (f"CPU per create, {BATCH} concurrent, traced", singles, NOTE_SINGLES),
     ):
-        for variant in (plain, traced):
-            variant.cpu_us.clear()
-        seconds = bench.choose(0.6, 0.5)
-        variants = {
-            name: _round(bench, variant, work, seconds) for name, variant in (("plain", plain), ("traced", traced))
-        }
-        take_turns(1, variants)
-        for variant in (plain, traced):
-            variant.cpu_us.clear()
-        take_turns(bench.choose(15, 3), variants)
-        rows.append(_cpu_row(what, traced.cpu_us, plain.cpu_us, note, bar))
+        variants = {name: _round(bench, variant, work) for name, variant in (("plain", plain), ("traced", traced))}
+        take_turns(2, variants)
+        dropped = _dropped(traced)
+        results = take_turns(bench.choose(24, 3), variants)
+        rows.append(_cpu_row(f"{what}; {_dropped(traced) - dropped} spans dropped", results, note))
     return rows
 
 
-def _round(bench: Bench, variant: Variant, work: Callable[[Any], Any], seconds: float) -> Callable[[], float]:
-    async def rounds() -> float:
-        before = time.process_time() + cpu_s(variant.pid)
-        end_s, done = time.perf_counter() + seconds, 0
-        while time.perf_counter() < end_s:
+def _round(bench: Bench, variant: Variant, work: Callable[[Any], Any]) -> Callable[[], float]:
+    """Return what measures so many calls and the export of what they have left, in microseconds per operation."""
+
+    async def calls() -> float:
+        before_s, done = _cpu_s(variant), 0
+        for _ in range(bench.choose(100, 20)):
             done += await work(variant.events)
-        variant.cpu_us.append((time.process_time() + cpu_s(variant.pid) - before) / done * 1e6)
-        return variant.cpu_us[-1]
+        # Without telemetry as well: what else goes on meanwhile is no difference between them.
+        await asyncio.sleep(SETTLED_S)
+        return (_cpu_s(variant) - before_s) / done * 1e6
 
-    return lambda: bench.run(rounds())
+    return lambda: bench.run(calls())
 
 
-def _cpu_row(what: str, traced: list[float], plain: list[float], note: str, bar: tuple[str, float] | None) -> Row:
-    ratios = [with_ / without for with_, without in zip(traced, plain, strict=True)]
-    ours, peer = statistics.median(traced), statistics.median(plain)
+def _cpu_s(variant: Variant) -> float:
+    return time.process_time() + process_cpu_s(variant.pid)
+
+
+def _dropped(variant: Variant) -> int:
+    telemetry = variant.telemetry
+    return 0 if telemetry is None or telemetry.provider is None else telemetry.provider.queue.dropped
+
+
+def _cpu_row(what: str, results: dict[str, list[float]], note: str) -> Row:
+    # Neighbours in time share whatever else the machine is doing.
+    ratios = sorted(with_ / without for with_, without in zip(results["traced"], results["plain"], strict=True))
+    ours, peer = (statistics.median(results[name]) for name in ("traced", "plain"))
+    quarter = len(ratios) // 4
+    spread = (ratios[quarter], ratios[-1 - quarter])
     figure, beside = f"{quantity(ours)} µs", f"{quantity(peer)} µs (untraced)"
-    return Row(what, figure, beside, ours / peer, bar, (min(ratios), max(ratios)), note)
+    return Row(what, figure, beside, statistics.median(ratios), CPU_BAR, spread, note)
 
 
 def _p99(bench: Bench, plain: Variant, lost: Variant) -> Row:
-    rounds, calls = bench.choose(5, 2), bench.choose(400, 100)
+    rounds, calls = bench.choose(10, 2), bench.choose(500, 100)
     ratios: list[float] = []
     took: dict[str, list[float]] = {"plain": [], "lost": []}
 

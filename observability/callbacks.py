@@ -181,7 +181,13 @@ class Entry:
         except BaseException as error:  # noqa: BLE001 - C1; nothing is awaited here, so no cancellation is lost
             self._ran(group, time.perf_counter() - started_s, error)
             return False
-        self._ran(group, time.perf_counter() - started_s, None)
+        took_s = time.perf_counter() - started_s
+        counts = self._counts.get(group)
+        if counts is None or took_s > self._slow_s:
+            self._ran(group, took_s, None)
+        else:
+            with self._lock:
+                counts.calls += 1
         if answer is not None and inspect.isawaitable(answer):
             self._hand_on(group, answer)
         return True

@@ -51,11 +51,12 @@ _logger = get_logger(__name__)
 class _Listener:
     """The callbacks of one hook for one group, looked up once."""
 
-    __slots__ = ("brief", "call", "ends", "error", "start")
+    __slots__ = ("brief", "call", "ends", "error", "outline", "start")
 
     def __init__(self, entry: Entry, group: str) -> None:
         self.brief = partial(entry.brief, group)
         self.call = entry.call
+        self.outline = bool(getattr(entry.hook, "outline", False))
         self.start = _callback(entry.hook, f"on_{group}_start")
         self.error = _callback(entry.hook, f"on_{group}_error")
         ends = [_callback(entry.hook, f"on_{group}_end")]
@@ -140,6 +141,7 @@ class HookRegistry:
         self._make_entry = partial(Entry, slow_s=slow_s, queue_max=queue_max, awaited_s=awaited_s)
         self._entries: tuple[Entry, ...] = ()
         self._operations: dict[str, tuple[_Listener, ...]] = {}
+        self._detailed: frozenset[str] = frozenset()
         self._events: dict[str, tuple[tuple[Entry, Callable[..., Any]], ...]] = {}
         if parent is not None:
             with _registration:
@@ -168,6 +170,10 @@ class HookRegistry:
     def hears(self, group: Group | Event) -> bool:
         """Whether anybody listens; where not, nothing need be made to be announced."""
         return group in self._operations or group in self._events
+
+    def wants_details(self, group: Group) -> bool:
+        """Whether anybody who listens looks at ids, filter and options of a context; see `outline` in docs/hooks.md."""
+        return group in self._detailed
 
     def counts(self) -> dict[str, int]:
         """Return how many hooks listen, by group and event; 0 where none does."""
@@ -233,6 +239,9 @@ class HookRegistry:
         # Without empty ones, so that `hears` is one look each.
         self._operations = {group: listeners for group, listeners in operations.items() if listeners}
         self._events = {event: listeners for event, listeners in events.items() if listeners}
+        self._detailed = frozenset(
+            group for group, listeners in operations.items() if not all(one.outline for one in listeners)
+        )
         self.active = bool(entries)
         self.generation += 1
         for child in self._children:

@@ -89,6 +89,7 @@ class Announcer:
             actor=self._actor,
             traceparent=callers.leading(),
             traceparents=callers,
+            details=self._hooks.wants_details(group),
         )
         return self._hooks.start(group, context), places
 

@@ -38,6 +38,7 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
     actor: str | None,
     traceparent: str | None = None,
     traceparents: Sequence[str] = (),
+    details: bool = True,
 ) -> QueryContext | MutationContext:
     """Describe operations that are about to run, all of them reads or all of them writes.
 
@@ -49,23 +50,17 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         actor: Name of the actor.
         traceparent: The span that they belong to, if there is one.
         traceparents: Spans of their callers, where those are in another process.
+        details: Whether ids, filter and options are wanted; finding them takes time for each operation.
     """
     [first, *others] = operations
     name = JOINED.get(first.kind, first.kind)
     if any(JOINED.get(other.kind, other.kind) != name for other in others):
         name = "execute"
-    ids: tuple[str, ...] = ()
-    options: dict[str, Any] | None = None
-    filter_ = None
     with suppress(*_MALFORMED):
-        ids = tuple(id_ for operation in operations for id_ in _ids(operation, namespace))
         if not others:
-            options = dict(first.options)
-            if first.kind == UPDATES and (expected := first.body[1]) is not None and len(expected) == 1:
-                options = {"expected_version": expected[0]}
-            filter_ = options.pop("filter", None)
             # A load may be what another method came to.
-            name = options.pop("method", name)
+            name = first.options.get("method", name)
+    ids, filter_, options = _details(operations, namespace) if details else ((), None, None)
     kind = MutationContext if group == "mutation" else QueryContext
     return kind(
         name,
@@ -80,6 +75,25 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         traceparent=traceparent,
         traceparents=traceparents,
     )
+
+
+def _details(
+    operations: Sequence[Operation], namespace: str
+) -> tuple[tuple[str, ...], Mapping[str, Any] | None, dict[str, Any] | None]:
+    """Return ids, filter and options."""
+    ids: tuple[str, ...] = ()
+    options: dict[str, Any] | None = None
+    filter_ = None
+    [first, *others] = operations
+    with suppress(*_MALFORMED):
+        ids = tuple(id_ for operation in operations for id_ in _ids(operation, namespace))
+        if not others:
+            options = dict(first.options)
+            if first.kind == UPDATES and (expected := first.body[1]) is not None and len(expected) == 1:
+                options = {"expected_version": expected[0]}
+            filter_ = options.pop("filter", None)
+            options.pop("method", None)
+    return ids, filter_, options
 
 
 def mutation_result(
@@ -183,12 +197,12 @@ def count_of(operation: Operation) -> int:
 
 def _sum_of_bytes(operations: Sequence[Operation]) -> int | None:
     try:
-        return sum(map(_bytes, operations))
+        return sum(map(bytes_of, operations))
     except _MALFORMED:
         return None
 
 
-def _bytes(operation: Operation) -> int:
+def bytes_of(operation: Operation) -> int:
     """Return the estimated size of what a write brings."""
     body = operation.body
     if operation.size or body is None:

@@ -2,7 +2,7 @@
 
 from typing import Final, Literal
 
-from parquedb.actors.reporting.descriptions import mutation_result, query_result
+from parquedb.actors.reporting.descriptions import bytes_of, mutation_result, query_result
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.cluster.transport.delivery import Delivery
 from parquedb.observability.brief import Brief
@@ -82,9 +82,9 @@ def _numbers(operation: Operation, answer: Outcome) -> tuple[int, ...] | None:
     value, seq = answer.value, answer.seq
     if operation.kind == "get":
         return None if answer.cost is not None or not seq else (0 if value is None else 1, seq, 1)
-    size = operation.size
-    if not seq or (not size and operation.body is not None):
+    if not seq:
         return None
+    size = operation.size or bytes_of(operation)
     if type(value) is int:
         return (value, size, seq, 0, 1)
     if type(value) is not dict or "return_document" in operation.options:

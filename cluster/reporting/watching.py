@@ -48,7 +48,13 @@ class Watch:
         self._operation = operation
         self._group: Group = group or ("mutation" if operation.is_write else "query")
         context = context_of(
-            self._group, [operation], namespace, side="client", actor=actor, traceparent=current_traceparent()
+            self._group,
+            [operation],
+            namespace,
+            side="client",
+            actor=actor,
+            traceparent=current_traceparent(),
+            details=hooks.wants_details(self._group),
         )
         self._announced = hooks.start(self._group, context)
 

@@ -75,8 +75,8 @@ def _encode(series: BriefSpans, remote: bool | None, briefs: Sequence[BriefSpan]
         offset_ns: As above.
     """
     _, spans, parents, began_s, ended_s, numbers = zip(*briefs, strict=True)
-    columns = np.array(numbers, np.int64)
-    widths = tuple(_width(int(largest)) for largest in columns.max(0))
+    columns = [np.array(column, np.int64) for column in zip(*numbers, strict=True)]
+    widths = tuple(_width(int(column.max())) for column in columns)
     at = _row(series, remote, widths)
     rows = np.repeat(at.row[None], len(briefs), 0)
     ids = np.frombuffer(b"".join(spans), np.uint8).reshape(len(briefs), -1)
@@ -88,7 +88,7 @@ def _encode(series: BriefSpans, remote: bool | None, briefs: Sequence[BriefSpan]
     for place, seconds in ((at.start, began_s), (at.end, ended_s)):
         times_ns = (np.array(seconds) * 1e9).astype("<i8") + offset_ns
         rows[:, place : place + _TIME_BYTES] = _as_bytes(times_ns)
-    for place, width, column in zip(at.numbers, widths, columns.T, strict=True):
+    for place, width, column in zip(at.numbers, widths, columns, strict=True):
         _write_varints(rows[:, place : place + width], column)
     return rows.tobytes()
 

@@ -15,9 +15,8 @@ from opentelemetry.trace import SpanContext
 
 from parquedb.observability.otel.lean_span import LeanSpan, SpanTemplate
 from parquedb.observability.otel.lean_tracer import LeanSpans
+from parquedb.observability.otel.propagation import PACKED_BYTES
 
-_SAMPLED: Final = b"\x01"
-_NOT_SAMPLED: Final = b"\x00"
 _IDS_BITS: Final = 192
 
 BriefSpan = tuple["BriefSpans", bytes, SpanContext | None, float, float, Sequence[int]]
@@ -47,7 +46,7 @@ class BriefSpans:
         told: Callbacks that the spans stand for (count).
     """
 
-    __slots__ = ("_bits", "_decide", "_ended", "_wholes", "names", "rows", "template", "told")
+    __slots__ = ("_decide", "_ended", "_source", "_wholes", "names", "rows", "template", "told")
 
     def __init__(self, template: SpanTemplate, names: Sequence[str], source: LeanSpans, wholes: WholeSpans) -> None:
         """Make spans of a source.
@@ -62,7 +61,8 @@ class BriefSpans:
         self.names = names
         self.rows: dict[Any, Any] = {}
         self.told = 0
-        self._bits = source.bits
+        # It draws from another stream after a fork, so its `bits` is asked for each time.
+        self._source = source
         self._decide = source.decide
         self._ended: Callable[[Any], None] = source.finished
         self._wholes = wholes
@@ -74,11 +74,11 @@ class BriefSpans:
             above: SpanContext | None = trace.get_current_span(context).get_span_context()
             if above is not None and above.is_valid:
                 sampled = self._decide(context, above, above.trace_id, self.template)
-                ids = (above.trace_id << 64 | (self._bits(64) or 1)).to_bytes(24, "big")
-                return ids + (_SAMPLED if sampled else _NOT_SAMPLED), above
-        ids = self._bits(_IDS_BITS).to_bytes(24, "big")
-        sampled = self._decide(context, None, int.from_bytes(ids[:16], "big"), self.template)
-        return ids + (_SAMPLED if sampled else _NOT_SAMPLED), None
+                ids = above.trace_id << 64 | (self._source.bits(64) or 1)
+                return (ids << 8 | sampled).to_bytes(PACKED_BYTES, "big"), above
+        ids = self._source.bits(_IDS_BITS)
+        sampled = self._decide(context, None, ids >> 64, self.template)
+        return (ids << 8 | sampled).to_bytes(PACKED_BYTES, "big"), None
 
     def end(
         self, span: bytes, parent: SpanContext | None, began_s: float, ended_s: float, numbers: Sequence[int]

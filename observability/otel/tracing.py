@@ -76,6 +76,9 @@ class OpenTelemetryHook:
     inline = True
     """Stay in the operation's own context, however slow: spans nest by it."""
 
+    outline = True
+    """Ids, filters and options are not for spans: they may be many, and may be secret."""
+
     def __init__(
         self,
         tracer_provider: TracerProvider | None = None,

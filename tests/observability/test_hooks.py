@@ -352,3 +352,20 @@ def test_contexts_are_frozen_and_travel():
     with pytest.raises(AttributeError):
         context.namespace = "users"  # type: ignore[misc]
     assert pickle.loads(pickle.dumps(context)) == context
+
+
+def test_details_are_wanted_unless_all_who_listen_are_content_with_an_outline():
+    class Outlined:
+        inline = outline = True
+
+        def on_query_end(self, ctx, result): ...
+
+    hooks = HookRegistry()
+    assert not hooks.wants_details("query")
+    hooks.register_hook(Outlined())
+    assert not hooks.wants_details("query")
+    unregister = hooks.register_hook(RecordingHook("on_query_end"))
+    assert hooks.wants_details("query")
+    assert not hooks.wants_details("mutation")
+    unregister()
+    assert not hooks.wants_details("query")

@@ -64,3 +64,19 @@ def test_a_method_of_several_calls_ends_once_with_what_it_came_to() -> None:
     ended, failed = hook.records[1], hook.records[3]
     assert (ended.context.options, ended.result.rows, ended.result.errors) == ({"path": "a.csv"}, 3, 1)
     assert (failed.context.filter, failed.context.options) == ({"a": 1}, {})
+
+
+def test_an_outline_is_the_context_without_what_the_call_names() -> None:
+    class Outlined(Listener):
+        outline = True
+
+        def on_mutation_end(self, context: Any, result: Any) -> None:
+            self.heard.append((context.operation, context.ids, context.options, context.batch_size, result.rows))
+
+    listener, hooks = Outlined(), HookRegistry()
+    hooks.register_hook(listener)
+    load = Operation(INSERT_ARROW, None, {}, {"method": "create_many"})
+    Watch(hooks, "posts", load).end(Outcome({"rows": 7}, seq=7))
+    many = Operation("create_many", None, [{"$id": "a"}, {}], size=9)
+    Watch(hooks, "posts", many).end(Outcome({"ids": ["a", "b"], "errors": []}, seq=9))
+    assert listener.heard == [("create_many", (), None, 1, 7), ("create_many", (), None, 2, 2)]

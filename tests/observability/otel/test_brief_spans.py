@@ -1,6 +1,7 @@
 """Brief spans are what whole ones would have been, at a fraction of their cost."""
 
 import dataclasses
+import os
 from typing import Any
 
 import pytest
@@ -171,3 +172,20 @@ def test_a_registry_tells_in_brief_only_where_nobody_else_listens() -> None:
     brief.end(*brief.begin(), 1.0, 2.0, NUMBERS)
     assert dataclasses.asdict(hooks.stats()[0].groups["mutation"])["calls"] == 2
     assert len(sent) == 1
+
+
+def test_a_process_and_its_fork_draw_different_ids() -> None:
+    hook, _ = hooked()
+    brief = hook.brief("mutation", "create", "posts", "owner", NAMES)
+    assert brief is not None
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, brief.begin()[0])
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 100) != brief.begin()[0]
+    os.close(reading)
+    os.close(writing)
