@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any, Final, Protocol
 
 from parquedb.errors import InvalidInputError
-from parquedb.observability.ai.request import AIRequest, Cost, Tokens
+from parquedb.observability.ai.request import MONEY, AIRequest, Cost, Tokens
 
 _MILLION: Final = Decimal(1_000_000)
 _NO_COST: Final = Cost()
@@ -160,9 +160,11 @@ class PriceBook:
     def price(self, provider: str, model: str, at: datetime, tokens: Tokens, *, cached: bool = False) -> Cost:
         """Return what tokens of a model cost at a time."""
         for source in (self.custom, self.source):
-            rates = source.rates(provider, model, at)
+            with localcontext(MONEY):
+                rates = source.rates(provider, model, at)
             if rates is not None:
-                amount = rates.amount(tokens)
+                with localcontext(MONEY):
+                    amount = rates.amount(tokens)
                 return Cost(Decimal(0), amount, source.version) if cached else Cost(amount, Decimal(0), source.version)
         return _NO_COST
 

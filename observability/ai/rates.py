@@ -14,7 +14,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from parquedb.clock import Clock, SystemClock
 from parquedb.errors import InvalidInputError
 from parquedb.observability.ai.events import AIRateLimitContext, RateMeasure, RateWindow
-from parquedb.observability.ai.request import AIRequest, Cost
+from parquedb.observability.ai.request import MONEY, AIRequest, Cost
 from parquedb.observability.hooks import HookRegistry, global_hook_registry
 
 WINDOWS_S: Final[dict[RateWindow, float]] = {"minute": 60.0, "hour": 3600.0}
@@ -62,18 +62,18 @@ class _Window:
         number = int(now_s / self._slice_s)
         if self._parts and self._parts[-1][0] == number:
             _, before, spent = self._parts.pop()
-            self._parts.append((number, before + tokens, spent + cost))
+            self._parts.append((number, before + tokens, MONEY.add(spent, cost)))
         else:
             self._parts.append((number, tokens, cost))
         self.tokens += tokens
-        self.cost += cost
+        self.cost = MONEY.add(self.cost, cost)
 
     def expire(self, now_s: float) -> None:
         oldest = int(now_s / self._slice_s) - SLICES
         while self._parts and self._parts[0][0] <= oldest:
             _, tokens, cost = self._parts.popleft()
             self.tokens -= tokens
-            self.cost -= cost
+            self.cost = MONEY.subtract(self.cost, cost)
 
 
 _Scope = tuple[str | None, str | None]

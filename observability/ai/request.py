@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from typing import Any, Final, Literal
 
 from parquedb.errors import InvalidInputError
@@ -18,6 +18,8 @@ TEXT_MAX: Final = 512
 """Characters of a name (a model, a user, ...); longer ones are cut."""
 TOKENS_MAX: Final = 10**12
 """Tokens of one request; more is a mistake of whoever reports it."""
+MONEY: Final = Context(prec=100, traps=[InvalidOperation, DivisionByZero, Overflow])
+"""Reckons with US dollars: an application may have set the context of its own threads to six digits."""
 SECONDS_MAX: Final = 10**10
 """Latency of one request, more than nanoseconds of 64 bits can tell; sums of it stay numbers."""
 

@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLR0913 - the arguments of these methods are the public ones
 
+import os
 import random
 import threading
 import zlib
@@ -43,6 +44,18 @@ _USAGE_FIELDS: Final = (
 _logger = get_logger(__name__)
 # Not from `random`, which a forked process or a seed would repeat.
 _ids = UlidSource(SystemClock(), random.SystemRandom())
+
+
+def _after_fork() -> None:
+    # A source counts up within a millisecond, and while a clock that was set back is behind: copies of it would make
+    # the same ids, and of two requests one would pass for a repeat.
+    global _ids  # noqa: PLW0603 - the one of this process
+    _ids = UlidSource(SystemClock(), random.SystemRandom())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
 
 Moment = datetime | date | str
 """A time; naive ones and days are UTC."""

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from parquedb.observability.ai.periods import Granularity, period_name, period_start
-from parquedb.observability.ai.request import Cost, Tokens, tokens_of
+from parquedb.observability.ai.request import MONEY, Cost, Tokens, tokens_of
 from parquedb.observability.metrics.sketch import QuantileSketch
 from parquedb.observability.views.groups import Key
 
@@ -66,8 +66,8 @@ class Usage:
         self.cached += bool(document.get("cached"))
         self.tokens += tokens_of(document)
         if cost.known:
-            self.cost += cost.amount
-            self.saved += cost.saved
+            self.cost = MONEY.add(self.cost, cost.amount)
+            self.saved = MONEY.add(self.saved, cost.saved)
             self.price_versions[cost.price_version] = self.price_versions.get(cost.price_version, 0) + 1
         else:
             self.unpriced += 1
@@ -86,8 +86,8 @@ class Usage:
         self.cached += other.cached
         self.unpriced += other.unpriced
         self.tokens += other.tokens
-        self.cost += other.cost
-        self.saved += other.saved
+        self.cost = MONEY.add(self.cost, other.cost)
+        self.saved = MONEY.add(self.saved, other.saved)
         for version, count in other.price_versions.items():
             self.price_versions[version] = self.price_versions.get(version, 0) + count
         self.latencies += other.latencies

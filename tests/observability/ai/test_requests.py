@@ -1,5 +1,7 @@
 """Recording requests: once each, redacted first, sampled by id, forgotten when they are old."""
 
+import os
+import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -7,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from parquedb.clock import SystemClock
 from parquedb.errors import InvalidInputError, PermissionDeniedError
+from parquedb.ids import UlidSource
 from parquedb.observability.ai import (
     AIRequest,
     AIRequestsView,
@@ -15,6 +19,7 @@ from parquedb.observability.ai import (
     Tokens,
     create_ai_usage_view,
     record_ai_request,
+    requests,
 )
 from parquedb.observability.ai.prices import NoPrices, custom_prices
 from tests.support.view_database import ViewDatabase
@@ -232,3 +237,19 @@ def test_an_observer_that_raises_changes_nothing(db: ViewDatabase) -> None:
     view = AIRequestsView(db, prices=BOOK, observers=[Broken()])
     assert view.record(request(1))
     assert view.observer_errors == 1
+
+
+def test_a_forked_child_makes_ids_of_its_own_while_the_clock_is_set_back(db: ViewDatabase) -> None:
+    view = AIRequestsView(db, prices=BOOK)
+    record_ai_request(view, model="m")
+    requests._ids._last += 3_600_000 << 80  # As if the last id was made in an hour from now.
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, requests._ids.next().encode())
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        assert told.read() != requests._ids.next()
+    requests._ids = UlidSource(SystemClock(), random.SystemRandom())

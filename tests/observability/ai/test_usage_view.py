@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from typing import Any
 
 import pytest
@@ -224,3 +224,12 @@ def test_a_refresh_costs_what_is_new(db: ViewDatabase) -> None:
     none = view.refresh()
     assert (none.rows_read, none.groups_written) == (0, 0)
     assert {kind for _, kind in db.calls} == {"get", "changes"}
+
+
+def test_money_is_exact_whatever_context_the_application_has_set(db: ViewDatabase) -> None:
+    with localcontext(Context(prec=3)):
+        record(db, *[{"tokens": Tokens(1_234_567, 0)}] * 7)
+        view = create_ai_usage_view(db, prices=NONE)
+        view.refresh()
+        total = view.get_summary().estimated_total_cost
+    assert total == 7 * Decimal("2.469134")
