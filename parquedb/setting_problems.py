@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -11,7 +11,7 @@ from parquedb.errors.plain import repr_of
 
 VALUE_CHARS_MAX: Final = 200
 
-_HIDDEN: Final = frozenset({"key", "secret"})
+_HIDDEN: Final = frozenset({"key", "secret", "keys", "grant"})
 
 
 class Wording:
@@ -43,7 +43,7 @@ class Wording:
             text = f"expected another value: {text}"
         # A check across a group has worded both values itself.
         across = kind == "value_error" and self._fields_of(path[-1])
-        return f"{label}: {text}" if across else f"{label}: {text}, got {_shown(path[-1], value)}"
+        return f"{label}: {text}" if across else f"{label}: {text}, got {_shown(path, value)}"
 
     def did_you_mean(self, name: str, *, within: str | None = None) -> str:
         """Return a hint at settings with a name like this, in the group `within` or anywhere; "" when there is none."""
@@ -65,8 +65,9 @@ class Wording:
         return dict(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
 
 
-def _shown(name: str, value: object) -> str:
-    if name in _HIDDEN:
+def _shown(path: Sequence[str], value: object) -> str:
+    # A secret may be one of a list.
+    if not _HIDDEN.isdisjoint(path):
         return "a value that is not shown"
     # An address may carry a password before its @.
     text = re.sub(r"://\S*@", "://***@", repr_of(value))

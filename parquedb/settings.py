@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from parquedb.grant_settings import GrantSettings
 from parquedb.log_settings import LogSettings
 from parquedb.settings_groups import SettingsGroup, at_most, checked_endpoint, checked_url
 from parquedb.storage_settings import StorageSettings
@@ -19,6 +20,7 @@ __all__ = [
     "MIB",
     "ClientSettings",
     "EngineSettings",
+    "GrantSettings",
     "Settings",
     "StorageSettings",
     "env_name",
@@ -213,6 +215,7 @@ class Settings(LogSettings):
     engine: EngineSettings = Field(default_factory=EngineSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     client: ClientSettings = Field(default_factory=ClientSettings)
+    access: GrantSettings = Field(default_factory=GrantSettings)
 
     _check_url = field_validator("url", "worker_logs", mode="before")(checked_url)
 

@@ -4,7 +4,7 @@ Three nets, because each has holes that another one covers:
 
     values   secrets that this process was given (`hide`), wherever they turn up, also percent-encoded
     names    what stands behind `password=`, `"token": ` and the like, and behind configured names of fields
-    shapes   credentials in URLs, `Authorization` headers, bearer tokens, JWTs, private keys, AWS key ids
+    shapes   credentials in URLs, `Authorization` headers, bearer tokens, JWTs, grants, private keys, AWS key ids
 
 It errs on the side of hiding. Values of fewer than `SECRET_CHARS_MIN` characters are left to the other two nets:
 replacing every `test` would make a log useless.
@@ -46,6 +46,8 @@ _SHAPES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"\b(bearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{MASK}"),
     (re.compile(r"://[^\s\"'<>@/:]{0,256}(?::[^\s\"'<>@]{0,1024})?@"), f"://{MASK}@"),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), MASK),
+    # Grants (`parquedb.access.grants`).
+    (re.compile(r"\bpqg1\.[\w-]+"), MASK),
     (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), MASK),
     (re.compile(r"(<(?:AWSAccessKeyId|StringToSign|SignatureProvided|CanonicalRequest)>)[^<]*"), rf"\1{MASK}"),
     (re.compile(r"(\bCredential=)[^\s,&]+"), rf"\1{MASK}"),
@@ -62,6 +64,7 @@ _HINTS: Final = (
         "bearer",
         "://",
         "eyj",
+        "pqg1",
         "akia",
         "asia",
         "<aws",
@@ -72,7 +75,8 @@ _HINTS: Final = (
 )
 _SHORT_CHARS: Final = 20_000
 
-_SECRET_VARIABLES = re.compile(r"(?:AWS_(?:SECRET_ACCESS_KEY|SESSION_TOKEN)|PARQUEDB_(?:SECRET|KEY))\Z")
+_SECRET_VARIABLES = re.compile(r"(?:AWS_(?:SECRET_ACCESS_KEY|SESSION_TOKEN)|PARQUEDB_(?:SECRET|KEY|ACCESS__GRANT))\Z")
+_LISTED_SECRETS: Final = "PARQUEDB_ACCESS__KEYS"
 _PLAIN = frozenset({bool, type(None)})
 _HEADER_VARIABLES = re.compile(r"OTEL_EXPORTER_OTLP_(?:\w+_)?HEADERS\Z")
 
@@ -119,6 +123,8 @@ class Redactor:
         for name, value in (os.environ if variables is None else variables).items():
             if _SECRET_VARIABLES.match(name):
                 self.hide(value)
+            elif name == _LISTED_SECRETS:
+                self.hide(*(key.strip() for key in value.split(",")))
             elif _HEADER_VARIABLES.match(name):
                 self.hide(*(pair.partition("=")[2].strip() for pair in value.split(",")))
 

@@ -8,11 +8,11 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from parquedb.errors import ConfigurationError, ErrorCode
-from parquedb.settings import ClientSettings, EngineSettings, Settings, StorageSettings, env_name
+from parquedb.settings import ClientSettings, EngineSettings, GrantSettings, Settings, StorageSettings, env_name
 from parquedb.settings_environment import load_settings
 
 SECRET = "hush-hush-1234"
-GROUPS = {"engine": EngineSettings, "storage": StorageSettings, "client": ClientSettings}
+GROUPS = {"engine": EngineSettings, "storage": StorageSettings, "client": ClientSettings, "access": GrantSettings}
 NUMBERS = [
     (group, name)
     for group, cls in GROUPS.items()
