@@ -13,10 +13,12 @@ from ray import cloudpickle
 from parquedb.actors.requests import arguments
 from parquedb.cluster.loads.direct_storage import DirectStorage, open_storage, stored_namespaces
 from parquedb.cluster.overview.health import DatabaseHealth, database_health
-from parquedb.cluster.overview.metrics import database_metrics, metrics_by_process
+from parquedb.cluster.overview.metrics import metrics_by_process, sum_of
 from parquedb.cluster.overview.roll_call import ASK_TIMEOUT_S
 from parquedb.cluster.runtime import ray_runtime, secrets
 from parquedb.cluster.runtime.placement import served_namespaces
+from parquedb.cluster.transport.credentials import Credentials
+from parquedb.cluster.transport.link import Destination
 from parquedb.errors import ConfigurationError, InvalidInputError
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
 from parquedb.observability.logs.losses import records_lost
@@ -51,15 +53,24 @@ class Connection:
         hooks_pickle: The hook objects, for actors and for other processes.
         direct: The storage, for loads that this process makes by itself.
         tally: Where this process counts what it asks; None where the settings want no metrics.
+        credentials: What owners are shown.
     """
 
-    def __init__(self, settings: Settings, hook_objects: Iterable[object] = ()) -> None:
+    def __init__(self, settings: Settings, hook_objects: Iterable[object] = (), access_keeper: str = "") -> None:
         """Register the hooks; Ray and storage are not touched yet.
 
+        Args:
+            settings: Of the database.
+            hook_objects: Hooks besides those that the settings name.
+            access_keeper: Who knows the credentials of a database that was pickled; see `secrets.keep`.
+
         Raises:
-            ConfigurationError: a hook cannot be loaded, or cannot travel to an actor.
+            ConfigurationError: a hook cannot be loaded, or cannot travel to an actor; or the grant is none.
         """
         self.settings = settings
+        self.credentials = Credentials(settings)
+        self._access_keeper = access_keeper
+        redactor.hide(*settings.access.reveal_keys(), settings.access.reveal_grant())
         objects = list(hook_objects)
         self.hooks = HookRegistry(global_hook_registry)
         self.tally = Tally() if settings.metrics else None
@@ -98,16 +109,21 @@ class Connection:
             if not self._joined or not ray.is_initialized():
                 ray_runtime.join(self.settings, counted=not self._joined)
                 self._joined = True
-                self.settings = secrets.recover(self.settings)
+                self.settings = secrets.recover(self.settings, self._access_keeper)
+                self.credentials.adopt(self.settings)
+                redactor.hide(*self.settings.access.reveal_keys(), self.settings.access.reveal_grant())
                 if self._detach_logs is None and self.settings.worker_logs is not None:
                     from parquedb.storage.worker_logs import attach_worker_logs  # noqa: PLC0415 - few processes do this
 
                     self._detach_logs = attach_worker_logs(self.settings, redact=redactor.value)
 
-    def pickled(self) -> tuple[Settings, bytes]:
-        """Return what another process needs to make this connection again; the secret goes another way."""
-        secrets.keep(self.settings)
-        return self.settings, self.hooks_pickle
+    def pickled(self) -> tuple[Settings, bytes, str]:
+        """Return what another process needs to make this connection again; the secrets go another way."""
+        return self.settings, self.hooks_pickle, secrets.keep(self.settings) or self._access_keeper
+
+    def destination(self, namespace: str, credentials: Credentials) -> Destination:
+        """Return where a link to a namespace leads."""
+        return Destination(self.settings, namespace, credentials, self.hooks_pickle, self.tally)
 
     def leave(self) -> None:
         """Let go of Ray; the last user of a Ray that we started ends it."""
@@ -173,29 +189,28 @@ class Connection:
         self.join()
         return database_health(self.settings, self._monitor.get_health_status(), limit_s)
 
-    def metrics(self, timeout_s: float | None, namespaces_max: int) -> MetricsSnapshot:
-        """Ask every owner in this cluster what it has counted, and add what this process has; see `database_metrics`.
+    def metrics(self, timeout_s: float | None, namespaces_max: int, grant: str | None) -> MetricsSnapshot:
+        """Ask every owner in this cluster what it has counted, and add what this process has; see `sum_of`.
 
         Raises:
             InvalidInputError: `namespaces_max` is not at least 1.
         """
-        limit_s = arguments.check_timeout(timeout_s, ASK_TIMEOUT_S)
         if namespaces_max < 1:
             raise InvalidInputError(f"namespaces_max must be at least 1, not {namespaces_max!r}")
-        self.join()
-        found = database_metrics(
-            self.settings, self._counted(), limit_s, namespaces_max=namespaces_max, keep=self._namespaces_shown
-        )
+        parts = self.metrics_by_process(timeout_s, True, grant)
+        found = sum_of(parts, namespaces_max=namespaces_max, keep=self._namespaces_shown)
         self._namespaces_shown = frozenset(found.namespaces)
         return found
 
-    def metrics_by_process(self, timeout_s: float | None, owners: bool) -> dict[str, MetricsSnapshot]:
+    def metrics_by_process(
+        self, timeout_s: float | None, owners: bool, grant: str | None
+    ) -> dict[str, MetricsSnapshot]:
         """Ask as `metrics` does, and return what each process has counted; see `metrics_by_process`."""
         limit_s = arguments.check_timeout(timeout_s, ASK_TIMEOUT_S)
         self.join()
         if not owners:
             return {"": self._counted()}
-        return metrics_by_process(self.settings, self._counted(), limit_s)
+        return metrics_by_process(self.settings, self._counted(), limit_s, grant=grant)
 
     def _counted(self) -> MetricsSnapshot:
         """Return what this process has counted."""

@@ -76,7 +76,7 @@ class HistoryMethods(CollectionBase):
             ConfigurationError: only the owner can read the storage (`memory://`).
         """
         limit_s = check_timeout(timeout_s, self._database.settings.client.timeout_s)
-        return take_snapshot(self._database._connection, self.namespace, limit_s)
+        return take_snapshot(self._database._connection, self.namespace, limit_s, self._database._credentials)
 
 
 class AsyncHistoryMethods(AsyncCollectionBase):
@@ -114,7 +114,9 @@ class AsyncHistoryMethods(AsyncCollectionBase):
     async def snapshot(self, *, timeout_s: float | None = None) -> Snapshot:
         """Take an immutable view of the namespace; its methods are blocking ones, see `Snapshot`."""
         limit_s = check_timeout(timeout_s, self._database.settings.client.timeout_s)
-        return await asyncio.to_thread(take_snapshot, self._database._connection, self.namespace, limit_s)
+        return await asyncio.to_thread(
+            take_snapshot, self._database._connection, self.namespace, limit_s, self._database._credentials
+        )
 
 
 def _question(namespace: str, after: int, wait_s: float, limit_s: float) -> Operation:

@@ -148,6 +148,7 @@ class VerifyMethods(CollectionBase):
             CollectionNotFoundError: nothing is stored of it.
             TimeoutError: time was up.
         """
+        self._database._credentials.check("verify", self.namespace)
         connection = self._database._connection
         connection.join()
         return run_blocking(
@@ -171,6 +172,7 @@ class AsyncVerifyMethods(AsyncCollectionBase):
         self, *, full: bool = True, progress: OnProgress | None = None, timeout_s: float | None = None
     ) -> VerificationReport:
         """Check everything that is stored of the namespace; see `Collection.verify`."""
+        self._database._credentials.check("verify", self.namespace)
         connection = self._database._connection
         await asyncio.to_thread(connection.join)
         return await verify_namespace(

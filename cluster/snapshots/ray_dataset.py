@@ -23,7 +23,7 @@ def dataset(connection: Connection, content: SnapshotContent) -> Any:
     """Return the dataset; nothing is read yet but the documents that are in no file."""
     import ray.data  # noqa: PLC0415 - a second to import, which nobody else needs
 
-    settings, _ = connection.pickled()
+    settings, *_ = connection.pickled()
     shared = pickle.dumps((settings, content.namespace, dict(content.schema)))
     rows = [{"part": pickle.dumps(_packed(part)), "shared": shared} for part in content.parts]
     memory = ray.data.from_arrow(memory_table(content.memory, Wanted(content.schema)))

@@ -11,12 +11,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from parquedb.actors.requests.operations import Operation, Outcome, Request
+from parquedb.actors.requests.permits import Permits
 from parquedb.admission import QueueBounds
 from parquedb.cluster.reporting import journal
 from parquedb.cluster.reporting.metering import ClientMeter
 from parquedb.cluster.runtime.naming import actor_name
 from parquedb.cluster.transport.calls import NamespaceCalls, reply_to, wait_for
 from parquedb.cluster.transport.coalescer import DeadlinePassed, LoopCoalescer, NoReplyYet, ThreadCoalescer
+from parquedb.cluster.transport.credentials import Credentials
 from parquedb.cluster.transport.delivery import BACKPRESSURE_RETRIES_SAVED, BACKPRESSURE_RETRY_SHARE, Delivery
 from parquedb.cluster.transport.sessions import SessionPool
 from parquedb.errors import OutcomeUnknownError
@@ -60,22 +62,52 @@ def _is_quick(operation: Operation) -> bool:
     return operation.kind == "get" and "as_of" not in operation.options
 
 
+class Destination(NamedTuple):
+    """Where a link leads, and as whom.
+
+    Attributes:
+        settings: Of the database.
+        namespace: Which.
+        credentials: What is shown to its owner.
+        hooks: Pickled hook objects, for an owner that has to be started.
+        tally: Where operations are counted, if they are.
+    """
+
+    settings: Settings
+    namespace: str
+    credentials: Credentials
+    hooks: bytes = b""
+    tally: Tally | None = None
+
+
 class _Link:
     """What both links share: the actor's calls and the request ids.
+
+    Args:
+        to: Where it leads.
+        like: Another link of this process to the same owner. They number their requests together: every stream of
+            numbers is something that the owner has to remember, and views come and go.
 
     Attributes:
         calls: The actor's.
         actor: Its name.
     """
 
-    def __init__(self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None) -> None:
-        self._meter = None if tally is None else ClientMeter(tally, namespace)
-        self._pool = SessionPool(window=settings.engine.session_window)
-        self.calls = NamespaceCalls(settings, namespace, hooks, on_activated=self._pool.learn)
+    def __init__(self, to: Destination, like: "_Link | None") -> None:
+        settings, namespace = to.settings, to.namespace
+        self._meter = None if to.tally is None else ClientMeter(to.tally, namespace)
+        self._pool: SessionPool = like._pool if like else SessionPool(window=settings.engine.session_window)
+        self.calls = NamespaceCalls(
+            settings, namespace, to.hooks, on_activated=self._pool.learn, credentials=to.credentials
+        )
+        if like is not None:
+            self.calls.start_from(like.calls)
         self._namespace = namespace
+        self._permits = to.credentials.permits(namespace)
         self.actor = actor_name(settings, namespace)
         self._slow_s = settings.log_slow_s
-        self._budget = RetryBudget(BACKPRESSURE_RETRY_SHARE, tokens_max=BACKPRESSURE_RETRIES_SAVED)
+        budget = RetryBudget(BACKPRESSURE_RETRY_SHARE, tokens_max=BACKPRESSURE_RETRIES_SAVED)
+        self._budget: RetryBudget = like._budget if like else budget
 
     def _begin(self, operation: Operation, timeout_s: float) -> Delivery:
         return Delivery(
@@ -113,6 +145,17 @@ class _Link:
         return max(0.0, delivery.deadline_s - time.monotonic())
 
 
+def _check(permits: Permits, operation: Operation) -> None:
+    """Return if an operation may be sent; the owner asks again.
+
+    Raises:
+        PermissionDeniedError: it may not.
+    """
+    denial = permits.denial(operation)
+    if denial is not None:
+        raise denial
+
+
 def _any_time(_deadline_s: float) -> None:
     """Questions to the actor itself wait for nobody here, and have no numbers."""
 
@@ -120,12 +163,12 @@ def _any_time(_deadline_s: float) -> None:
 class SyncLink(_Link):
     """For threads; the calling thread does all the work."""
 
-    def __init__(self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None = None) -> None:
+    def __init__(self, to: Destination, like: "SyncLink | None" = None) -> None:
         """Prepare; nothing is sent yet."""
-        super().__init__(settings, namespace, hooks, tally)
-
+        super().__init__(to, like)
+        client = to.settings.client
         self._write, self._read, self._alone = (
-            self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
+            self._lane(calls_max, ops_max, client) for calls_max, ops_max in _lanes(client)
         )
 
     def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> _Lane[Outcome]:
@@ -155,6 +198,8 @@ class SyncLink(_Link):
         Raises:
             ParqueDBError: it failed, or did not answer in time.
         """
+        if self._permits is not None:
+            self._permits.check_method(method)
         delivery = self._begin(Operation(method), timeout_s)
 
         def send(delivery: Delivery) -> Outcome:
@@ -171,6 +216,8 @@ class SyncLink(_Link):
         answer: Outcome | None = None
         final: BaseException | None = None
         try:
+            if self._permits is not None and counted is not None:
+                _check(self._permits, counted)
             while True:
                 activating = activate
                 try:
@@ -207,12 +254,12 @@ class SyncLink(_Link):
 class AsyncLink(_Link):
     """For the coroutines of one event loop."""
 
-    def __init__(self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None = None) -> None:
+    def __init__(self, to: Destination, like: "AsyncLink | None" = None) -> None:
         """Prepare on the running loop; nothing is sent yet."""
-        super().__init__(settings, namespace, hooks, tally)
-
+        super().__init__(to, like)
+        client = to.settings.client
         self._write, self._read, self._alone = (
-            self._lane(calls_max, ops_max, settings.client) for calls_max, ops_max in _lanes(settings.client)
+            self._lane(calls_max, ops_max, client) for calls_max, ops_max in _lanes(client)
         )
 
     def _lane(self, calls_max: int, ops_max: int, settings: ClientSettings) -> _Lane[Awaitable[Outcome]]:
@@ -246,6 +293,8 @@ class AsyncLink(_Link):
         Raises:
             ParqueDBError: it failed, or did not answer in time.
         """
+        if self._permits is not None:
+            self._permits.check_method(method)
         delivery = self._begin(Operation(method), timeout_s)
 
         async def send(delivery: Delivery) -> Outcome:
@@ -266,6 +315,8 @@ class AsyncLink(_Link):
         answer: Outcome | None = None
         final: BaseException | None = None
         try:
+            if self._permits is not None and counted is not None:
+                _check(self._permits, counted)
             while True:
                 activating = activate
                 try:

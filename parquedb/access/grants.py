@@ -2,7 +2,7 @@
 
     grant = "pqg1." base64url( MAC | block | block ... )            block = length (2 bytes) | JSON
     first block   {"database": ..., "permissions": [...], "until": unix seconds}
-    others        {"permissions": [...], "until": ...}       each allows less than those in front of it
+    others        {"permissions": [...], "until": ... or no such field}      each allows no more than those before it
 
 The MAC of the first block is made with a key that signers and owners share; that of each further one with the MAC in
 front of it. So whoever holds a grant can narrow it without the key, and nobody can widen one: an operation needs the
@@ -86,15 +86,21 @@ def sign(key: str, database: str, permissions: Permissions, until_s: float) -> s
     return _written([block], _mac(key.encode(), _CONTEXT + block))
 
 
-def narrow(grant: str, permissions: Permissions, until_s: float) -> str:
-    """Return a grant that allows what another one does and these permissions do, until the earlier of both ends.
+def narrow(grant: str, permissions: Permissions, until_s: float | None = None) -> str:
+    """Return a grant that allows what another one does and these permissions do.
+
+    Args:
+        grant: The other one.
+        permissions: What is left of it.
+        until_s: When it ends, if that is before the other one does.
 
     Raises:
         InvalidInputError: there is no room for more.
         AuthenticationRequiredError: that is no grant.
     """
     blocks, mac = _taken_apart(grant)
-    block = _block({"permissions": permissions.entries, "until": math.ceil(until_s)})
+    ends = {} if until_s is None else {"until": math.ceil(until_s)}
+    block = _block({"permissions": permissions.entries, **ends})
     return _written([*blocks, block], _mac(mac, block))
 
 
@@ -207,7 +213,8 @@ def _claims(blocks: Sequence[bytes]) -> Claims:
     try:
         says = [json.loads(block) for block in blocks]
         permissions = tuple(Permissions(each["permissions"]) for each in says)
-        return Claims(str(says[0]["database"]), permissions, min(float(each["until"]) for each in says))
+        ends = [float(says[0]["until"]), *(float(each["until"]) for each in says if "until" in each)]
+        return Claims(str(says[0]["database"]), permissions, min(ends))
     except (ValueError, KeyError, TypeError, InvalidInputError):
         # A grant of a newer release may name what this one does not know: it allows nothing here.
         raise AuthenticationRequiredError(_INVALID) from None
