@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from pydantic import ValidationError as InvalidSettings
 
-from parquedb.access.grants import GrantKeys, Verifier
+from parquedb.access.grants import GrantKeys, Verifier, taken_off
 from parquedb.actors.reporting import journal
 from parquedb.actors.reporting.announcements import Announcer
 from parquedb.actors.reporting.metering import OwnerMeter
@@ -63,6 +63,11 @@ class Doorkeeper:
             if self._meter is not None:
                 self._meter.turned_away(error)
             raise
+
+    def admitted_with(self, payload: bytes) -> tuple[Permits | None, bytes]:
+        """Take the grant off a payload; return what its bearer may do, and the rest. Raises like `admitted`."""
+        grant, rest = taken_off(payload)
+        return self.admitted(grant), rest
 
     def check(self, method: str, grant: str | None) -> None:
         """Return if the bearer of a grant may call a method of the actor that is no operation.

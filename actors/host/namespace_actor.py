@@ -112,18 +112,18 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         if self._meter is not None:
             export_metrics(self._counted)
 
-    async def execute_packed(self, payload: bytes, grant: str | None = None) -> bytes:
+    async def execute_packed(self, payload: bytes) -> bytes:
         """Execute the encoded operations of a client and return their encoded outcomes, in the same order.
 
         Args:
-            payload: See `parquedb.actors.requests.packing`.
-            grant: Says what the client may do, where the database requires one; what it may not is answered for itself.
+            payload: See `parquedb.actors.requests.packing`; where the database requires a grant, with one in front.
+                What that does not allow is answered for itself.
 
         Raises:
             BackpressureError: too much is being executed already; nothing of this is.
             AuthenticationRequiredError: the grant is missing, or not valid here.
         """
-        permits = self._door.admitted(grant)
+        permits, payload = self._door.admitted_with(payload)
         self._check_room(len(payload))
         operations = decode_operations(payload)
         outcomes = await self._execute(operations, len(payload), permits)
@@ -139,7 +139,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
 
         Args:
             operations: For example `[{"op": "create", "data": {...}}, {"op": "get", "id": "a"}]`.
-            grant: As in `execute_packed`.
+            grant: Where the database requires one.
 
         Returns:
             In the same order `{"ok": True, "value": ..., "seq": ...}` or `{"ok": False, "error": {...}}`.

@@ -12,8 +12,8 @@ D = TypeVar("D")
 VIEWS_MAX: Final = 256
 """Views of one database that are kept ready (count); those used longest ago are made anew."""
 
-VIEW_LINKS_MAX: Final = 64
-"""Namespaces to which one view keeps a way of its own (count)."""
+VIEW_LINKS_MAX: Final = 16
+"""Namespaces to which one view keeps a way of its own (count); some 9 KiB each, and quickly made again."""
 
 
 class Views(Generic[D]):

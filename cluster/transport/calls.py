@@ -25,6 +25,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
+from parquedb.access.grants import put_before
 from parquedb.actors.requests.operations import Outcome
 from parquedb.actors.requests.packing import Part, decode_outcomes, pack
 from parquedb.cluster.reporting import journal
@@ -130,7 +131,7 @@ class NamespaceCalls:
         self._on_activated = on_activated
         self._credentials = credentials or Credentials(settings)
         self._handle: Any = None
-        self._execute: Callable[..., Any] | None = None
+        self._execute: Callable[[bytes], Any] | None = None
         self._put_s = 0.0
         self._lock = threading.Lock()
         self._loop_lock: asyncio.Lock | None = None
@@ -168,8 +169,8 @@ class NamespaceCalls:
             if self._execute is None:
                 self._resolve()
             payload, grant = pack(parts), self._credentials.grant()
-            # Beside the payload: it says of all operations alike what may be done, and so runs of them stay joined.
-            return self._execute(payload) if grant is None else self._execute(payload, grant)  # type: ignore[misc]
+            # One for all operations of a call, so that runs of them stay joined.
+            return self._execute(payload if grant is None else put_before(payload, grant))  # type: ignore[misc]
         except (RayError, ValueError) as error:
             raise translate(error, self._namespace) from error
 

@@ -28,7 +28,7 @@ from parquedb.errors import AuthenticationRequiredError, InvalidInputError, Toke
 LEEWAY_S: Final = 30.0
 """Seconds after its end in which a grant is still taken: clocks of two machines differ."""
 
-GRANT_CHARS_MAX: Final = 65_536
+GRANT_CHARS_MAX: Final = 65_535
 BLOCKS_MAX: Final = 8
 VERIFIED_MAX: Final = 1024
 """Grants that an owner remembers having verified (count); some 2 KiB each."""
@@ -39,6 +39,9 @@ _PREFIX: Final = "pqg1."
 _CONTEXT: Final = b"parquedb grant 1\0"
 _MAC_BYTES: Final = 32
 _LENGTH_BYTES: Final = 2
+_MARK: Final = b"g"
+"""First byte of a payload with a grant; the one of a payload without begins a list of MessagePack, never this."""
+
 _INVALID: Final = "the grant is not valid here: it was not signed with a key of this database, or has been changed"
 
 
@@ -111,6 +114,29 @@ def unverified(grant: str) -> Claims:
         AuthenticationRequiredError: that is no grant.
     """
     return _claims(_taken_apart(grant)[0])
+
+
+def put_before(payload: bytes, grant: str) -> bytes:
+    """Return the payload of a call with a grant in front, for `taken_off`.
+
+    An argument of its own would take a twentieth of the time of a call.
+    """
+    return b"".join((_MARK, len(grant).to_bytes(_LENGTH_BYTES), grant.encode(), payload))
+
+
+def taken_off(payload: bytes) -> tuple[str | None, bytes]:
+    """Return the grant in front of a payload, if there is one, and the payload without it.
+
+    Raises:
+        AuthenticationRequiredError: there is the beginning of one.
+    """
+    if not payload.startswith(_MARK):
+        return None, payload
+    start = len(_MARK) + _LENGTH_BYTES
+    end = start + int.from_bytes(payload[len(_MARK) : start])
+    if end > len(payload):
+        raise AuthenticationRequiredError(_INVALID)
+    return payload[start:end].decode(errors="replace"), payload[end:]
 
 
 class Verifier:

@@ -179,3 +179,10 @@ def test_permissions_of_a_newer_release_allow_nothing_here(verifier: Verifier) -
     block = grants._block({"database": "db", "permissions": ["teleport:*"], "until": 1_000_100})
     with pytest.raises(AuthenticationRequiredError):
         verifier.verify(grants._written([block], grants._mac(KEY.encode(), grants._CONTEXT + block)))
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x91\xc0", b"g", b"\xdc" + b"x" * 100_000])
+def test_a_grant_travels_in_front_of_a_payload(payload: bytes) -> None:
+    grant = grant_of("read:orders")
+    assert grants.taken_off(grants.put_before(payload, grant)) == (grant, payload)
+    assert grants.taken_off(b"\x90") == (None, b"\x90")

@@ -13,7 +13,7 @@ import pytest
 import ray
 
 import parquedb
-from parquedb.access.grants import sign
+from parquedb.access.grants import put_before, sign
 from parquedb.access.permissions import ALL, Permissions
 from parquedb.actors.requests.operations import Operation
 from parquedb.actors.requests.packing import decode_outcomes, encode_operations
@@ -99,11 +99,10 @@ def test_a_client_with_a_grant_may_do_what_it_says(db: parquedb.Database) -> Non
             other.namespaces()
 
 
-def past_the_client(db: parquedb.Database, operation: Operation, grant: str | None) -> Any:
+def past_the_client(db: parquedb.Database, operation: Operation, grant: str) -> Any:
     """Ask the owner itself, as whoever can reach it may."""
-    [outcome] = decode_outcomes(reply(db["posts"].actor.execute_packed.remote(encode_operations([operation]), grant)))[
-        0
-    ]
+    payload = put_before(encode_operations([operation]), grant)
+    [outcome], _ = decode_outcomes(reply(db["posts"].actor.execute_packed.remote(payload)))
     return outcome.result()
 
 
@@ -181,6 +180,21 @@ def test_a_database_that_was_pickled_may_do_no_more_than_before(db: parquedb.Dat
         asked = [db, given, limited, db.acting_for(["read:posts"]), given.acting_for([ALL])]
         answers = ray.get([tried.remote(database) for database in asked])
     assert answers == [["1", "1"], *[["1", "denied"]] * 4]
+
+
+def test_a_large_create_many_needs_that_permission_alone_and_stores_nothing_without_it(db: parquedb.Database) -> None:
+    docs = [{"n": number} for number in range(5_000)]
+    assert len(db.acting_for(["create_many:posts"]).create_many("posts", docs)) == 5_000
+    stored = sorted(Path(db.url).rglob("*.parquet"))
+    for call in (
+        lambda: db.acting_for(["create:posts", "read:posts"]).create_many("posts", docs),
+        lambda: db.acting_for(["create_many:posts"]).insert_arrow("posts", pa.table({"n": [1]})),
+        lambda: db.acting_for(["read:posts"]).insert_arrow("posts", pa.table({"n": list(range(200_000))})),
+    ):
+        with pytest.raises(PermissionDeniedError):
+            call()
+    assert db["posts"].count() == 5_000
+    assert sorted(Path(db.url).rglob("*.parquet")) == stored
 
 
 def test_keys_are_changed_by_owners_that_take_both(db: parquedb.Database) -> None:

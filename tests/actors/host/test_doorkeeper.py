@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from parquedb.access.grants import GrantKeys, narrow, sign
+from parquedb.access.grants import GrantKeys, narrow, put_before, sign
 from parquedb.access.permissions import ALL, Permissions
 from parquedb.actors.host.namespace_actor import NamespaceActor
 from parquedb.actors.requests.operations import INSERT_ARROW, Operation, Outcome, SessionRequest
@@ -48,8 +48,13 @@ async def actor() -> AsyncIterator[NamespaceActor]:
     await host.close()
 
 
+def payload(operations: list[Operation], shown: str | None) -> bytes:
+    encoded = encode_operations(operations)
+    return encoded if shown is None else put_before(encoded, shown)
+
+
 async def packed(host: NamespaceActor, operations: list[Operation], shown: str | None) -> list[Outcome]:
-    return decode_outcomes(await host.execute_packed(encode_operations(operations), shown))[0]
+    return decode_outcomes(await host.execute_packed(payload(operations, shown)))[0]
 
 
 def new(number: int) -> Operation:
@@ -62,7 +67,7 @@ BAD = {
     "forged": (grant(ALL, key="f" * 32), AuthenticationRequiredError),
     "truncated": (EVERYTHING[:-4], AuthenticationRequiredError),
     "of another database": (grant(ALL, database="other"), AuthenticationRequiredError),
-    "no text": (EVERYTHING.encode(), AuthenticationRequiredError),
+    "longer than it says": (EVERYTHING + "A", AuthenticationRequiredError),
     "ended": (grant(ALL, lasts_s=-60), TokenExpiredError),
 }
 
@@ -71,7 +76,7 @@ BAD = {
 async def test_without_a_valid_grant_nothing_is_answered_and_nothing_is_opened(why: str, actor: NamespaceActor) -> None:
     shown, error = BAD[why]
     calls: list[Any] = [
-        lambda: actor.execute_packed(encode_operations([Operation("get", "a")]), shown),
+        lambda: actor.execute_packed(payload([Operation("get", "a")], shown)),
         lambda: actor.execute([{"op": "get", "id": "a"}], grant=shown),
         lambda: actor.create({}, id="a", grant=shown),
         lambda: actor.schema(grant=shown),
@@ -306,3 +311,10 @@ async def test_grants_are_verified_in_many_calls_at_once(actor: NamespaceActor) 
     answers = await asyncio.gather(*(actor.create({}, grant=each) for each in shown), return_exceptions=True)
     assert [isinstance(each, PermissionDeniedError) for each in answers] == [True, False] * 50
     assert await actor.count(grant=EVERYTHING) == 50
+
+
+@pytest.mark.parametrize("cut", [b"g", b"g\0", b"g\xff\xffpqg1.", b"g\0\0", b"g\0\x05pqg1.", b"g\0\2\xff\xfe", b""])
+async def test_half_a_grant_in_front_of_a_call_is_none(cut: bytes, actor: NamespaceActor) -> None:
+    for call in (cut, cut + encode_operations([Operation("get", "a")])):
+        with pytest.raises(AuthenticationRequiredError):
+            await actor.execute_packed(call)
