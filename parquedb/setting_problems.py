@@ -11,7 +11,7 @@ from parquedb.errors.plain import repr_of
 
 VALUE_CHARS_MAX: Final = 200
 
-_HIDDEN: Final = frozenset({"key", "secret", "token", "api_key", "jwt_secrets", "tls_key_password"})
+_HIDDEN: Final = frozenset({"key", "keys", "secret", "grant", "token", "api_key", "jwt_secrets", "tls_key_password"})
 
 
 class Wording:

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from parquedb.grant_settings import GrantSettings
 from parquedb.http_settings import HttpSettings, checked_gateway_url, is_gateway_url
 from parquedb.log_settings import LogSettings
 from parquedb.settings_groups import SettingsGroup, at_most, checked_endpoint, checked_url
@@ -20,6 +21,7 @@ __all__ = [
     "MIB",
     "ClientSettings",
     "EngineSettings",
+    "GrantSettings",
     "HttpSettings",
     "Settings",
     "StorageSettings",
@@ -230,6 +232,7 @@ class Settings(LogSettings):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     client: ClientSettings = Field(default_factory=ClientSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    access: GrantSettings = Field(default_factory=GrantSettings)
 
     _check_logs = field_validator("worker_logs", mode="before")(checked_url)
 

@@ -8,6 +8,7 @@ import ray
 
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.actors.host.condition import condition
+from parquedb.actors.host.doorkeeper import Doorkeeper
 from parquedb.actors.reporting.metering import OwnerMeter
 from parquedb.clock import Clock
 from parquedb.observability.callbacks import HookStats
@@ -27,6 +28,7 @@ class HealthMethods:
     _storage: RetryingBackend
     _hooks: HookRegistry
     _meter: OwnerMeter | None
+    _door: Doorkeeper
     _engine: NamespaceEngine | None
     _change: "asyncio.Task[None] | None"
     _changing_since_s: float
@@ -39,8 +41,9 @@ class HealthMethods:
         return self._namespace
 
     @ray.method(concurrency_group="health")
-    async def stats(self) -> dict[str, Any]:
+    async def stats(self, grant: str | None = None) -> dict[str, Any]:
         """Return counters and sizes; no I/O."""
+        self._door.check("stats", grant)
         return self._stats()
 
     @ray.method(concurrency_group="health")
@@ -50,7 +53,7 @@ class HealthMethods:
         Returns:
             `status` (`healthy`, `degraded`, `unhealthy`) and `reasons`, sentences that say why; `state` of the engine,
             `circuits` by name, `lag` (see `parquedb.actors.reporting.statistics.lag`; empty while idle), `calls` under
-            way and the `pid`.
+            way, the `pid`, and whether calls need a grant (`grants_required`).
         """
         engine, change = self._engine, self._change
         state, lag = ("idle", {}) if engine is None else (engine.state, engine.lag())
@@ -66,16 +69,19 @@ class HealthMethods:
             "lag": lag,
             "calls": self._calls,
             "pid": os.getpid(),
+            "grants_required": self._door.required,
         }
 
     @ray.method(concurrency_group="health")
-    async def metrics(self) -> MetricsSnapshot:
+    async def metrics(self, grant: str | None = None) -> MetricsSnapshot:
         """Return what this owner has counted since its process began, and what waits in it now; no I/O."""
+        self._door.check("metrics", grant)
         return self._counted()
 
     @ray.method(concurrency_group="health")
-    async def hook_stats(self) -> list[HookStats]:
+    async def hook_stats(self, grant: str | None = None) -> list[HookStats]:
         """Return what the hooks of this process have done so far, and what was dropped; no I/O."""
+        self._door.check("hook_stats", grant)
         return self._hooks.stats()
 
     @ray.method(concurrency_group="health")

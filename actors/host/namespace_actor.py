@@ -16,23 +16,27 @@ import math
 import os
 import random
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 import ray
 
+from parquedb.access.grants import GrantKeys
 from parquedb.actors.engine import NamespaceEngine
-from parquedb.actors.host.document_methods import DocumentMethods
+from parquedb.actors.host.document_methods import Build, DocumentMethods
+from parquedb.actors.host.doorkeeper import Doorkeeper, keys_in_force
 from parquedb.actors.host.health_methods import HealthMethods
 from parquedb.actors.host.process import finish_process, prepare_process
 from parquedb.actors.reporting import journal
-from parquedb.actors.reporting.announcements import announced_upkeep
+from parquedb.actors.reporting.announcements import Announcer, announced_upkeep
 from parquedb.actors.reporting.metering import OwnerMeter
 from parquedb.actors.reporting.pressure import owner_pressure
 from parquedb.actors.requests import arguments
 from parquedb.actors.requests.operations import MANY, Operation, Outcome
 from parquedb.actors.requests.packing import decode_operations, encode_outcomes
+from parquedb.actors.requests.permits import Permits
 from parquedb.admission import QueueBounds
 from parquedb.clock import SystemClock
 from parquedb.errors import (
@@ -70,13 +74,14 @@ class NamespaceActor(DocumentMethods, HealthMethods):
     use the bare handle. Health methods answer from a thread of their own while the engine is busy.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - all that another process needs is given to it
         self,
         settings: Settings,
         namespace: str,
         hooks: bytes = b"",
         secret: str | None = None,
         variables: Mapping[str, str] | None = None,
+        keys: GrantKeys | None = None,
     ) -> None:
         """Prepare to host `namespace`; storage is met by the first call, not here.
 
@@ -86,7 +91,9 @@ class NamespaceActor(DocumentMethods, HealthMethods):
             hooks: Pickled hook objects, besides those `settings.hooks` names.
             secret: The storage secret, which settings lose on their way through a pickle.
             variables: Environment variables of the client that this process lacks: where its telemetry goes.
+            keys: Of grants; see `keys_in_force`.
         """
+        keys = keys_in_force(settings.access, keys)
         self._settings = settings = settings.with_secret(secret)
         self._namespace = namespace
         self._clock = SystemClock()
@@ -97,6 +104,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         own = None if context is None or context.get_actor_id() is None else namespace
         self._hooks = prepare_process(settings, hooks, variables or {}, _identity(namespace), own_namespace=own)
         self._meter = OwnerMeter.wanted(settings, namespace, self._hooks)
+        self._door = Doorkeeper(keys, namespace, Announcer(self._hooks, namespace, self._actor_name), self._meter)
         self._storage = self._open_storage()
         self._engine: NamespaceEngine | None = None
         self._change: asyncio.Task[None] | None = None
@@ -113,22 +121,31 @@ class NamespaceActor(DocumentMethods, HealthMethods):
     async def execute_packed(self, payload: bytes) -> bytes:
         """Execute the encoded operations of a client and return their encoded outcomes, in the same order.
 
+        Args:
+            payload: See `parquedb.actors.requests.packing`; where the database requires a grant, with one in front.
+                What that does not allow is answered for itself.
+
         Raises:
             BackpressureError: too much is being executed already; nothing of this is.
+            AuthenticationRequiredError: the grant is missing, or not valid here.
         """
+        permits, payload = self._door.admitted_with(payload)
         self._check_room(len(payload))
         operations = decode_operations(payload)
-        outcomes = await self._execute(operations, len(payload))
+        outcomes = await self._execute(operations, len(payload), permits)
         engine = self._engine
         if engine is None:
             return encode_outcomes(operations, outcomes, 0.0)
         return encode_outcomes(operations, outcomes, engine.put_s, echoes=not engine.fills_in)
 
-    async def execute(self, operations: Sequence[Mapping[str, Any] | Operation]) -> list[dict[str, Any]]:
+    async def execute(
+        self, operations: Sequence[Mapping[str, Any] | Operation], *, grant: str | None = None
+    ) -> list[dict[str, Any]]:
         """Execute several operations in dict form, each for itself; a read sees the writes in front of it.
 
         Args:
             operations: For example `[{"op": "create", "data": {...}}, {"op": "get", "id": "a"}]`.
+            grant: Where the database requires one.
 
         Returns:
             In the same order `{"ok": True, "value": ..., "seq": ...}` or `{"ok": False, "error": {...}}`.
@@ -136,7 +153,9 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         Raises:
             ValidationError: one is malformed; none has been executed.
             BackpressureError: too much is being executed already; nothing of this is.
+            AuthenticationRequiredError: the grant is missing, or not valid here.
         """
+        permits = self._door.admitted(grant)
         parsed = [
             arguments.parse(self._namespace, item, at=f"operations[{index}]") for index, item in enumerate(operations)
         ]
@@ -144,7 +163,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         self._check_room(size)
         outcomes: list[Outcome] = []
         for _, alike in itertools.groupby(enumerate(parsed), key=_together):
-            outcomes += await self._execute([operation for _, operation in alike], size)
+            outcomes += await self._execute([operation for _, operation in alike], size, permits)
         return [
             {"ok": False, "error": each.error.to_json()}
             if each.error is not None
@@ -152,12 +171,13 @@ class NamespaceActor(DocumentMethods, HealthMethods):
             for each in outcomes
         ]
 
-    async def activate(self) -> dict[str, Any]:
+    async def activate(self, grant: str | None = None) -> dict[str, Any]:
         """Become the owner of the namespace, also after having been fenced.
 
         Returns:
             `epoch` and `tail` of the log, `pid` and Ray `node` of this process.
         """
+        self._door.check("activate", grant)
         self._calls += 1
         try:
             engine = await self._ready(reopen=True)
@@ -166,23 +186,15 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
         return {"epoch": engine.epoch, "tail": engine.tail, "pid": os.getpid(), "node": node}
 
-    async def flush(self) -> None:
+    async def flush(self, grant: str | None = None) -> None:
         """Fold everything acknowledged so far into Parquet files."""
-        self._calls += 1
-        try:
-            with announced_upkeep(self._hooks, "flush", self._namespace, self._actor_name):
-                await (await self._ready()).flush()
-        finally:
-            self._done()
+        async with self._upkeep("flush", grant) as engine:
+            await engine.flush()
 
-    async def compact(self) -> dict[str, int]:
+    async def compact(self, grant: str | None = None) -> dict[str, int]:
         """Merge data files; see `Collection.compact`."""
-        self._calls += 1
-        try:
-            with announced_upkeep(self._hooks, "compact", self._namespace, self._actor_name):
-                return await (await self._ready()).compact()
-        finally:
-            self._done()
+        async with self._upkeep("compact", grant) as engine:
+            return await engine.compact()
 
     async def close(self) -> None:
         """Give the namespace up cleanly; the next call opens it again."""
@@ -232,14 +244,17 @@ class NamespaceActor(DocumentMethods, HealthMethods):
             self._pressure.refused(1, refusal)
             raise refusal
 
-    async def _one(self, operation: Operation) -> Any:
+    async def _one(self, build: Build, /, *given: Any, grant: str | None = None, **options: Any) -> Any:
+        permits = self._door.admitted(grant)
+        operation = build(self._namespace, *given, **options)
         self._check_room(operation.size)
-        [outcome] = await self._execute([operation], operation.size)
+        [outcome] = await self._execute([operation], operation.size, permits)
         return outcome.result()
 
-    async def _execute(self, operations: Sequence[Operation], size: int = 0) -> list[Outcome]:
-        """Execute operations that take so many bytes while they last."""
-        executing = self._executed(operations, size)
+    async def _execute(self, operations: Sequence[Operation], size: int, permits: Permits | None) -> list[Outcome]:
+        """Execute operations that take so many bytes while they last; of them what is permitted, None permits all."""
+        execute = partial(self._executed, size=size)
+        executing = execute(operations) if permits is None else self._door.carried_out(operations, permits, execute)
         return await (executing if self._meter is None else self._meter.metered(operations, executing))
 
     async def _executed(self, operations: Sequence[Operation], size: int) -> list[Outcome]:
@@ -272,6 +287,16 @@ class NamespaceActor(DocumentMethods, HealthMethods):
             self._done()
             if self._used_s - began_s >= self._settings.log_slow_s:
                 journal.slow_call(self._namespace, operations, self._used_s - began_s)
+
+    @contextlib.asynccontextmanager
+    async def _upkeep(self, what: str, grant: str | None) -> AsyncIterator[NamespaceEngine]:
+        self._calls += 1
+        try:
+            with announced_upkeep(self._hooks, what, self._namespace, self._actor_name):
+                self._door.check(what, grant)
+                yield await self._ready()
+        finally:
+            self._done()
 
     def _done(self) -> None:
         self._calls -= 1

@@ -18,6 +18,7 @@ _KINDS_SHOWN: Final = 5
 # What leaves a client joined is told by the name that its callers know.
 
 _owner = get_logger("actors.owner")
+_access = get_logger("actors.access")
 _commit = get_logger("actors.commit")
 _queue = get_logger("actors.queue")
 _checkpoint = get_logger("actors.checkpoint")
@@ -50,6 +51,27 @@ def open_failed(namespace: str, error: BaseException, took_s: float) -> None:
 def closed(namespace: str, epoch: int, why: str) -> None:
     """The owner has given its namespace up in order."""
     _owner.info("namespace %s: closed (%s)", namespace, why, extra=_of("owner.closed", namespace, {"epoch": epoch}))
+
+
+def turned_away(namespace: str, error: ParqueDBError) -> None:
+    """A call came without a valid grant; nothing of it was looked at."""
+    _access.warning(
+        "namespace %s: a call was turned away: %s",
+        namespace,
+        error,
+        extra=_of("access.turned_away", namespace, {"error": error}),
+    )
+
+
+def denied(namespace: str, errors: Sequence[ParqueDBError]) -> None:
+    """Operations were denied to the bearer of a grant."""
+    first = errors[0]
+    _access.warning(
+        "namespace %s: %s",
+        namespace,
+        first,
+        extra=_of("access.denied", namespace, {"error": first, "count": len(errors)}),
+    )
 
 
 def goodbye_unsaid(namespace: str, error: ParqueDBError) -> None:

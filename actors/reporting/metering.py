@@ -69,6 +69,11 @@ class OwnerMeter:
         """Count a call that found no room; nobody has looked yet how much it carries."""
         self._tally.refused(self._namespace)
 
+    def turned_away(self, error: ParqueDBError) -> None:
+        """Count a call without a valid grant; nobody has looked what it carries."""
+        series = self._tally.series("query", "execute", self._namespace, "actor")
+        series.add_call(0.0, errors={type(error).__name__: 1})
+
     def taken(self, lag: Mapping[str, Any], circuits: Iterable[CircuitBreaker]) -> MetricsSnapshot:
         """Return everything counted so far, and how the owner is now.
 

@@ -3,16 +3,19 @@
 import asyncio
 import functools
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from parquedb.access.permissions import Permissions
 from parquedb.actors.requests import arguments
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.cluster.client.async_collection import AsyncCollection
 from parquedb.cluster.client.connection import AsyncLink, Connection
+from parquedb.cluster.client.views import Views, make_room, permissions_of
 from parquedb.cluster.overview.health import DatabaseHealth
 from parquedb.cluster.overview.verifying import OnProgress, verify_database
 from parquedb.cluster.reporting.watching import Watch, watched_ask, watches
+from parquedb.cluster.transport.credentials import Credentials
 from parquedb.observability.callbacks import HookStats
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.observability.metrics.tally import NAMESPACES_MAX
@@ -43,9 +46,21 @@ def _on_collection(
 class AsyncDatabase:
     """A database. Every method of `AsyncCollection` is here as well, with the namespace in front. Pickles."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Take over a connection; use `parquedb.connect_async`."""
-        self._connection = connection
+    def __init__(
+        self, connection: Connection, base: "AsyncDatabase | None" = None, permissions: Permissions | None = None
+    ) -> None:
+        """Take over a connection, or share it as a view; use `parquedb.connect_async` and `acting_for`.
+
+        Args:
+            connection: To take or share.
+            base: What this is a view of, if it is one.
+            permissions: Of the view.
+        """
+        self._connection, self._base, self._permissions = connection, base, permissions
+        self._credentials: Credentials = connection.credentials
+        if base is not None and permissions is not None:
+            self._credentials = base._credentials.narrowed(permissions)
+        self._views = Views(self._view)
         # A future belongs to one loop, and so does everything that waits for one.
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Links] = weakref.WeakKeyDictionary()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -104,13 +119,46 @@ class AsyncDatabase:
     compact = _on_collection(AsyncCollection.compact)
     stats = _on_collection(AsyncCollection.stats)
 
+    def acting_for(self, permissions: Permissions | Iterable[str]) -> "AsyncDatabase":
+        """Return a view of this database that may do what these permissions allow, and what this one may.
+
+        It shares the connection, and is refused by its owners what it may not do where the database requires grants.
+        Cheap enough for every request: equal permissions get the same view, as long as it is among the
+        `VIEWS_MAX` used last. Closing a view closes nothing else.
+
+        Raises:
+            InvalidInputError: they are no permissions.
+            ConfigurationError: the database is behind a gateway, which decides by its own means.
+        """
+        self._connection.require_grants("acting_for")
+        return self._views.of(permissions)
+
+    def issue_grant(self, permissions: Permissions | Iterable[str], *, lifetime_s: float = 3600) -> str:
+        """Return a grant for somebody else, for `connect(grant=...)` or a bare handle: whoever has it may use it.
+
+        Args:
+            permissions: All that it allows; never more than this database may do itself.
+            lifetime_s: When it ends, in seconds from now; not later than the grant that this database was given.
+
+        Raises:
+            ConfigurationError: this process has neither a key nor a grant.
+        """
+        self._connection.require_grants("issue_grant")
+        limit_s = arguments.check_timeout(lifetime_s, lifetime_s)
+        return self._credentials.issue(permissions_of(permissions), limit_s)
+
+    def _view(self, permissions: Permissions) -> "AsyncDatabase":
+        return AsyncDatabase(self._connection, self, permissions)
+
     async def namespaces(self) -> list[str]:
         """List the namespaces of the database, sorted."""
+        self._credentials.check("namespaces")
         await asyncio.to_thread(self._connection.join)
         return await asyncio.to_thread(self._connection.namespaces)
 
     async def health(self, *, timeout_s: float | None = None) -> DatabaseHealth:
         """Ask every owner in this cluster how it is, within `timeout_s` seconds (5); starts none of them."""
+        self._credentials.check("health")
         return await asyncio.to_thread(self._connection.health, timeout_s)
 
     async def metrics(self, *, timeout_s: float | None = None, namespaces_max: int = NAMESPACES_MAX) -> MetricsSnapshot:
@@ -123,13 +171,17 @@ class AsyncDatabase:
         Raises:
             InvalidInputError: `namespaces_max` is not at least 1.
         """
-        return await asyncio.to_thread(self._connection.metrics, timeout_s, namespaces_max)
+        self._credentials.check("metrics")
+        grant = self._credentials.grant()
+        return await asyncio.to_thread(self._connection.metrics, timeout_s, namespaces_max, grant)
 
     async def metrics_by_process(
         self, *, timeout_s: float | None = None, owners: bool = True
     ) -> dict[str, MetricsSnapshot]:
         """Return the parts of `metrics`; see `Database.metrics_by_process`."""
-        return await asyncio.to_thread(self._connection.metrics_by_process, timeout_s, owners)
+        self._credentials.check("metrics")
+        grant = self._credentials.grant()
+        return await asyncio.to_thread(self._connection.metrics_by_process, timeout_s, owners, grant)
 
     def hook_stats(self) -> list[HookStats]:
         """Return what the hooks of this connection, in this process, have done so far, and what was dropped."""
@@ -143,6 +195,8 @@ class AsyncDatabase:
         timeout_s: float | None = None,
     ) -> DatabaseReport:
         """Check all that is stored of namespaces, of every one when none is named; see `Collection.verify`."""
+        for namespace in namespaces or ("",):
+            self._credentials.check("verify", namespace)
         connection = self._connection
         connection.require_storage("verify")
         await asyncio.to_thread(connection.join)
@@ -152,18 +206,24 @@ class AsyncDatabase:
 
     async def close(self) -> None:
         """Let go of the database; a Ray that `connect` started ends with its last user. Again does nothing."""
-        if not self._connection.closed:
+        self._views.clear()
+        self._loops.clear()
+        self._loop, self._links = None, {}
+        if self._base is None and not self._connection.closed:
             await asyncio.to_thread(self._connection.leave)
-            self._loops.clear()
-            self._loop, self._links = None, {}
 
     def _link(self, namespace: str) -> AsyncLink:
         loop = asyncio.get_running_loop()
         links = self._links if loop is self._loop else self._links_of(loop)
         link = links.get(namespace)
         if link is None:
-            self._connection.join()
-            link = links[namespace] = self._connection.async_link(namespace)
+            connection = self._connection
+            connection.join()
+            like = None
+            if self._base is not None:
+                like = self._base._link(namespace)
+                make_room(links)
+            link = links[namespace] = connection.async_link(namespace, self._credentials, like)
         return link
 
     def _links_of(self, loop: asyncio.AbstractEventLoop) -> _Links:
@@ -207,6 +267,8 @@ class AsyncDatabase:
         await self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self._base is not None:
+            return AsyncDatabase.acting_for, (self._base, self._permissions)
         return _rebuild, self._connection.recipe()
 
     def __repr__(self) -> str:

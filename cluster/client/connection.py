@@ -17,9 +17,11 @@ from typing import Any, Final, Protocol, TypeVar
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.cluster.loads.direct_storage import DirectStorage
 from parquedb.cluster.overview.health import DatabaseHealth
+from parquedb.cluster.transport.credentials import Credentials
 from parquedb.observability.brief import Brief
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
 from parquedb.observability.logs.losses import records_lost
+from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.metrics.collector import UpkeepCollector
 from parquedb.observability.metrics.snapshot import MetricsSnapshot, hooks_of
 from parquedb.observability.metrics.tally import Tally
@@ -91,6 +93,7 @@ class Connection(ABC):
         hooks: The process's hooks and this connection's.
         tally: Where this process counts what it asks; None where the settings want no metrics.
         direct: The storage, for loads that this process makes by itself; None where it is out of reach.
+        credentials: What owners are shown.
         closed: Whether `leave` has been called.
     """
 
@@ -100,9 +103,11 @@ class Connection(ABC):
         """Register the hooks; nothing is reached for yet.
 
         Raises:
-            ConfigurationError: a hook cannot be loaded.
+            ConfigurationError: a hook cannot be loaded, or the grant is none.
         """
         self.settings = settings
+        self.credentials = Credentials(settings)
+        redactor.hide(*settings.access.reveal_keys(), settings.access.reveal_grant())
         self.hooks = HookRegistry(global_hook_registry)
         self.tally = Tally() if settings.metrics else None
         if self.tally is not None:
@@ -141,12 +146,25 @@ class Connection(ABC):
         """Return what another process makes this connection of: a function and its arguments, without secrets."""
 
     @abstractmethod
-    def link(self, namespace: str) -> Link:
-        """Return a way to a namespace for threads."""
+    def link(self, namespace: str, credentials: Credentials, like: Link | None = None) -> Link:
+        """Return a way to a namespace for threads.
+
+        Args:
+            namespace: Which.
+            credentials: What its owner is shown: those of the connection, or of a view of it.
+            like: Of a view: the way of what it is a view of, whose request ids it shares.
+        """
 
     @abstractmethod
-    def async_link(self, namespace: str) -> AsyncLink:
-        """Return a way to a namespace for the running event loop."""
+    def async_link(self, namespace: str, credentials: Credentials, like: AsyncLink | None = None) -> AsyncLink:
+        """Return a way to a namespace for the running event loop; see `link`."""
+
+    def require_grants(self, method: str) -> None:  # noqa: B027 - most can
+        """Return if calls can show grants, of which `method` makes use.
+
+        Raises:
+            ConfigurationError: they cannot; says what to use instead.
+        """
 
     @abstractmethod
     def namespaces(self) -> list[str]:
@@ -157,11 +175,13 @@ class Connection(ABC):
         """Ask how every owner is; see `Database.health`."""
 
     @abstractmethod
-    def metrics(self, timeout_s: float | None, namespaces_max: int) -> MetricsSnapshot:
-        """Ask what every owner has counted, and add what this process has; see `Database.metrics`."""
+    def metrics(self, timeout_s: float | None, namespaces_max: int, grant: str | None = None) -> MetricsSnapshot:
+        """Ask what every owner has counted, showing a grant, and add what this process has; see `Database.metrics`."""
 
     @abstractmethod
-    def metrics_by_process(self, timeout_s: float | None, owners: bool) -> dict[str, MetricsSnapshot]:
+    def metrics_by_process(
+        self, timeout_s: float | None, owners: bool, grant: str | None = None
+    ) -> dict[str, MetricsSnapshot]:
         """Ask as `metrics` does, and return what each process has counted."""
 
     @abstractmethod

@@ -4,16 +4,19 @@ import functools
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from parquedb.access.permissions import Permissions
 from parquedb.actors.requests import arguments
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.cluster.client.collection import Collection
 from parquedb.cluster.client.connection import Connection, Link, run_blocking
+from parquedb.cluster.client.views import Views, make_room, permissions_of
 from parquedb.cluster.overview.health import DatabaseHealth
 from parquedb.cluster.overview.verifying import OnProgress, verify_database
 from parquedb.cluster.reporting.watching import Watch, watched_ask, watches
+from parquedb.cluster.transport.credentials import Credentials
 from parquedb.observability.callbacks import HookStats
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.observability.metrics.tally import NAMESPACES_MAX
@@ -41,9 +44,21 @@ def _on_collection(method: Callable[Concatenate[Collection, P], T]) -> Callable[
 class Database:
     """A database. Every method of `Collection` is here as well, with the namespace in front. Pickles."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Take over a connection; use `parquedb.connect`."""
-        self._connection = connection
+    def __init__(
+        self, connection: Connection, base: "Database | None" = None, permissions: Permissions | None = None
+    ) -> None:
+        """Take over a connection, or share it as a view; use `parquedb.connect` and `acting_for`.
+
+        Args:
+            connection: To take or share.
+            base: What this is a view of, if it is one.
+            permissions: Of the view.
+        """
+        self._connection, self._base, self._permissions = connection, base, permissions
+        self._credentials: Credentials = connection.credentials
+        if base is not None and permissions is not None:
+            self._credentials = base._credentials.narrowed(permissions)
+        self._views = Views(self._view)
         self._links: dict[str, Link] = {}
         self._lock = threading.Lock()
         _databases.add(self)
@@ -101,13 +116,46 @@ class Database:
     compact = _on_collection(Collection.compact)
     stats = _on_collection(Collection.stats)
 
+    def acting_for(self, permissions: Permissions | Iterable[str]) -> "Database":
+        """Return a view of this database that may do what these permissions allow, and what this one may.
+
+        It shares the connection, and is refused by its owners what it may not do where the database requires grants.
+        Cheap enough for every request: equal permissions get the same view, as long as it is among the
+        `VIEWS_MAX` used last. Closing a view closes nothing else.
+
+        Raises:
+            InvalidInputError: they are no permissions.
+            ConfigurationError: the database is behind a gateway, which decides by its own means.
+        """
+        self._connection.require_grants("acting_for")
+        return self._views.of(permissions)
+
+    def issue_grant(self, permissions: Permissions | Iterable[str], *, lifetime_s: float = 3600) -> str:
+        """Return a grant for somebody else, for `connect(grant=...)` or a bare handle: whoever has it may use it.
+
+        Args:
+            permissions: All that it allows; never more than this database may do itself.
+            lifetime_s: When it ends, in seconds from now; not later than the grant that this database was given.
+
+        Raises:
+            ConfigurationError: this process has neither a key nor a grant.
+        """
+        self._connection.require_grants("issue_grant")
+        limit_s = arguments.check_timeout(lifetime_s, lifetime_s)
+        return self._credentials.issue(permissions_of(permissions), limit_s)
+
+    def _view(self, permissions: Permissions) -> "Database":
+        return Database(self._connection, self, permissions)
+
     def namespaces(self) -> list[str]:
         """List the namespaces of the database, sorted."""
+        self._credentials.check("namespaces")
         self._connection.join()
         return self._connection.namespaces()
 
     def health(self, *, timeout_s: float | None = None) -> DatabaseHealth:
         """Ask every owner in this cluster how it is, within `timeout_s` seconds (5); starts none of them."""
+        self._credentials.check("health")
         return self._connection.health(timeout_s)
 
     def metrics(self, *, timeout_s: float | None = None, namespaces_max: int = NAMESPACES_MAX) -> MetricsSnapshot:
@@ -120,7 +168,8 @@ class Database:
         Raises:
             InvalidInputError: `namespaces_max` is not at least 1.
         """
-        return self._connection.metrics(timeout_s, namespaces_max)
+        self._credentials.check("metrics")
+        return self._connection.metrics(timeout_s, namespaces_max, self._credentials.grant())
 
     def metrics_by_process(self, *, timeout_s: float | None = None, owners: bool = True) -> dict[str, MetricsSnapshot]:
         """Return the parts of `metrics`: of each owner by its namespace, and under the empty name of this process.
@@ -132,7 +181,8 @@ class Database:
             timeout_s: For all owners (5); those that have not answered by then are named as `unreachable`.
             owners: Whether to ask them; without them this returns at once.
         """
-        return self._connection.metrics_by_process(timeout_s, owners)
+        self._credentials.check("metrics")
+        return self._connection.metrics_by_process(timeout_s, owners, self._credentials.grant())
 
     def hook_stats(self) -> list[HookStats]:
         """Return what the hooks of this connection, in this process, have done so far, and what was dropped."""
@@ -146,6 +196,8 @@ class Database:
         timeout_s: float | None = None,
     ) -> DatabaseReport:
         """Check all that is stored of namespaces, of every one when none is named; see `Collection.verify`."""
+        for namespace in namespaces or ("",):
+            self._credentials.check("verify", namespace)
         connection = self._connection
         connection.require_storage("verify")
         connection.join()
@@ -157,16 +209,22 @@ class Database:
 
     def close(self) -> None:
         """Let go of the database; a Ray that `connect` started ends with its last user. Again does nothing."""
-        if not self._connection.closed:
+        self._views.clear()
+        self._links.clear()
+        if self._base is None and not self._connection.closed:
             self._connection.leave()
-            self._links.clear()
 
     def _link(self, namespace: str) -> Link:
         link = self._links.get(namespace)
         if link is None:
             self._connection.join()
+            like = None if self._base is None else self._base._link(namespace)
             with self._lock:
-                link = self._links[namespace] = self._links.get(namespace) or self._connection.link(namespace)
+                link = self._links.get(namespace)
+                if link is None:
+                    if self._base is not None:
+                        make_room(self._links)
+                    link = self._links[namespace] = self._connection.link(namespace, self._credentials, like)
         return link
 
     def _run(self, namespace: str, operation: Operation, timeout_s: float | None) -> Outcome:
@@ -200,6 +258,8 @@ class Database:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self._base is not None:
+            return Database.acting_for, (self._base, self._permissions)
         return _rebuild, self._connection.recipe()
 
     def __repr__(self) -> str:

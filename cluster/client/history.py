@@ -14,6 +14,7 @@ from parquedb.cluster.transport.collection_base import AsyncCollectionBase, Coll
 
 if TYPE_CHECKING:
     from parquedb.cluster.snapshots.snapshot import Snapshot
+    from parquedb.cluster.transport.credentials import Credentials
 
 
 class HistoryMethods(CollectionBase):
@@ -79,7 +80,7 @@ class HistoryMethods(CollectionBase):
             ConfigurationError: the storage is out of reach here: `memory://`, or behind a gateway.
         """
         limit_s = check_timeout(timeout_s, self._database.settings.client.timeout_s)
-        return _snapshot(self._database._connection, self.namespace, limit_s)
+        return _snapshot(self._database._connection, self.namespace, limit_s, self._database._credentials)
 
 
 class AsyncHistoryMethods(AsyncCollectionBase):
@@ -117,14 +118,15 @@ class AsyncHistoryMethods(AsyncCollectionBase):
     async def snapshot(self, *, timeout_s: float | None = None) -> "Snapshot":
         """Take an immutable view of the namespace; its methods are blocking ones, see `Snapshot`."""
         limit_s = check_timeout(timeout_s, self._database.settings.client.timeout_s)
-        return await asyncio.to_thread(_snapshot, self._database._connection, self.namespace, limit_s)
+        database = self._database
+        return await asyncio.to_thread(_snapshot, database._connection, self.namespace, limit_s, database._credentials)
 
 
-def _snapshot(connection: Connection, namespace: str, limit_s: float) -> "Snapshot":
+def _snapshot(connection: Connection, namespace: str, limit_s: float, credentials: "Credentials") -> "Snapshot":
     # Half a second to import, Ray among it, for a method that few programs call.
     from parquedb.cluster.snapshots.snapshot import take_snapshot  # noqa: PLC0415
 
-    return take_snapshot(connection, namespace, limit_s)
+    return take_snapshot(connection, namespace, limit_s, credentials)
 
 
 def _question(namespace: str, after: int, wait_s: float, limit_s: float) -> Operation:

@@ -10,16 +10,17 @@ import ray
 from ray import cloudpickle
 
 from parquedb.actors.requests import arguments
-from parquedb.cluster.client.connection import Connection, run_blocking
+from parquedb.cluster.client.connection import AsyncLink, Connection, Link, run_blocking
 from parquedb.cluster.loads.direct_storage import DirectStorage, open_storage, stored_namespaces
 from parquedb.cluster.overview.health import DatabaseHealth
-from parquedb.cluster.overview.metrics import database_metrics, metrics_by_process
+from parquedb.cluster.overview.metrics import metrics_by_process, sum_of
 from parquedb.cluster.overview.owners_health import database_health
 from parquedb.cluster.overview.roll_call import ASK_TIMEOUT_S
 from parquedb.cluster.runtime import ray_runtime, secrets
 from parquedb.cluster.runtime.naming import resolve
 from parquedb.cluster.runtime.placement import served_namespaces
-from parquedb.cluster.transport.link import RayAsyncLink, RayLink
+from parquedb.cluster.transport.credentials import Credentials
+from parquedb.cluster.transport.link import Destination, RayAsyncLink, RayLink
 from parquedb.errors import ConfigurationError, InvalidInputError
 from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
@@ -42,14 +43,20 @@ class RayConnection(Connection):
 
     direct: DirectStorage
 
-    def __init__(self, settings: Settings, hook_objects: Iterable[object] = ()) -> None:
+    def __init__(self, settings: Settings, hook_objects: Iterable[object] = (), access_keeper: str = "") -> None:
         """Register the hooks; Ray and storage are not touched yet.
 
+        Args:
+            settings: Of the database.
+            hook_objects: Hooks besides those that the settings name.
+            access_keeper: Who knows the credentials of a database that was pickled; see `secrets.keep`.
+
         Raises:
-            ConfigurationError: a hook cannot be loaded, or cannot travel to an actor.
+            ConfigurationError: a hook cannot be loaded, or cannot travel to an actor; or the grant is none.
         """
         objects = list(hook_objects)
         super().__init__(settings, objects)
+        self._access_keeper = access_keeper
         self.hooks_pickle = _pickle_hooks(objects) if objects else b""
         self._namespaces_shown: frozenset[str] = frozenset()
         self._monitor = CircuitBreakerMonitor()
@@ -88,28 +95,30 @@ class RayConnection(Connection):
             if not self._joined or not ray.is_initialized():
                 ray_runtime.join(self.settings, counted=not self._joined)
                 self._joined = True
-                self.settings = secrets.recover(self.settings)
+                self.settings = secrets.recover(self.settings, self._access_keeper)
+                self.credentials.adopt(self.settings)
+                redactor.hide(*self.settings.access.reveal_keys(), self.settings.access.reveal_grant())
                 if self._detach_logs is None and self.settings.worker_logs is not None:
                     from parquedb.storage.worker_logs import attach_worker_logs  # noqa: PLC0415 - few processes do this
 
                     self._detach_logs = attach_worker_logs(self.settings, redact=redactor.value)
 
-    def pickled(self) -> tuple[Settings, bytes]:
-        """Return what another process needs to make this connection again; the secret goes another way."""
-        secrets.keep(self.settings)
-        return self.settings, self.hooks_pickle
-
     def recipe(self) -> tuple[Callable[..., Connection], tuple[Any, ...]]:
-        """Return what another process makes this connection of; the secret goes another way."""
-        return rebuilt_connection, self.pickled()
+        """Return what another process makes this connection of; the secrets go another way."""
+        keeper = secrets.keep(self.settings) or self._access_keeper
+        return rebuilt_connection, (self.settings, self.hooks_pickle, keeper)
 
-    def link(self, namespace: str) -> RayLink:
+    def link(self, namespace: str, credentials: Credentials, like: Link | None = None) -> RayLink:
         """Return a way to the actor of a namespace for threads."""
-        return RayLink(self.settings, namespace, self.hooks_pickle, self.tally, self.hooks)
+        return RayLink(self._destination(namespace, credentials), like if isinstance(like, RayLink) else None)
 
-    def async_link(self, namespace: str) -> RayAsyncLink:
+    def async_link(self, namespace: str, credentials: Credentials, like: AsyncLink | None = None) -> RayAsyncLink:
         """Return a way to the actor of a namespace for the running event loop."""
-        return RayAsyncLink(self.settings, namespace, self.hooks_pickle, self.tally, self.hooks)
+        base = like if isinstance(like, RayAsyncLink) else None
+        return RayAsyncLink(self._destination(namespace, credentials), base)
+
+    def _destination(self, namespace: str, credentials: Credentials) -> Destination:
+        return Destination(self.settings, namespace, credentials, self.hooks_pickle, self.tally, self.hooks)
 
     def give_signals_back(self) -> None:
         """Let SIGTERM go to the program's own handler, in front of which Ray has put one."""
@@ -180,34 +189,33 @@ class RayConnection(Connection):
         self.join()
         return database_health(self.settings, self._monitor.get_health_status(), limit_s)
 
-    def metrics(self, timeout_s: float | None, namespaces_max: int) -> MetricsSnapshot:
-        """Ask every owner in this cluster what it has counted, and add what this process has; see `database_metrics`.
+    def metrics(self, timeout_s: float | None, namespaces_max: int, grant: str | None = None) -> MetricsSnapshot:
+        """Ask every owner in this cluster what it has counted, and add what this process has; see `sum_of`.
 
         Raises:
             InvalidInputError: `namespaces_max` is not at least 1.
         """
-        limit_s = arguments.check_timeout(timeout_s, ASK_TIMEOUT_S)
         if namespaces_max < 1:
             raise InvalidInputError(f"namespaces_max must be at least 1, not {namespaces_max!r}")
-        self.join()
-        found = database_metrics(
-            self.settings, self.counted(), limit_s, namespaces_max=namespaces_max, keep=self._namespaces_shown
-        )
+        parts = self.metrics_by_process(timeout_s, True, grant)
+        found = sum_of(parts, namespaces_max=namespaces_max, keep=self._namespaces_shown)
         self._namespaces_shown = frozenset(found.namespaces)
         return found
 
-    def metrics_by_process(self, timeout_s: float | None, owners: bool) -> dict[str, MetricsSnapshot]:
+    def metrics_by_process(
+        self, timeout_s: float | None, owners: bool, grant: str | None = None
+    ) -> dict[str, MetricsSnapshot]:
         """Ask as `metrics` does, and return what each process has counted; see `metrics_by_process`."""
         limit_s = arguments.check_timeout(timeout_s, ASK_TIMEOUT_S)
         self.join()
         if not owners:
             return {"": self.counted()}
-        return metrics_by_process(self.settings, self.counted(), limit_s)
+        return metrics_by_process(self.settings, self.counted(), limit_s, grant=grant)
 
 
-def rebuilt_connection(settings: Settings, hooks_pickle: bytes) -> RayConnection:
-    """Make a connection again from what `pickled` gave; a function of the module, so that it pickles by its name."""
-    return RayConnection(settings, unpickle_hooks(hooks_pickle))
+def rebuilt_connection(settings: Settings, hooks_pickle: bytes, access_keeper: str) -> RayConnection:
+    """Make a connection again from what `recipe` gave; a function of the module, so that it pickles by its name."""
+    return RayConnection(settings, unpickle_hooks(hooks_pickle), access_keeper)
 
 
 def _pickle_hooks(objects: list[object]) -> bytes:

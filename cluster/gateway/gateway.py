@@ -1,7 +1,6 @@
 """What all requests to one gateway process share: the database, the limits, the room there is."""
 
 import asyncio
-from typing import Any
 
 from parquedb.access.principal import Principal
 from parquedb.cluster.client.async_database import AsyncDatabase
@@ -35,8 +34,5 @@ class Gateway:
         self.closing = asyncio.Event()
 
     def database_for(self, principal: Principal) -> AsyncDatabase:
-        """Return the database as a caller may use it."""
-        # Where owners demand grants, the permissions of a caller travel with each call.
-        acting_for: Any = getattr(self.database, "acting_for", None)
-        made: AsyncDatabase = self.database if acting_for is None else acting_for(principal.permissions)
-        return made
+        """Return the database as a caller may use it; where owners demand grants, his permissions travel with calls."""
+        return self.database.acting_for(principal.permissions)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from parquedb.actors.requests.arguments import check_timeout
 from parquedb.actors.requests.operations import Operation, Outcome
-from parquedb.cluster.client.connection import Connection
+from parquedb.cluster.client.connection import AsyncLink, Connection, Link
 from parquedb.cluster.http.answers import Answer
 from parquedb.cluster.http.background import BackgroundLoop
 from parquedb.cluster.http.client import REQUESTS_SAVED, SUCCESSES, GatewayClient, is_loopback, trusted
@@ -24,6 +24,7 @@ from parquedb.cluster.http.delivery import GatewayDelivery
 from parquedb.cluster.http.link import HttpAsyncLink, HttpLink, insist
 from parquedb.cluster.http.overview import health_of, metrics_of, namespaces_of
 from parquedb.cluster.overview.health import DatabaseHealth
+from parquedb.cluster.transport.credentials import Credentials as Grants
 from parquedb.errors import ConfigurationError, InvalidInputError
 from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
@@ -42,7 +43,18 @@ READY: Final = "/ready"
 _UNAVAILABLE: Final = 503
 _CLOSE_S: Final = 2.0
 _ELSEWHERE: Final = frozenset(
-    {"endpoint_url", "engine", "key", "ray_address", "ray_namespace", "region", "secret", "storage", "worker_logs"}
+    {
+        "access",
+        "endpoint_url",
+        "engine",
+        "key",
+        "ray_address",
+        "ray_namespace",
+        "region",
+        "secret",
+        "storage",
+        "worker_logs",
+    }
 )
 """Settings of the other side; a caller who gives one expects something that does not happen."""
 
@@ -133,11 +145,11 @@ class HttpConnection(Connection):
             raise ConfigurationError(message, setting="hooks") from error
         return rebuilt_connection, (self.settings, hooks, portable(self._provider))
 
-    def link(self, namespace: str) -> HttpLink:
-        """Return a way to a namespace for threads."""
-        return HttpLink(self._background, lambda: self.async_link(namespace))
+    def link(self, namespace: str, credentials: Grants, like: Link | None = None) -> HttpLink:
+        """Return a way to a namespace for threads; the gateway shows grants of its own."""
+        return HttpLink(self._background, lambda: self.async_link(namespace, credentials))
 
-    def async_link(self, namespace: str) -> HttpAsyncLink:
+    def async_link(self, namespace: str, _credentials: Grants, _like: AsyncLink | None = None) -> HttpAsyncLink:
         """Return a way to a namespace for the running event loop."""
         return HttpAsyncLink(self._client(), self.settings, namespace, self.tally)
 
@@ -149,7 +161,7 @@ class HttpConnection(Connection):
         """Ask the gateway how it and every owner is."""
         return self._ask("health", READY, check_timeout(timeout_s, ASK_TIMEOUT_S), health_of)
 
-    def metrics(self, timeout_s: float | None, namespaces_max: int) -> MetricsSnapshot:
+    def metrics(self, timeout_s: float | None, namespaces_max: int, _grant: str | None = None) -> MetricsSnapshot:
         """Return what the gateway and every owner have counted, and this process as their client.
 
         Raises:
@@ -160,7 +172,9 @@ class HttpConnection(Connection):
         found = self.metrics_by_process(timeout_s, owners=True)
         return MetricsSnapshot.merge(*found.values()).limited(namespaces_max)
 
-    def metrics_by_process(self, timeout_s: float | None, owners: bool) -> dict[str, MetricsSnapshot]:
+    def metrics_by_process(
+        self, timeout_s: float | None, owners: bool, _grant: str | None = None
+    ) -> dict[str, MetricsSnapshot]:
         """Return what this process has counted, and under `gateway` the sum of everything behind it."""
         limit_s = check_timeout(timeout_s, ASK_TIMEOUT_S)
         if not owners:
@@ -179,6 +193,17 @@ class HttpConnection(Connection):
         """
         instead = _INSTEAD.get(method, "connect to the storage itself")
         raise ConfigurationError(f"{method} reads the storage itself, which is behind a gateway here; {instead}")
+
+    def require_grants(self, method: str) -> NoReturn:
+        """Refuse: a gateway decides by the token or the key that it is shown.
+
+        Raises:
+            ConfigurationError: always; says what to use instead.
+        """
+        raise ConfigurationError(
+            f"{method} makes use of grants, which a gateway does not take; connect with a token or an API key that may "
+            "do no more than is wanted"
+        )
 
     def _client(self) -> GatewayClient:
         """Return the client of the running loop."""

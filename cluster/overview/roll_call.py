@@ -38,14 +38,22 @@ class RollCall:
     error: str | None = None
 
 
-def ask_owners(settings: Settings, questions: Sequence[str], timeout_s: float) -> RollCall:
-    """Call methods without arguments of every owner; starts none, and returns within about `timeout_s` seconds."""
+def ask_owners(settings: Settings, questions: Sequence[str], timeout_s: float, *, grant: str | None = None) -> RollCall:
+    """Call methods of every owner; starts none, and returns within about `timeout_s` seconds.
+
+    Args:
+        settings: Of the database.
+        questions: The methods; they take no arguments.
+        timeout_s: For all of them.
+        grant: The one argument that they take where there is one.
+    """
+    shown = () if grant is None else (grant,)
     deadline_s = time.monotonic() + timeout_s
     answer: Future[RollCall] = Future()
 
     def ask() -> None:
         try:
-            answer.set_result(_asked(settings, questions, deadline_s, timeout_s))
+            answer.set_result(_asked(settings, questions, shown, timeout_s, deadline_s))
         except Exception as error:  # noqa: BLE001 - told to the thread that waits
             answer.set_exception(error)
 
@@ -59,7 +67,9 @@ def ask_owners(settings: Settings, questions: Sequence[str], timeout_s: float) -
         return RollCall(error=f"the owners could not be listed: {type(error).__name__}: {error}")
 
 
-def _asked(settings: Settings, questions: Sequence[str], deadline_s: float, timeout_s: float) -> RollCall:
+def _asked(
+    settings: Settings, questions: Sequence[str], shown: tuple[str, ...], timeout_s: float, deadline_s: float
+) -> RollCall:
     late = f"no answer within {timeout_s:g} s"
     replies: dict[str, list[Any]] = {}
     silent: dict[str, str] = {}
@@ -67,7 +77,7 @@ def _asked(settings: Settings, questions: Sequence[str], deadline_s: float, time
         handle = find(settings, namespace) if time.monotonic() < deadline_s else None
         try:
             if handle is not None:
-                replies[namespace] = [getattr(handle, question).remote() for question in questions]
+                replies[namespace] = [getattr(handle, question).remote(*shown) for question in questions]
             elif time.monotonic() >= deadline_s:
                 silent[namespace] = late
         except PendingCallsLimitExceeded:

@@ -148,6 +148,7 @@ class VerifyMethods(CollectionBase):
             CollectionNotFoundError: nothing is stored of it.
             TimeoutError: time was up.
         """
+        self._database._credentials.check("verify", self.namespace)
         connection = self._database._connection
         connection.require_storage("verify")
         connection.join()
@@ -172,6 +173,7 @@ class AsyncVerifyMethods(AsyncCollectionBase):
         self, *, full: bool = True, progress: OnProgress | None = None, timeout_s: float | None = None
     ) -> VerificationReport:
         """Check everything that is stored of the namespace; see `Collection.verify`."""
+        self._database._credentials.check("verify", self.namespace)
         connection = self._database._connection
         connection.require_storage("verify")
         await asyncio.to_thread(connection.join)

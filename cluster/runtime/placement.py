@@ -7,8 +7,9 @@ import ray
 import ray.util
 from ray.exceptions import RayError
 
+from parquedb.access.grants import GrantKeys
 from parquedb.actors.host.namespace_actor import RemoteNamespaceActor
-from parquedb.cluster.runtime.naming import actor_name, is_actor_name, namespace_of
+from parquedb.cluster.runtime.naming import actor_name, database_name, is_actor_name, namespace_of
 from parquedb.observability.otel.export import otel_variables
 from parquedb.settings import Settings
 
@@ -33,7 +34,10 @@ def find_or_create(settings: Settings, namespace: str, hooks: bytes = b"") -> An
         get_if_exists=True,
         # Ray itself would keep any number of calls, of each process, in memory.
         max_pending_calls=settings.client.pending_calls_max,
-    ).remote(settings, namespace, hooks, settings.reveal_secret(), otel_variables())
+    ).remote(
+        *(settings, namespace, hooks, settings.reveal_secret(), otel_variables()),
+        GrantKeys(database_name(settings), settings.access.reveal_keys()),
+    )
 
 
 def find(settings: Settings, namespace: str) -> Any | None:

@@ -167,7 +167,8 @@ def _unreachable(address: str | None, error: Exception) -> str:
         return f"no Ray could be started here: {error}"
     return (
         f"no Ray cluster could be reached at ray_address {address!r}: {error}. Start one (`ray start --head`), correct "
-        "the address, or leave it out to use a Ray of this machine"
+        "the address, or leave it out to use a Ray of this machine; a cluster that asks for a token wants "
+        "RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH in the environment of this process"
     )
 
 

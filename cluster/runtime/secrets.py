@@ -1,9 +1,12 @@
-"""The storage secret on its way to other processes: through Ray, to those that may call its actors, never in a pickle.
+"""Secrets on their way to other processes: through Ray, to those that may call its actors, never in a pickle.
 
-A pickled database carries everything but the secret. Who unpickles it takes the secret from `PARQUEDB_SECRET`, or asks
-the keeper, a small actor that exists only if a database with an explicit secret was ever pickled.
+A pickled database carries everything but its secrets: that of storage, and the keys of grants or the grant that it
+holds. Who unpickles it takes them from the environment, or asks a keeper, a small actor that exists only if a database
+with such a secret was ever pickled.
 """
 
+import hashlib
+import json
 import os
 from typing import Any
 
@@ -11,13 +14,14 @@ import ray
 from ray.exceptions import RayError
 
 from parquedb.cluster.runtime.naming import database_name
-from parquedb.settings import Settings, env_name
+from parquedb.settings import GrantSettings, Settings, env_name
 
 KEEPER_TIMEOUT_S = 10.0
+_DIGEST_CHARS = 16
 
 
 class SecretKeeper:
-    """Holds the secret of one database."""
+    """Holds one secret of one database."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
@@ -31,26 +35,62 @@ _OPTIONS: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1}
 RemoteSecretKeeper: Any = ray.remote(**_OPTIONS)(SecretKeeper)
 
 
-def keep(settings: Settings) -> None:
-    """Make the secret available to those who will unpickle a database with these settings."""
-    if settings.secret is not None and ray.is_initialized():
-        RemoteSecretKeeper.options(
-            name=_keeper_name(settings), namespace=settings.ray_namespace, lifetime="detached", get_if_exists=True
-        ).remote(settings.reveal_secret())
+def keep(settings: Settings) -> str:
+    """Make secrets available to those who will unpickle a database with these settings.
+
+    Returns:
+        Name of the keeper of what the database shows to owners; "" where it shows nothing. One that shows a grant has a
+        keeper of its own: whoever unpickles it shall not come by the keys of another.
+    """
+    if not ray.is_initialized():
+        return ""
+    if settings.secret is not None:
+        _keep(settings, _keeper_name(settings), settings.reveal_secret())
+    shown = _shown(settings.access)
+    if shown is None:
+        return ""
+    name = f"access-of-{database_name(settings)}{hashlib.sha256(shown.encode()).hexdigest()[:_DIGEST_CHARS]}"
+    _keep(settings, name, shown)
+    return name
 
 
-def recover(settings: Settings) -> Settings:
-    """Return settings that came out of a pickle with their secret, where it can be had."""
-    if settings.key is None or settings.secret is not None:
-        return settings
-    secret = os.environ.get(env_name("secret"))
-    if secret is None:
-        try:
-            keeper: Any = ray.get_actor(_keeper_name(settings), settings.ray_namespace)
-            secret = str(ray.get(keeper.secret.remote(), timeout=KEEPER_TIMEOUT_S))
-        except (ValueError, RayError):
-            return settings  # Good enough for namespaces that have an owner; a store that wants it will say so.
-    return settings.with_secret(secret)
+def recover(settings: Settings, access_keeper: str = "") -> Settings:
+    """Return settings that came out of a pickle with their secrets, where they can be had.
+
+    Args:
+        settings: Of the database.
+        access_keeper: What `keep` returned.
+    """
+    if settings.key is not None and settings.secret is None:
+        # Without it: good enough for namespaces that have an owner; a store that wants it will say so.
+        secret = os.environ.get(env_name("secret")) or _asked(settings, _keeper_name(settings))
+        settings = settings.with_secret(secret)
+    if access_keeper and _shown(settings.access) is None:
+        shown = _asked(settings, access_keeper)
+        if shown is not None:
+            access = settings.access.model_dump() | json.loads(shown)
+            settings = settings.model_copy(update={"access": GrantSettings(**access)})
+    return settings
+
+
+def _keep(settings: Settings, name: str, secret: str | None) -> None:
+    RemoteSecretKeeper.options(
+        name=name, namespace=settings.ray_namespace, lifetime="detached", get_if_exists=True
+    ).remote(secret)
+
+
+def _asked(settings: Settings, name: str) -> str | None:
+    try:
+        keeper: Any = ray.get_actor(name, settings.ray_namespace)
+        return str(ray.get(keeper.secret.remote(), timeout=KEEPER_TIMEOUT_S))
+    except (ValueError, RayError):
+        return None
+
+
+def _shown(access: GrantSettings) -> str | None:
+    """Return the secrets of access as a text; None where there are none."""
+    keys, grant = access.reveal_keys(), access.reveal_grant()
+    return json.dumps({"keys": keys, "grant": grant}) if keys or grant is not None else None
 
 
 def _keeper_name(settings: Settings) -> str:

@@ -28,6 +28,7 @@ from parquedb.cluster.client.pages import Document, Page
 from parquedb.cluster.reporting.watching import watched_method
 from parquedb.cluster.snapshots import ray_dataset as snapshot_ray
 from parquedb.cluster.snapshots.hold import Hold, closed_error
+from parquedb.cluster.transport.credentials import Credentials
 from parquedb.documents.filters import compile_filter
 from parquedb.documents.projection import parse_projection
 from parquedb.errors import ConfigurationError, CorruptionError, InvalidInputError
@@ -255,8 +256,16 @@ class Snapshot:
         return f"Snapshot({self.namespace!r} as of {self.seq})"
 
 
-def take_snapshot(connection: Connection, namespace: str, timeout_s: float) -> Snapshot:
+def take_snapshot(
+    connection: Connection, namespace: str, timeout_s: float, credentials: Credentials | None = None
+) -> Snapshot:
     """Ask the owner for a snapshot and hold it.
+
+    Args:
+        connection: Of the database.
+        namespace: Whose snapshot.
+        timeout_s: For the question.
+        credentials: What the owner is shown, now and when the hold is renewed; the connection's when None.
 
     Raises:
         ConfigurationError: the storage is out of reach here: in its owners' memory, or behind a gateway.
@@ -266,7 +275,7 @@ def take_snapshot(connection: Connection, namespace: str, timeout_s: float) -> S
     if connection.settings.url.startswith("memory:"):
         raise ConfigurationError("url: a snapshot is read by the caller, which a memory:// database does not allow")
     connection.join()
-    link = connection.link(namespace)
+    link = connection.link(namespace, credentials or connection.credentials)
     with watched_method(connection.hooks, "query", namespace, "snapshot", actor=link.actor) as facts:
         answer = link.deliver(Operation("snapshot"), timeout_s).value
         facts["seq"] = answer["seq"]

@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from parquedb.actors.reporting.pressure import Pressure
 from parquedb.actors.requests.operations import Operation, Outcome, Request
+from parquedb.actors.requests.permits import Permits
 from parquedb.admission import QueueBounds
 from parquedb.cluster.reporting import journal
 from parquedb.cluster.reporting.accounts import Accounts
@@ -17,6 +18,7 @@ from parquedb.cluster.runtime.naming import actor_name
 from parquedb.cluster.transport.backlog import QueueFull
 from parquedb.cluster.transport.calls import NamespaceCalls, reply_to, wait_for
 from parquedb.cluster.transport.coalescer import DeadlinePassed, LoopCoalescer, NoReplyYet, ThreadCoalescer
+from parquedb.cluster.transport.credentials import Credentials
 from parquedb.cluster.transport.delivery import BACKPRESSURE_RETRIES_SAVED, BACKPRESSURE_RETRY_SHARE, Delivery
 from parquedb.cluster.transport.lanes import SINGLE_WRITES, LaneBounds, is_quick, lane_bounds, queue_bounds
 from parquedb.cluster.transport.sessions import SessionPool
@@ -58,25 +60,55 @@ class _Lane(NamedTuple, Generic[Sent]):
             self.pressure.refused(1, failure.refusal)
 
 
+class Destination(NamedTuple):
+    """Where a link leads, and as whom.
+
+    Attributes:
+        settings: Of the database.
+        namespace: Which.
+        credentials: What is shown to its owner.
+        hooks: Pickled hook objects, for an owner that has to be started.
+        tally: Where operations are counted, if they are.
+        heard_by: Hooks of this process.
+    """
+
+    settings: Settings
+    namespace: str
+    credentials: Credentials
+    hooks: bytes = b""
+    tally: Tally | None = None
+    heard_by: HookRegistry | None = None
+
+
 class _Link:
     """What both links share: the actor's calls and the request ids.
+
+    Args:
+        to: Where it leads.
+        like: Another link of this process to the same owner. They number their requests together: every stream of
+            numbers is something that the owner has to remember, and views come and go.
 
     Attributes:
         calls: The actor's.
         actor: Its name.
     """
 
-    def __init__(
-        self, settings: Settings, namespace: str, hooks: bytes, tally: Tally | None, heard_by: HookRegistry | None
-    ) -> None:
-        self._accounts = Accounts(tally, namespace, settings.log_slow_s)
-        self._pool = SessionPool(window=settings.engine.session_window)
-        self.calls = NamespaceCalls(settings, namespace, hooks, on_activated=self._pool.learn)
+    def __init__(self, to: Destination, like: "_Link | None") -> None:
+        settings, namespace = to.settings, to.namespace
+        self._accounts = Accounts(to.tally, namespace, settings.log_slow_s)
+        self._pool: SessionPool = like._pool if like else SessionPool(window=settings.engine.session_window)
+        self.calls = NamespaceCalls(
+            settings, namespace, to.hooks, on_activated=self._pool.learn, credentials=to.credentials
+        )
+        if like is not None:
+            self.calls.start_from(like.calls)
         self._namespace = namespace
+        self._permits = to.credentials.permits(namespace)
         actor = actor_name(settings, namespace)
         self.actor: str | None = actor
-        self._briefs = Briefs(heard_by or HookRegistry(), namespace, actor)
-        self._budget = RetryBudget(BACKPRESSURE_RETRY_SHARE, tokens_max=BACKPRESSURE_RETRIES_SAVED)
+        self._briefs = Briefs(to.heard_by or HookRegistry(), namespace, actor)
+        budget = RetryBudget(BACKPRESSURE_RETRY_SHARE, tokens_max=BACKPRESSURE_RETRIES_SAVED)
+        self._budget: RetryBudget = like._budget if like else budget
 
     def brief_of(self, operation: Operation) -> Brief | None:
         """Return who is told of an operation in brief; None where hooks have to be told as ever.
@@ -122,6 +154,17 @@ class _Link:
         return max(0.0, delivery.deadline_s - time.monotonic())
 
 
+def _check(permits: Permits, operation: Operation) -> None:
+    """Return if an operation may be sent; the owner asks again.
+
+    Raises:
+        PermissionDeniedError: it may not.
+    """
+    denial = permits.denial(operation)
+    if denial is not None:
+        raise denial
+
+
 def _any_time(_deadline_s: float) -> None:
     """Questions to the actor itself wait for nobody here, and have no numbers."""
 
@@ -133,20 +176,11 @@ def _nothing() -> tuple[int, int]:
 class RayLink(_Link):
     """For threads; the calling thread does all the work."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        namespace: str,
-        hooks: bytes,
-        tally: Tally | None = None,
-        heard_by: HookRegistry | None = None,
-    ) -> None:
+    def __init__(self, to: Destination, like: "RayLink | None" = None) -> None:
         """Prepare; nothing is sent yet."""
-        super().__init__(settings, namespace, hooks, tally, heard_by)
-
-        self._write, self._read, self._alone = (
-            self._lane(bounds, settings.client) for bounds in lane_bounds(settings.client)
-        )
+        super().__init__(to, like)
+        client = to.settings.client
+        self._write, self._read, self._alone = (self._lane(bounds, client) for bounds in lane_bounds(client))
 
     def _lane(self, bounds: LaneBounds, settings: ClientSettings) -> _Lane[Outcome]:
         queue = queue_bounds(settings)
@@ -179,6 +213,8 @@ class RayLink(_Link):
         Raises:
             ParqueDBError: it failed, or did not answer in time.
         """
+        if self._permits is not None:
+            self._permits.check_method(method)
         delivery = self._begin(Operation(method), timeout_s)
 
         def send(delivery: Delivery) -> Outcome:
@@ -195,6 +231,8 @@ class RayLink(_Link):
         answer: Outcome | None = None
         final: BaseException | None = None
         try:
+            if self._permits is not None and counted is not None:
+                _check(self._permits, counted)
             while True:
                 activating = activate
                 try:
@@ -233,20 +271,11 @@ class RayLink(_Link):
 class RayAsyncLink(_Link):
     """For the coroutines of one event loop."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        namespace: str,
-        hooks: bytes,
-        tally: Tally | None = None,
-        heard_by: HookRegistry | None = None,
-    ) -> None:
+    def __init__(self, to: Destination, like: "RayAsyncLink | None" = None) -> None:
         """Prepare on the running loop; nothing is sent yet."""
-        super().__init__(settings, namespace, hooks, tally, heard_by)
-
-        self._write, self._read, self._alone = (
-            self._lane(bounds, settings.client) for bounds in lane_bounds(settings.client)
-        )
+        super().__init__(to, like)
+        client = to.settings.client
+        self._write, self._read, self._alone = (self._lane(bounds, client) for bounds in lane_bounds(client))
 
     def _lane(self, bounds: LaneBounds, settings: ClientSettings) -> _Lane[Awaitable[Outcome]]:
         queue = queue_bounds(settings)
@@ -280,6 +309,8 @@ class RayAsyncLink(_Link):
         Raises:
             ParqueDBError: it failed, or did not answer in time.
         """
+        if self._permits is not None:
+            self._permits.check_method(method)
         delivery = self._begin(Operation(method), timeout_s)
 
         async def send(delivery: Delivery) -> Outcome:
@@ -300,6 +331,8 @@ class RayAsyncLink(_Link):
         answer: Outcome | None = None
         final: BaseException | None = None
         try:
+            if self._permits is not None and counted is not None:
+                _check(self._permits, counted)
             while True:
                 activating = activate
                 try:

@@ -4,7 +4,7 @@ Three nets, because each has holes that another one covers:
 
     values   secrets that this process was given (`hide`), wherever they turn up, also percent-encoded
     names    what stands behind `password=`, `"token": ` and the like, and behind configured names of fields
-    shapes   credentials in URLs, `Authorization` headers, bearer tokens, JWTs, API keys, private keys, AWS key ids
+    shapes   credentials in URLs, `Authorization` headers, bearer tokens, JWTs, API keys, grants, private keys, key ids
 
 It errs on the side of hiding. Values of fewer than `SECRET_CHARS_MIN` characters are left to the other two nets:
 replacing every `test` would make a log useless.
@@ -59,6 +59,8 @@ _SHAPES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]+(?:\.[\w-]*)?"), MASK),
     # Our API keys; the part that names one stays.
     (re.compile(r"\b(pq_[0-9a-z]{16}_)[0-9A-Za-z]{10,}"), rf"\1{MASK}"),
+    # Grants (`parquedb.access.grants`).
+    (re.compile(r"\bpqg1\.[\w-]+"), MASK),
     (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), MASK),
     (re.compile(r"(<(?:AWSAccessKeyId|StringToSign|SignatureProvided|CanonicalRequest)>)[^<]*"), rf"\1{MASK}"),
     (re.compile(r"(\bCredential=)[^\s,&]+"), rf"\1{MASK}"),
@@ -75,6 +77,7 @@ _HINTS: Final = (
         "bearer",
         "://",
         "eyj",
+        "pqg1",
         "akia",
         "asia",
         "pq_",
@@ -87,9 +90,10 @@ _HINTS: Final = (
 _SHORT_CHARS: Final = 20_000
 
 _SECRET_VARIABLES = re.compile(
-    r"(?:AWS_(?:SECRET_ACCESS_KEY|SESSION_TOKEN)|PARQUEDB_(?:SECRET|KEY)|PARQUEDB_GATEWAY__ACCESS__TLS_KEY_PASSWORD)\Z"
+    r"(?:AWS_(?:SECRET_ACCESS_KEY|SESSION_TOKEN)|PARQUEDB_(?:SECRET|KEY|ACCESS__GRANT)"
+    r"|PARQUEDB_GATEWAY__ACCESS__TLS_KEY_PASSWORD)\Z"
 )
-_SECRET_LISTS = re.compile(r"PARQUEDB_GATEWAY__ACCESS__JWT_SECRETS\Z")
+_SECRET_LISTS = re.compile(r"PARQUEDB_(?:ACCESS__KEYS|GATEWAY__ACCESS__JWT_SECRETS)\Z")
 _PLAIN = frozenset({bool, type(None)})
 _HEADER_VARIABLES = re.compile(r"OTEL_EXPORTER_OTLP_(?:\w+_)?HEADERS\Z")
 

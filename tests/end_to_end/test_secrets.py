@@ -22,7 +22,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from ray import cloudpickle
 
 import parquedb
+from parquedb.access.grants import sign
+from parquedb.access.permissions import Permissions
 from parquedb.cluster.runtime.placement import find
+from parquedb.cluster.transport.calls import wait_for
 from parquedb.errors import ParqueDBError
 from parquedb.observability.hooks import register_hook
 from parquedb.observability.logs import get_logger
@@ -40,14 +43,22 @@ WRONG = "canaryWrongSecret31"
 TOKEN = "canaryBearerToken55"
 PASSWORD = "canaryUrlPassword8"
 SSN = "canary-078-05-1120"
-CANARIES = {"key": KEY, "secret": SECRET, "wrong": WRONG, "token": TOKEN, "password": PASSWORD, "ssn": SSN}
+GRANT_KEY = "canaryKeyOfGrants-6zVq1rT8sW2x-00"
+GRANT = sign("canaryKeyOfGrants-elsewhere-77777", "elsewhere", Permissions(["*:*"]), 4e9)
+CANARIES = {
+    **{"key": KEY, "secret": SECRET, "wrong": WRONG, "token": TOKEN, "password": PASSWORD, "ssn": SSN},
+    **{"key of grants": GRANT_KEY, "grant": GRANT[10:60]},
+}
 FORMS = {name: {canary, canary.replace("/", "%2F").replace("+", "%2B")} for name, canary in CANARIES.items()}
 
 
 # A hook is told what the caller asked for, filters included: it is the application's own code. And a pickle says which
 # access key it needs the secret of.
 MEANT = frozenset(
-    {("ssn", "hook contexts"), *(("key", f"pickle of {name}") for name in ("database", "collection", "settings"))}
+    {
+        ("ssn", "hook contexts"),
+        *(("key", f"pickle of {name}") for name in ("database", "collection", "settings", "view")),
+    }
 )
 
 
@@ -115,6 +126,7 @@ def log_like_an_application(document: dict[str, Any]) -> None:
     logger = get_logger("test.application")
     logger.info("saved %s", document)
     logger.info("saved", extra={"document": document, "headers": {"Authorization": f"Bearer {TOKEN}"}})
+    logger.warning("access %s %s keys=%s", GRANT_KEY, {"grants": [GRANT]}, GRANT_KEY)
     logger.warning("sent Authorization: Bearer %s to http://ada:%s@host/", TOKEN, PASSWORD)
     try:
         try:
@@ -123,6 +135,11 @@ def log_like_an_application(document: dict[str, Any]) -> None:
             raise parquedb.ParqueDBError("failed", context={"headers": f"authorization: {TOKEN}"}) from cause
     except parquedb.ParqueDBError as error:
         logger.exception("failed: %s", error.__cause__)
+
+
+def answer(reply: Any) -> Any:
+    """Wait for what a bare handle answers; an error is raised as it was, with Ray's as its cause."""
+    return wait_for(reply, "people", 30)
 
 
 def use(db: parquedb.Database, sinks: Sinks) -> None:
@@ -137,6 +154,9 @@ def use(db: parquedb.Database, sinks: Sinks) -> None:
         "conflict": lambda: people.update("ada", {"$set": {"name": "x"}}, expected_version=9),
         "filter": lambda: people.find({"name": {"$wrong": 1}}),
         "invalid": lambda: people.create({"name": 5}),
+        "denied": lambda: db.acting_for(["read:people"]).create("people", {"name": "x"}),
+        "denied by the owner": lambda: answer(people.actor.delete.remote("ada", grant=db.issue_grant(["get:*"]))),
+        "forged": lambda: answer(people.actor.get.remote("ada", grant=GRANT)),
     }.items():
         with contextlib.suppress(ParqueDBError):
             try:
@@ -145,7 +165,8 @@ def use(db: parquedb.Database, sinks: Sinks) -> None:
                 sinks.error(where, error)
                 raise
     sinks.put("repr", [db, people, db.settings, db._connection, people.actor, vars(db._connection)])
-    for name, pickled in {"database": db, "collection": people, "settings": db.settings}.items():
+    view = db.acting_for(["read:people"])
+    for name, pickled in {"database": db, "collection": people, "settings": db.settings, "view": view}.items():
         sinks.put(f"pickle of {name}", pickle.dumps(pickled) + cloudpickle.dumps(pickled))
     sinks.put("metrics", [db.stats("people"), db.health()])
     sinks.put("verify", json.dumps(db.verify().to_json()))
@@ -163,6 +184,9 @@ def use_badly(sinks: Sinks, place: dict[str, Any]) -> None:
     for where, change in {
         "endpoint": {"endpoint_url": f"http://ada:{PASSWORD}@127.0.0.1:9"},
         "address": {"url": f"s3://ada:{PASSWORD}@bucket/prefix"},
+        "key of grants": {"access": {"keys": [GRANT_KEY, GRANT_KEY[:31]]}},
+        "key and grant": {"access": {"keys": [GRANT_KEY], "grant": GRANT}},
+        "no grant": {"access": {"grant": GRANT[:-1] + "!"}},
         "setting": {"storage": {"timeout_s": f"http://ada:{PASSWORD}@h"}},
     }.items():
         with pytest.raises(ParqueDBError) as caught:
@@ -175,6 +199,7 @@ def run_the_command(sinks: Sinks, place: dict[str, Any], secret: str) -> None:
         "PYTHONPATH": str(ROOT),
         "PARQUEDB_KEY": KEY,
         "PARQUEDB_SECRET": secret,
+        "PARQUEDB_ACCESS__KEYS": GRANT_KEY,
         "PARQUEDB_ENDPOINT_URL": place["endpoint_url"],
         "PARQUEDB_LOG_LEVEL": "DEBUG",
     }
@@ -212,6 +237,7 @@ def test_no_canary_comes_out_anywhere(
         stack.enter_context(listening(sinks))
         collector = stack.enter_context(running_collector(tmp_path)) if rotel_binary() else None
         asked = {"log_level": "DEBUG", "log_format": "json", "log_redact": ("ssn",), "log_slow_s": 0.001}
+        asked["access"] = {"required": True, "keys": [GRANT_KEY]}
         with parquedb.connect(**place, **asked) as db:
             if collector is not None:
                 # Owners start later than this; in this process nothing shall go on exporting after the test.

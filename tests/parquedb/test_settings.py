@@ -8,11 +8,25 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from parquedb.errors import ConfigurationError, ErrorCode
-from parquedb.settings import ClientSettings, EngineSettings, HttpSettings, Settings, StorageSettings, env_name
+from parquedb.settings import (
+    ClientSettings,
+    EngineSettings,
+    GrantSettings,
+    HttpSettings,
+    Settings,
+    StorageSettings,
+    env_name,
+)
 from parquedb.settings_environment import load_settings
 
 SECRET = "hush-hush-1234"
-GROUPS = {"engine": EngineSettings, "storage": StorageSettings, "client": ClientSettings, "http": HttpSettings}
+GROUPS = {
+    "engine": EngineSettings,
+    "storage": StorageSettings,
+    "client": ClientSettings,
+    "http": HttpSettings,
+    "access": GrantSettings,
+}
 NUMBERS = [
     (group, name)
     for group, cls in GROUPS.items()
@@ -349,3 +363,54 @@ def test_settings_cannot_be_changed(cls: type[BaseModel]):
     target = made if cls is Settings else next(getattr(made, name) for name, group in GROUPS.items() if group is cls)
     with pytest.raises(ValidationError, match="frozen"):
         setattr(target, next(iter(cls.model_fields)), 1)
+
+
+# --- access
+
+KEY_OF_GRANTS = "kkkkk-canary-kkkkkkkkkkkkkkkkkkkk"
+
+
+def test_keys_of_grants_come_as_a_list_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch):
+    other = "o" * 32
+    assert load_settings("a", access={"keys": [KEY_OF_GRANTS, other]}).access.reveal_keys() == (KEY_OF_GRANTS, other)
+    monkeypatch.setenv("PARQUEDB_ACCESS__KEYS", f"{KEY_OF_GRANTS}, {other}")
+    monkeypatch.setenv("PARQUEDB_ACCESS__REQUIRED", "true")
+    monkeypatch.setenv("PARQUEDB_ACCESS__PERMISSIONS", "read:*, write:posts")
+    access = load_settings("a").access
+    assert access.reveal_keys() == (KEY_OF_GRANTS, other)
+    assert (access.required, access.permissions) == (True, ("read:*", "write:posts"))
+
+
+def test_by_default_no_grants_are_required():
+    access = load_settings("a").access
+    assert (access.required, access.keys, access.grant, access.permissions) == (False, (), None, None)
+
+
+@pytest.mark.parametrize(
+    "access",
+    [
+        {"keys": [KEY_OF_GRANTS[:31]]},
+        {"keys": f"{KEY_OF_GRANTS},short"},
+        {"keys": [KEY_OF_GRANTS, 7]},
+        {"keys": [KEY_OF_GRANTS] * 9},
+        {"keys": 7},
+        {"keys": [KEY_OF_GRANTS], "grant": "pqg1.canary"},
+        {"grant": "canary" * 20_000},
+        {"permissions": ["fly:*"]},
+    ],
+)
+def test_access_that_cannot_be_used_is_refused_and_no_secret_shown(access: Any):
+    error = refusal(url="a", access=access)
+    assert (error.setting or "").startswith("PARQUEDB_ACCESS")
+    assert "canary" not in f"{error!r}{error.to_json()}"
+
+
+def test_no_form_of_the_settings_shows_keys_or_grant():
+    for access in ({"keys": [KEY_OF_GRANTS]}, {"grant": "pqg1.canary"}):
+        settings = load_settings("a", access=access)
+        made = pickle.loads(pickle.dumps(settings))
+        for form in (settings, settings.access):
+            told = f"{form!r} {form} {form.model_dump_json()} {pickle.dumps(form)!r}"
+            assert "canary" not in told
+        assert (made.access.keys, made.access.grant) == ((), None)
+        assert {settings: 1}[settings] == 1

@@ -97,10 +97,10 @@ class LocalConnection(Connection):
     def recipe(self) -> tuple[Callable[..., Connection], tuple[Any, ...]]:
         raise NotImplementedError("its owners are in this process")
 
-    def link(self, namespace: str) -> "LocalLink":
+    def link(self, namespace: str, credentials: object = None, like: object = None) -> "LocalLink":
         return LocalLink(self, namespace)
 
-    def async_link(self, namespace: str) -> "LocalAsyncLink":
+    def async_link(self, namespace: str, credentials: object = None, like: object = None) -> "LocalAsyncLink":
         return LocalAsyncLink(self, namespace)
 
     def namespaces(self) -> list[str]:
@@ -110,10 +110,12 @@ class LocalConnection(Connection):
         owners = {name: OwnerHealth(name, "healthy", "open") for name in self._owners}
         return DatabaseHealth("healthy", owners, {})
 
-    def metrics(self, timeout_s: float | None, namespaces_max: int) -> MetricsSnapshot:
+    def metrics(self, timeout_s: float | None, namespaces_max: int, grant: object = None) -> MetricsSnapshot:
         return self.counted()
 
-    def metrics_by_process(self, timeout_s: float | None, owners: bool) -> dict[str, MetricsSnapshot]:
+    def metrics_by_process(
+        self, timeout_s: float | None, owners: bool, grant: object = None
+    ) -> dict[str, MetricsSnapshot]:
         return {"": self.counted()}
 
     def open_storage(self, purpose: str) -> StorageBackend:

@@ -49,6 +49,7 @@ def test_a_secret_that_this_process_knows_is_hidden_wherever_it_turns_up(hiding,
             "GET /b?X-Amz-Signature=***&X-Amz-Credential=*** HTTP",
         ),
         ("token eyJhbGciOiJI.eyJzdWIiOiIx.SflKxw", "token ***"),
+        ("shown pqg1.eyJ4IjoxfQ-_ab, twice", "shown ***, twice"),
         ("InvalidAccessKeyId: AKIAIOSFODNN7EXAMPLE", "InvalidAccessKeyId: ***"),
         ("<AWSAccessKeyId>me</AWSAccessKeyId><Key>k</Key>", "<AWSAccessKeyId>***</AWSAccessKeyId><Key>k</Key>"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- after", "*** after"),
@@ -130,10 +131,12 @@ def test_the_environments_secrets_are_hidden():
             "AWS_SECRET_ACCESS_KEY": "one-secret-value",
             "AWS_SESSION_TOKEN": "two-secret-value",
             "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "x-team=some-team-name, x-tenant=three-secret",
+            "PARQUEDB_ACCESS__KEYS": "four-secret-value, five-secret-value",
             "HOME": "/home/somebody",
         }
     )
     assert hiding.text("one-secret-value two-secret-value three-secret /home/somebody") == "*** *** *** /home/somebody"
+    assert hiding.text("four-secret-value and five-secret-value") == "*** and ***"
 
 
 def test_only_so_many_secrets_are_remembered():
