@@ -7,6 +7,7 @@ from typing import Any
 import ray
 
 from parquedb.actors.engine import NamespaceEngine
+from parquedb.actors.host.call_room import CallRoom
 from parquedb.actors.host.condition import condition
 from parquedb.actors.host.doorkeeper import Doorkeeper
 from parquedb.actors.reporting.metering import OwnerMeter
@@ -32,7 +33,7 @@ class HealthMethods:
     _engine: NamespaceEngine | None
     _change: "asyncio.Task[None] | None"
     _changing_since_s: float
-    _calls: int
+    _room: CallRoom
     _started_s: float
 
     @ray.method(concurrency_group="health")
@@ -67,7 +68,7 @@ class HealthMethods:
             "state": state,
             "circuits": circuits,
             "lag": lag,
-            "calls": self._calls,
+            "calls": self._room.calls,
             "pid": os.getpid(),
             "grants_required": self._door.required,
         }
@@ -100,4 +101,4 @@ class HealthMethods:
     def _stats(self) -> dict[str, Any]:
         engine = self._engine
         stats = {"namespace": self._namespace, "state": "idle"} if engine is None else dict(engine.stats())
-        return stats | {"calls": self._calls, "pid": os.getpid(), "age_s": self._clock.boot_s() - self._started_s}
+        return stats | {"calls": self._room.calls, "pid": os.getpid(), "age_s": self._clock.boot_s() - self._started_s}

@@ -12,10 +12,8 @@ import builtins
 import contextlib
 import gc
 import itertools
-import math
 import os
 import random
-import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -25,6 +23,7 @@ import ray
 
 from parquedb.access.grants import GrantKeys
 from parquedb.actors.engine import NamespaceEngine
+from parquedb.actors.host.call_room import CallRoom
 from parquedb.actors.host.document_methods import Build, DocumentMethods
 from parquedb.actors.host.doorkeeper import Doorkeeper, keys_in_force
 from parquedb.actors.host.health_methods import HealthMethods
@@ -32,15 +31,12 @@ from parquedb.actors.host.process import finish_process, prepare_process
 from parquedb.actors.reporting import journal
 from parquedb.actors.reporting.announcements import Announcer, announced_upkeep
 from parquedb.actors.reporting.metering import OwnerMeter
-from parquedb.actors.reporting.pressure import owner_pressure
 from parquedb.actors.requests import arguments
 from parquedb.actors.requests.operations import MANY, Operation, Outcome
 from parquedb.actors.requests.packing import decode_operations, encode_outcomes
 from parquedb.actors.requests.permits import Permits
-from parquedb.admission import QueueBounds
 from parquedb.clock import SystemClock
 from parquedb.errors import (
-    BackpressureError,
     ParqueDBError,
     TimeoutError,  # noqa: A004 - the public name of the error
 )
@@ -53,9 +49,6 @@ from parquedb.storage.open import open_backend, open_fallback
 
 CONCURRENT_CALLS_MAX = 10_000
 HEALTH_CALLS_MAX = 8
-CALLS_RETRY_S = (0.1, 0.5)
-"""When a caller shall come back whose call found no room, at the earliest; drawn between these, seconds."""
-
 SHUTDOWN_S = 5.0
 """Seconds a dying process spends on handing over cleanly; without a clean end the next owner only waits a lease."""
 
@@ -111,10 +104,8 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         self._idle_watch: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changing_since_s = 0.0
-        self._calls = self._calls_bytes = 0
-        room = QueueBounds(sys.maxsize, settings.engine.calls_bytes_max, math.inf)
-        self._pressure = owner_pressure(namespace, "calls", room, self._clock)
-        self._used_s = self._started_s = self._clock.boot_s()
+        self._room = CallRoom(namespace, settings.engine.calls_bytes_max, self._clock, self._random)
+        self._started_s = self._clock.boot_s()
         if self._meter is not None:
             export_metrics(self._counted)
 
@@ -178,11 +169,11 @@ class NamespaceActor(DocumentMethods, HealthMethods):
             `epoch` and `tail` of the log, `pid` and Ray `node` of this process.
         """
         self._door.check("activate", grant)
-        self._calls += 1
+        self._room.enter()
         try:
             engine = await self._ready(reopen=True)
         finally:
-            self._done()
+            self._room.leave()
         node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
         return {"epoch": engine.epoch, "tail": engine.tail, "pid": os.getpid(), "node": node}
 
@@ -235,13 +226,10 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         return storage
 
     def _check_room(self, size: int) -> None:
-        """Refuse a call of so many bytes beyond the bound: while the engine opens, nothing else bounds what waits."""
-        if self._calls_bytes and self._calls_bytes + size > self._settings.engine.calls_bytes_max:
-            waiting = f"{self._calls} calls ({self._calls_bytes} bytes) are already being executed"
+        refusal = self._room.refusal(size)
+        if refusal is not None:
             if self._meter is not None:
                 self._meter.refused()
-            refusal = BackpressureError(waiting, retry_after=self._random.uniform(*CALLS_RETRY_S))
-            self._pressure.refused(1, refusal)
             raise refusal
 
     async def _one(self, build: Build, /, *given: Any, grant: str | None = None, **options: Any) -> Any:
@@ -258,8 +246,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         return await (executing if self._meter is None else self._meter.metered(operations, executing))
 
     async def _executed(self, operations: Sequence[Operation], size: int) -> list[Outcome]:
-        self._calls += 1
-        self._calls_bytes += size
+        self._room.enter(size)
         began_s = self._clock.boot_s()
         try:
             engine = self._engine
@@ -283,26 +270,20 @@ class NamespaceActor(DocumentMethods, HealthMethods):
                 ]
             return await engine.execute(operations)
         finally:
-            self._calls_bytes -= size
-            self._done()
-            if self._used_s - began_s >= self._settings.log_slow_s:
-                journal.slow_call(self._namespace, operations, self._used_s - began_s)
+            self._room.leave(size)
+            took_s = self._room.used_s - began_s
+            if took_s >= self._settings.log_slow_s:
+                journal.slow_call(self._namespace, operations, took_s)
 
     @contextlib.asynccontextmanager
     async def _upkeep(self, what: str, grant: str | None) -> AsyncIterator[NamespaceEngine]:
-        self._calls += 1
+        self._room.enter()
         try:
             with announced_upkeep(self._hooks, what, self._namespace, self._actor_name):
                 self._door.check(what, grant)
                 yield await self._ready()
         finally:
-            self._done()
-
-    def _done(self) -> None:
-        self._calls -= 1
-        if self._pressure.lasts:
-            self._pressure.eased(self._calls, self._calls_bytes)
-        self._used_s = self._clock.boot_s()
+            self._room.leave()
 
     async def _ready(self, *, reopen: bool = False) -> NamespaceEngine:
         """Return the engine, opened; a fenced one only `reopen` replaces, everyone else shall meet its refusal."""
@@ -373,8 +354,8 @@ class NamespaceActor(DocumentMethods, HealthMethods):
 
     async def _watch_idle(self) -> None:
         while self._engine is not None:
-            left_s = self._used_s + self._settings.engine.idle_timeout_s - self._clock.boot_s()
-            if left_s <= 0 and self._calls == 0 and self._change is None:
+            left_s = self._room.used_s + self._settings.engine.idle_timeout_s - self._clock.boot_s()
+            if left_s <= 0 and self._room.calls == 0 and self._change is None:
                 await self._changing(self._close_engine("idle"), _CLOSING)
                 return
             await self._clock.sleep(left_s if left_s > 0 else _IDLE_CHECK_S)

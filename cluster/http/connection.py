@@ -145,7 +145,7 @@ class HttpConnection(Connection):
             raise ConfigurationError(message, setting="hooks") from error
         return rebuilt_connection, (self.settings, hooks, portable(self._provider))
 
-    def link(self, namespace: str, credentials: Grants, like: Link | None = None) -> HttpLink:
+    def link(self, namespace: str, credentials: Grants, _like: Link | None = None) -> HttpLink:
         """Return a way to a namespace for threads; the gateway shows grants of its own."""
         return HttpLink(self._background, lambda: self.async_link(namespace, credentials))
 
