@@ -2,7 +2,7 @@
 
 import parquedb
 from parquedb.access.permissions import Permissions
-from parquedb.cluster.client.connection import Connection
+from parquedb.cluster.client.ray_connection import RayConnection
 from parquedb.cluster.client.views import VIEW_LINKS_MAX, VIEWS_MAX, Views, make_room
 from parquedb.settings_environment import load_settings
 
@@ -34,7 +34,7 @@ def test_a_view_keeps_ways_to_only_so_many_namespaces() -> None:
 
 
 def test_closing_a_view_closes_nothing_else() -> None:
-    db = parquedb.Database(Connection(load_settings("memory://views")))
+    db = parquedb.Database(RayConnection(load_settings("memory://views")))
     view = db.acting_for(["read:*"])
     view.close()
     assert not db._connection.closed

@@ -3,7 +3,7 @@
 import pytest
 
 from parquedb.access.grants import Claims, GrantKeys, Verifier, sign, unverified
-from parquedb.access.permissions import ALL, Permissions
+from parquedb.access.permissions import EVERYTHING, Permissions
 from parquedb.cluster.runtime.naming import database_name
 from parquedb.cluster.transport.credentials import Credentials
 from parquedb.errors import ConfigurationError, PermissionDeniedError
@@ -42,7 +42,7 @@ def allows(claims: Claims, operation: str, namespace: str = "posts") -> bool:
 
 def test_who_holds_the_key_shows_a_grant_for_everything(clock: Clock) -> None:
     claims = shown(Credentials(settings(keys=[KEY]), clock), clock)
-    assert claims.permissions == (Permissions([ALL]),)
+    assert claims.permissions == (Permissions(EVERYTHING),)
     assert claims.until_s == clock.s + 300
 
 
