@@ -286,7 +286,8 @@ def _named(filter: Mapping[str, Any], rules: Rules) -> str | None:  # noqa: A002
     """Return the bare id that a document made of a filter has, if it has one."""
     try:
         own = seed_from_filter(filter).get("$id")
-        return None if own is None else check_id(split_id(own, rules.namespace))
+        # What is no text is no id: it is refused like other errors here.
+        return check_id(split_id(own, rules.namespace)) if isinstance(own, str) else None
     except ParqueDBError:
         return None  # It is refused when it comes to inserting; the filter may well match something.
 

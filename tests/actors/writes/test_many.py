@@ -183,6 +183,16 @@ async def test_an_upsert_under_an_id_that_is_taken_is_refused(store: MemoryBacke
         assert await run(owner, "count", filter={"x": 1}) == 0
 
 
+@pytest.mark.parametrize("named", [{"a": 1}, 5, True, None, ["d1"]])
+async def test_an_upsert_under_an_id_that_is_no_text_is_refused_by_itself(store: MemoryBackend, named: object) -> None:
+    async with opened(store) as owner:
+        wrong = Operation("upsert", None, {"$set": {"x": 1}}, {"filter": {"$id": named}})
+        beside = Operation("create", "beside", {"x": 1})
+        refused, made = await owner.execute([wrong, beside])
+        assert isinstance(refused.error, ValidationError)
+        assert made.result()["$id"] == "posts/beside"
+
+
 async def test_what_is_too_large_for_one_entry_is_refused_whole(store: MemoryBackend) -> None:
     async with opened(store, group_bytes_max=4096) as owner:
         await filled(owner, "mixed")
