@@ -184,15 +184,14 @@ async def test_an_upsert_under_an_id_that_is_taken_is_refused(store: MemoryBacke
         assert await run(owner, "count", filter={"x": 1}) == 0
 
 
-@pytest.mark.parametrize("id_", [5, 1.5, Decimal("1.10"), True])
-async def test_an_upsert_under_an_id_that_is_no_text_fails_nobody_else(store: MemoryBackend, id_: object) -> None:
+@pytest.mark.parametrize("named", [{"a": 1}, 5, Decimal("1.10"), True, None, ["d1"]])
+async def test_an_upsert_under_an_id_that_is_no_text_is_refused_by_itself(store: MemoryBackend, named: object) -> None:
     async with opened(store) as owner:
-        calls = [
-            Operation("upsert", body={"$set": {"x": 1}}, options={"filter": {"$id": given}}) for given in (id_, "good")
-        ]
-        bad, good = await owner.execute(calls)
-        assert isinstance(bad.error, ValidationError)
-        assert good.result()["upserted_id"] == "posts/good"
+        wrong = Operation("upsert", None, {"$set": {"x": 1}}, {"filter": {"$id": named}})
+        beside = Operation("create", "beside", {"x": 1})
+        refused, made = await owner.execute([wrong, beside])
+        assert isinstance(refused.error, ValidationError)
+        assert made.result()["$id"] == "posts/beside"
 
 
 async def test_what_is_too_large_for_one_entry_is_refused_whole(store: MemoryBackend) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from parquedb.access.grants import Claims, GrantKeys, Verifier, sign, unverified
-from parquedb.access.permissions import EVERYTHING, Permissions
+from parquedb.access.permissions import ALL, EVERYTHING, Permissions
 from parquedb.cluster.runtime.naming import database_name
 from parquedb.cluster.transport.credentials import Credentials
 from parquedb.errors import ConfigurationError, PermissionDeniedError
