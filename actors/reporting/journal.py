@@ -212,6 +212,17 @@ def compaction_failed(namespace: str, error: ParqueDBError, pause_s: float) -> N
     )
 
 
+def decision_failed(namespace: str, kind: str, error: Exception) -> None:
+    """A bug of ours kept a write from being decided; it changed nothing, and its caller is told."""
+    _commit.error(
+        "namespace %s: a bug: %s could not be decided",
+        namespace,
+        kind,
+        exc_info=error,
+        extra=_of("commit.decision_failed", namespace, {"operation": kind, "error": error}),
+    )
+
+
 def collected(namespace: str, deleted: int) -> None:
     """Objects that nothing needs any more are gone."""
     if deleted:

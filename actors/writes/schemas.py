@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.actors.state.sessions import Receipt
+from parquedb.actors.writes.unforeseen import told
 from parquedb.documents.codec import decode
 from parquedb.errors import ConflictError, ErrorCode, ParqueDBError, ValidationError
 from parquedb.observability.logs import get_logger
@@ -214,8 +215,10 @@ def decide_run(
         first, own_seq = draft.count, draft.next_seq
         try:
             draft.add(Action.CREATE, id_, document)
-        except ParqueDBError as error:
-            outcomes.append(Outcome(error=error))
+        except Exception as error:
+            if draft.count != first:
+                raise
+            outcomes.append(Outcome(error=told(error, namespace, "create")))
             continue
         outcomes.append(Outcome(document, seq=own_seq))
         record = RequestRecord([session, seq + at, low, born], "create", first, 1)
@@ -229,10 +232,10 @@ def _touches(guard: Guard, run: CreateRun) -> bool:
     for size in run.sizes:
         start, end = end, end + size
         body = decode(memoryview(run.encoded)[start:end])
-        if guard.fill(body, new=True):
-            return True
         try:
+            if guard.fill(body, new=True):
+                return True
             guard.check(body)
-        except ValidationError:
+        except Exception:  # noqa: BLE001 - whatever it is, then it matters which document it is of
             return True
     return False

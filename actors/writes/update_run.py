@@ -18,6 +18,7 @@ from parquedb.actors.writes.commit_group import NotLoaded
 from parquedb.actors.writes.draft import Document, Draft
 from parquedb.actors.writes.evaluate import BASE_BYTES, Prepared, Rules, next_version, prepare, present, visible
 from parquedb.actors.writes.runs import Run
+from parquedb.actors.writes.unforeseen import told
 from parquedb.documents.codec import encode
 from parquedb.documents.update_shapes import Shape, ops_of, shape_of
 from parquedb.errors import InternalError, InvalidInputError, ParqueDBError
@@ -127,8 +128,8 @@ class UpdateRun(Run):
                 # With what comes later for the same document.
                 waiting.add(id_)
                 left.append(at)
-            except ParqueDBError as error:
-                refused[at] = error
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this update's alone
+                refused[at] = told(error, self.rules.namespace, "update")
             else:
                 mine[id_] = document
                 decided.append((at, id_, document, encoded))

@@ -18,13 +18,13 @@ from parquedb.actors.reporting.commit_watch import CommitTiming, CommitWatch
 from parquedb.actors.requests.operations import Outcome
 from parquedb.actors.state.lease import Lease
 from parquedb.actors.state.namespace_state import NamespaceState, log_datetime
-from parquedb.actors.state.sessions import Receipt
 from parquedb.actors.writes.calls import Stage, Write
 from parquedb.actors.writes.commit_group import BulkRequest, CheckpointRequest, Group, NotLoaded
-from parquedb.actors.writes.create_run import CreateRun
+from parquedb.actors.writes.deciding import decide
 from parquedb.actors.writes.draft import Draft
-from parquedb.actors.writes.receipts import answered, recalled
-from parquedb.actors.writes.schemas import DraftSchemas, decide_run
+from parquedb.actors.writes.receipts import recalled
+from parquedb.actors.writes.schemas import DraftSchemas
+from parquedb.actors.writes.unforeseen import told
 from parquedb.actors.writes.update_run import UpdateRun
 from parquedb.actors.writes.write_queue import WriteQueue, unknown
 from parquedb.clock import Clock
@@ -169,7 +169,7 @@ class Writer:
             try:
                 if not held.isdisjoint(write.prepared.ids):
                     raise NotLoaded  # noqa: TRY301 - one place parks writes
-                outcome = self._decide(write, group)
+                outcome = decide(write, group, self._state.namespace, self._state.next_seq)
             except NotLoaded:
                 self._parked.append(write)
                 held.update(write.prepared.ids)
@@ -187,26 +187,6 @@ class Writer:
         loading, self._loading = self._loading, []
         self._queue.offer(loading + self._parked)
         self._parked = []
-
-    def _decide(self, write: Write, group: Group) -> Outcome:
-        # No second look for a receipt: it was new when it was admitted, and since then any retry of it joins it.
-        first = group.draft.count
-        if isinstance(write, CreateRun):
-            created, settled = decide_run(write, self._state.namespace, group.draft)
-            group.records.extend(settled)
-            return Outcome(created, seq=self._state.next_seq + first)
-        try:
-            value = write.prepared.run(group.draft)
-        except ParqueDBError as error:
-            return Outcome(error=error)
-        seq = self._state.next_seq + group.draft.count - 1
-        if group.draft.count == first:
-            return Outcome(value, seq=seq)
-        change = answered(write, value, group.draft, first)
-        if write.request is not None:
-            size = write.prepared.size if change.encoded is None else len(change.encoded)
-            group.records.append((change.record(write.request), Receipt(change.kind, seq, value, size=size)))
-        return Outcome(value, None, seq, False, change.encoded)
 
     def _decide_updates(self, run: UpdateRun, group: Group, held: set[str]) -> None:
         first_seq = group.draft.next_seq
@@ -306,8 +286,8 @@ class Writer:
     async def _commit_bulk(self, request: BulkRequest) -> None:
         try:
             bulk = request.decide()
-        except ParqueDBError as error:
-            request.fail(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this load's alone
+            request.fail(told(error, self._state.namespace, "insert_arrow"))
             return
         if bulk is None:
             request.landed.set_result(None)
