@@ -28,6 +28,9 @@ _HERE: Final = 'job=~"$job",instance=~"$instance"'
 _OWNER: Final = f'{_HERE},namespace=~"$namespace"'
 _CALLS: Final = f'{_OWNER},category=~"query|mutation",side="$side"'
 
+_NOES: Final = "ObjectNotFoundError|AlreadyExistsError|ETagMismatchError"
+"""Kinds of errors by which a store answers a question: counted like others, and nothing that fails."""
+
 
 def dashboard_json() -> str:
     """Return the dashboard as Grafana imports it."""
@@ -196,7 +199,7 @@ def _owners() -> list[Panel]:
 def _storage() -> list[Panel]:
     storage = f'{_OWNER},category="storage"'
     requests = _rate("parquedb_operations_total", "operation", storage)
-    errors = _rate("parquedb_operation_errors_total", "operation, error_type", storage)
+    errors = _rate("parquedb_operation_errors_total", "operation, error_type", f'{storage},error_type!~"{_NOES}"')
     size = _rate("parquedb_operation_bytes_total", "operation", storage)
     state = f'max by (namespace, circuit) (parquedb_circuit_state{{{_OWNER},state="%s"}})'
     changes = _owner_rate("parquedb_circuit_transitions_total", "namespace, circuit, to")
@@ -208,7 +211,12 @@ def _storage() -> list[Panel]:
             [Query(_quantile(0.99, _DURATION, "operation, le", storage), "{{operation}}")],
             "s",
         ),
-        Panel("Failed requests", "Each attempt.", [Query(errors, "{{operation}}: {{error_type}}")], "reqps"),
+        Panel(
+            "Failed requests",
+            "Each attempt; an answer such as `there is no such object` is none.",
+            [Query(errors, "{{operation}}: {{error_type}}")],
+            "reqps",
+        ),
         Panel("Traffic", "Sent and received.", [Query(size, "{{operation}}")], "Bps"),
         Panel(
             "Cache hits",
