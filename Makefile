@@ -5,7 +5,7 @@ ARGS ?=
 MINUTES ?= 5
 SEED ?= 1
 SEEDS ?= 2000
-WORKERS ?= 2
+WORKERS ?= 3
 
 # With PY given from outside (PY=python make test) that interpreter is used as it is and nothing is installed.
 ifeq ($(origin PY),file)

@@ -92,7 +92,15 @@ def test_connect_starts_ray_if_none_runs_ends_it_and_leaves_the_data(tmp_path: P
     assert len(list((tmp_path / "data" / "posts" / "log").iterdir())) == 4
 
 
-@pytest.mark.parametrize(("awaiting", "signalled"), [(False, False), (False, True), (True, False)])
+@pytest.mark.parametrize(
+    ("awaiting", "signalled"),
+    [
+        (False, False),
+        # The same in other forms, each of which starts a Ray: with the faults, for time.
+        pytest.param(False, True, marks=pytest.mark.faults),
+        pytest.param(True, False, marks=pytest.mark.faults),
+    ],
+)
 def test_a_program_that_ends_without_closing_hands_its_namespaces_over(
     awaiting: bool, signalled: bool, tmp_path: Path
 ) -> None:
@@ -113,7 +121,7 @@ def test_a_program_that_ends_without_closing_hands_its_namespaces_over(
     assert kinds == ["open", "write", "close"]
 
 
-@pytest.mark.parametrize("awaiting", [False, True])
+@pytest.mark.parametrize("awaiting", [pytest.param(False, marks=pytest.mark.faults), True])
 def test_a_program_ended_by_sigterm_has_as_long_as_it_takes(awaiting: bool, tmp_path: Path) -> None:
     """Ray's own handler would set an alarm that aborts the process after three seconds."""
     handled_by_ray = """

@@ -48,6 +48,7 @@ def deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy]:
         del sys.modules[name]
 
 
+@pytest.mark.faults
 async def test_owners_and_replicas_die_and_change_their_number_under_load_and_every_post_is_there_once(
     url: str, deploy: Deploy, tmp_path: Path
 ) -> None:

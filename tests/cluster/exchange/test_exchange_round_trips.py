@@ -35,7 +35,7 @@ def of(posts: LocalCollection) -> dict[str, Any]:
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "by query"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(documents=some_documents, flushed=st.integers(0, 12))
 def test_a_file_brings_every_document_back(
     suffix: str, whole: bool, documents: list[dict[str, Any]], flushed: int
