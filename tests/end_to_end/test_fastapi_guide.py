@@ -161,6 +161,7 @@ async def test_owners_and_processes_die_under_load_and_every_post_is_there_once(
     assert await stored(folder) == dict.fromkeys(callers.made, 1)
 
 
+@pytest.mark.faults
 async def test_a_service_that_is_stopped_answers_what_it_has_begun_and_its_owner_says_goodbye(
     folder: Path, ray_cluster: str
 ) -> None:

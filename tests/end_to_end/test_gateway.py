@@ -107,6 +107,7 @@ def large_bodies_pass(client: httpx.Client) -> None:
 
 
 @pytest.mark.skipif(rotel_binary() is None, reason="the rotel wheel is not installed")
+@pytest.mark.faults
 def test_a_request_is_one_trace_from_its_caller_to_the_put(
     ray_cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

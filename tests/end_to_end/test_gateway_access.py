@@ -83,6 +83,7 @@ def test_a_key_from_the_command_line_is_known_to_every_gateway_until_it_is_revok
     assert os.environ["PARQUEDB_URL"] == url
 
 
+@pytest.mark.faults
 def test_replicas_on_serve_know_callers_over_tls(ray_cluster: str, tmp_path: Path) -> None:
     serve = pytest.importorskip("ray.serve", reason="ray[serve] is not installed")
     from parquedb.cluster.gateway.deployment import serve_gateway  # noqa: PLC0415 - imports Serve

@@ -31,6 +31,7 @@ async def gateway(ray_cluster: str, tmp_path: Path) -> AsyncIterator[Target]:
     await database.close()
 
 
+@pytest.mark.faults
 async def test_broken_requests_and_callers_who_leave_cost_a_replica_nothing(gateway: Target) -> None:
     made = await gateway.ask("PUT", "/v1/victim/documents/one", b'{"n": 1}', {"If-None-Match": "*"})
     assert made.status == 201, made.text

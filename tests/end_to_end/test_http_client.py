@@ -17,11 +17,11 @@ from tests.support.collector import free_port
 serve = pytest.importorskip("ray.serve", reason="ray[serve] is not installed")
 
 
-@pytest.fixture
-def url(ray_cluster: str, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def url(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from parquedb.cluster.gateway.deployment import serve_gateway  # noqa: PLC0415 - imports Serve
 
-    database = asyncio.run(parquedb.connect_async(str(tmp_path / "db")))
+    database = asyncio.run(parquedb.connect_async(str(tmp_path_factory.mktemp("gateway") / "db")))
     served = serve_gateway(database, GatewaySettings(port=free_port()))
     yield served.url
     served.close()

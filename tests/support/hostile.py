@@ -91,7 +91,7 @@ class Target:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             async with asyncio.timeout(ANSWER_S):
-                with contextlib.suppress(ConnectionError):  # It may be closed while we still send.
+                with contextlib.suppress(OSError):  # It may be closed while we still send.
                     for piece in pieces:
                         writer.write(piece)
                         await writer.drain()

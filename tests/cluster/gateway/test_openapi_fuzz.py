@@ -23,7 +23,7 @@ from tests.support.hostile import HONEST, LEAKS, Stage, staged
 from tests.support.tokens import AUDIENCE, ISSUER, SECRET, token
 
 NAMESPACE = "posts"
-QUICK = settings(max_examples=10, derandomize=True, phases=[Phase.generate])
+QUICK = settings(max_examples=5, derandomize=True, phases=[Phase.generate])
 THOROUGH = settings(max_examples=1_000)
 ACCESS = AccessSettings(
     jwt_secrets=(SecretStr(SECRET),), jwt_issuer=ISSUER, jwt_audience=(AUDIENCE,), failures_max=1_000_000
