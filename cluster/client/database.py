@@ -4,7 +4,7 @@ import functools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from parquedb.access.permissions import Permissions
@@ -12,7 +12,7 @@ from parquedb.actors.requests import arguments
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.cluster.client.collection import Collection
 from parquedb.cluster.client.connection import Connection, Link, run_blocking
-from parquedb.cluster.client.views import Views, make_room, permissions_of
+from parquedb.cluster.client.views import ViewMethods, Views, make_room
 from parquedb.cluster.overview.health import DatabaseHealth
 from parquedb.cluster.overview.verifying import OnProgress, verify_database
 from parquedb.cluster.reporting.watching import Watch, watched_ask, watches
@@ -41,7 +41,7 @@ def _on_collection(method: Callable[Concatenate[Collection, P], T]) -> Callable[
     return call
 
 
-class Database:
+class Database(ViewMethods["Database"]):
     """A database. Every method of `Collection` is here as well, with the namespace in front. Pickles."""
 
     def __init__(
@@ -115,34 +115,6 @@ class Database:
     flush = _on_collection(Collection.flush)
     compact = _on_collection(Collection.compact)
     stats = _on_collection(Collection.stats)
-
-    def acting_for(self, permissions: Permissions | Iterable[str]) -> "Database":
-        """Return a view of this database that may do what these permissions allow, and what this one may.
-
-        It shares the connection, and is refused by its owners what it may not do where the database requires grants.
-        Cheap enough for every request: equal permissions get the same view, as long as it is among the
-        `VIEWS_MAX` used last. Closing a view closes nothing else.
-
-        Raises:
-            InvalidInputError: they are no permissions.
-            ConfigurationError: the database is behind a gateway, which decides by its own means.
-        """
-        self._connection.require_grants("acting_for")
-        return self._views.of(permissions)
-
-    def issue_grant(self, permissions: Permissions | Iterable[str], *, lifetime_s: float = 3600) -> str:
-        """Return a grant for somebody else, for `connect(grant=...)` or a bare handle: whoever has it may use it.
-
-        Args:
-            permissions: All that it allows; never more than this database may do itself.
-            lifetime_s: When it ends, in seconds from now; not later than the grant that this database was given.
-
-        Raises:
-            ConfigurationError: this process has neither a key nor a grant.
-        """
-        self._connection.require_grants("issue_grant")
-        limit_s = arguments.check_timeout(lifetime_s, lifetime_s)
-        return self._credentials.issue(permissions_of(permissions), limit_s)
 
     def _view(self, permissions: Permissions) -> "Database":
         return Database(self._connection, self, permissions)

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, TypeVar
 
 from parquedb.access.permissions import Permissions
+from parquedb.actors.requests import arguments
+from parquedb.cluster.client.connection import Connection
+from parquedb.cluster.transport.credentials import Credentials
 
 D = TypeVar("D")
 
@@ -34,7 +37,7 @@ class Views(Generic[D]):
         Raises:
             InvalidInputError: they are none.
         """
-        permissions = permissions_of(given)
+        permissions = _permissions_of(given)
         with self._lock:
             found = self._views.get(permissions)
             if found is None:
@@ -54,7 +57,43 @@ class Views(Generic[D]):
             self._views.clear()
 
 
-def permissions_of(given: Permissions | Iterable[str]) -> Permissions:
+class ViewMethods(Generic[D]):
+    """What a database and an asynchronous one have in common of acting for others."""
+
+    _connection: Connection
+    _credentials: Credentials
+    _views: Views[D]
+
+    def acting_for(self, permissions: Permissions | Iterable[str]) -> D:
+        """Return a view of this database that may do what these permissions allow, and what this one may.
+
+        It shares the connection, and is refused by its owners what it may not do where the database requires grants.
+        Cheap enough for every request: equal permissions get the same view, as long as it is among the
+        `VIEWS_MAX` used last. Closing a view closes nothing else.
+
+        Raises:
+            InvalidInputError: they are no permissions.
+            ConfigurationError: the database is behind a gateway, which decides by its own means.
+        """
+        self._connection.require_grants("acting_for")
+        return self._views.of(permissions)
+
+    def issue_grant(self, permissions: Permissions | Iterable[str], *, lifetime_s: float = 3600) -> str:
+        """Return a grant for somebody else, for `connect(grant=...)` or a bare handle: whoever has it may use it.
+
+        Args:
+            permissions: All that it allows; never more than this database may do itself.
+            lifetime_s: When it ends, in seconds from now; not later than the grant that this database was given.
+
+        Raises:
+            ConfigurationError: this process has neither a key nor a grant.
+        """
+        self._connection.require_grants("issue_grant")
+        limit_s = arguments.check_timeout(lifetime_s, lifetime_s)
+        return self._credentials.issue(_permissions_of(permissions), limit_s)
+
+
+def _permissions_of(given: Permissions | Iterable[str]) -> Permissions:
     """Return permissions from their entries.
 
     Raises:
