@@ -76,6 +76,16 @@ class Permits:
                 return self._denied(needed)
         return None
 
+    def check(self, operation: Operation) -> None:
+        """Return if an operation is allowed.
+
+        Raises:
+            PermissionDeniedError: it is not.
+        """
+        denial = self.denial(operation)
+        if denial is not None:
+            raise denial
+
     def check_method(self, method: str) -> None:
         """Return if a method of the actor that is no operation is allowed.
 

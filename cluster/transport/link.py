@@ -9,7 +9,6 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from parquedb.actors.reporting.pressure import Pressure
 from parquedb.actors.requests.operations import Operation, Outcome, Request
-from parquedb.actors.requests.permits import Permits
 from parquedb.admission import QueueBounds
 from parquedb.cluster.reporting import journal
 from parquedb.cluster.reporting.accounts import Accounts
@@ -154,17 +153,6 @@ class _Link:
         return max(0.0, delivery.deadline_s - time.monotonic())
 
 
-def _check(permits: Permits, operation: Operation) -> None:
-    """Return if an operation may be sent; the owner asks again.
-
-    Raises:
-        PermissionDeniedError: it may not.
-    """
-    denial = permits.denial(operation)
-    if denial is not None:
-        raise denial
-
-
 def _any_time(_deadline_s: float) -> None:
     """Questions to the actor itself wait for nobody here, and have no numbers."""
 
@@ -232,7 +220,7 @@ class RayLink(_Link):
         final: BaseException | None = None
         try:
             if self._permits is not None and counted is not None:
-                _check(self._permits, counted)
+                self._permits.check(counted)
             while True:
                 activating = activate
                 try:
@@ -332,7 +320,7 @@ class RayAsyncLink(_Link):
         final: BaseException | None = None
         try:
             if self._permits is not None and counted is not None:
-                _check(self._permits, counted)
+                self._permits.check(counted)
             while True:
                 activating = activate
                 try:
