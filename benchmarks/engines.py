@@ -8,7 +8,7 @@ from benchmarks.counting import Counted, CountingBackend
 from parquedb.actors.engine import NamespaceEngine
 from parquedb.clock import SystemClock
 from parquedb.observability.hooks import HookRegistry
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.backends.layers import wrap_backend
 from parquedb.storage.open import open_backend
 

@@ -18,7 +18,7 @@ from benchmarks.http_load import Load, offered
 from benchmarks.table import Row, compared, quantity
 from benchmarks.throughput import cpu_s, document
 from parquedb.cluster.gateway.deployment import serve_gateway
-from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings.gateway import GatewaySettings
 from tests.support.services import replica_pids
 
 NAMESPACE = "events"

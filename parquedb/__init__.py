@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from parquedb.observability.worker_logs.view import WorkerLogsView as WorkerLogsView
     from parquedb.observability.worker_logs.view import create_worker_logs_view as create_worker_logs_view
     from parquedb.settings import Settings as Settings
-    from parquedb.settings_environment import load_settings as load_settings
+    from parquedb.settings.environment import load_settings as load_settings
     from parquedb.storage.breaker.circuit import CircuitBreaker as CircuitBreaker
     from parquedb.storage.breaker.monitor import CircuitBreakerMonitor as CircuitBreakerMonitor
     from parquedb.storage.breaker.monitor import global_circuit_breaker_monitor as global_circuit_breaker_monitor
@@ -94,7 +94,7 @@ _HOMES = {
     "create_ai_usage_view": "parquedb.observability.ai.usage_view",
     "global_circuit_breaker_monitor": "parquedb.storage.breaker.monitor",
     "global_hook_registry": "parquedb.observability.hooks",
-    "load_settings": "parquedb.settings_environment",
+    "load_settings": "parquedb.settings.environment",
     "record_ai_request": "parquedb.observability.ai.requests",
     "log_context": "parquedb.observability.logs",
     "WorkerLogsView": "parquedb.observability.worker_logs.view",

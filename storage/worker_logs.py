@@ -18,7 +18,7 @@ from parquedb.observability.worker_logs.rows import Redact
 from parquedb.observability.worker_logs.upkeep import UpkeepOptions
 from parquedb.observability.worker_logs.view import EXIT_S, WorkerLogsView, create_worker_logs_view
 from parquedb.settings import Settings
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.layers import wrap_backend
 from parquedb.storage.open import open_backend

@@ -19,9 +19,9 @@ from parquedb.actors.reporting.metering import OwnerMeter
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.actors.requests.permits import Permits, permits_of
 from parquedb.errors import AuthorizationError, ConfigurationError, ErrorCode
-from parquedb.grant_settings import GrantSettings
 from parquedb.observability.logs.redaction import redactor
 from parquedb.settings import env_name
+from parquedb.settings.grants import GrantSettings
 
 Execute = Callable[[Sequence[Operation]], Awaitable[list[Outcome]]]
 

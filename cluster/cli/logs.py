@@ -16,7 +16,7 @@ from rich.text import Text
 from parquedb.errors import ConfigurationError, ErrorCode, InvalidInputError, NotFoundError
 from parquedb.observability.worker_logs.queries import LogStatistics
 from parquedb.observability.worker_logs.view import WorkerLogsView
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.worker_logs import SETTING, open_worker_logs
 
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")

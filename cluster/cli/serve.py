@@ -15,8 +15,8 @@ from rich.console import Console
 import parquedb
 from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.errors import ConfigurationError
-from parquedb.gateway_settings import GatewaySettings
-from parquedb.settings_environment import load_gateway_settings
+from parquedb.settings.environment import load_gateway_settings
+from parquedb.settings.gateway import GatewaySettings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -20,7 +20,7 @@ from parquedb.cluster.runtime.naming import resolve
 from parquedb.errors import CollectionNotFoundError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.verification.report import DatabaseReport, Finding, VerificationReport
 from parquedb.storage.verification.rules import Rule, Severity
 from parquedb.storage.verification.verifier import Progress

@@ -10,7 +10,7 @@ from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.cluster.client.connection import Connection
 from parquedb.cluster.client.database import Database
 from parquedb.errors import ConfigurationError
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 
 TokenProvider = Callable[[], str] | str
 

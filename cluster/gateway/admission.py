@@ -13,8 +13,8 @@ from parquedb.access.principal import Principal
 from parquedb.actors.requests import arguments, checks
 from parquedb.actors.requests.operations import Operation
 from parquedb.errors import PermissionDeniedError, ValidationError
-from parquedb.gateway_settings import GatewaySettings
 from parquedb.schemas.model import Schema
+from parquedb.settings.gateway import GatewaySettings
 
 QUESTIONS: Final = frozenset({"flush", "compact", "stats"})
 """Methods that are asked of the owner itself, and take no arguments."""

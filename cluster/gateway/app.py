@@ -36,9 +36,9 @@ from parquedb.cluster.gateway.metrics import Scrapes
 from parquedb.cluster.gateway.problems import problem_response
 from parquedb.cluster.gateway.readiness import Readiness, answer_ready
 from parquedb.errors import ParqueDBError, error_from_status
-from parquedb.gateway_settings import GatewaySettings
 from parquedb.observability.otel.metric_export import export_requests
 from parquedb.observability.otel.version import VERSION
+from parquedb.settings.gateway import GatewaySettings
 
 Handler = Callable[[Call], Awaitable[Response]]
 Handlers = Mapping[str, Handler]

@@ -14,8 +14,8 @@ from parquedb.cluster.gateway.access.callers import build_authenticator
 from parquedb.cluster.gateway.access.tls import serve_tls_options
 from parquedb.cluster.gateway.app import build_app
 from parquedb.cluster.gateway.proxy_questions import SparedProxy
-from parquedb.gateway_settings import GatewaySettings
 from parquedb.observability.otel.export import otel_variables
+from parquedb.settings.gateway import GatewaySettings
 
 NAME: Final = "parquedb-gateway"
 """Of the Serve application, and of its deployment."""

@@ -5,8 +5,8 @@ import asyncio
 from parquedb.access.principal import Principal
 from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.cluster.gateway.streams import Room
-from parquedb.gateway_settings import GatewaySettings
 from parquedb.observability.metrics.http_requests import HttpRequests
+from parquedb.settings.gateway import GatewaySettings
 
 
 class Gateway:

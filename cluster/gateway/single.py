@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.cluster.gateway.access.tls import uvicorn_tls_options
 from parquedb.cluster.gateway.app import build_app
-from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings.gateway import GatewaySettings
 
 
 class SingleGateway(uvicorn.Server):

@@ -12,8 +12,8 @@ import httpx
 from parquedb.cluster.http.answers import Answer, NoAnswer, refusal
 from parquedb.cluster.http.credentials import Credentials
 from parquedb.errors import ConfigurationError, ErrorCode, RpcError, RpcUnavailableError
-from parquedb.http_settings import HttpSettings
 from parquedb.observability.otel.version import VERSION
+from parquedb.settings.http import HttpSettings
 from parquedb.storage.backends.retry import RetryBudget
 
 T = TypeVar("T")

@@ -30,7 +30,7 @@ from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.observability.otel.propagation import current_packed
 from parquedb.settings import Settings, env_name
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.backends.retry import RetryBudget
 
 T = TypeVar("T")

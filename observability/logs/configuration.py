@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TextIO
 
-from parquedb.log_settings import LogSettings
 from parquedb.observability.logs.formats import ConsoleFormatter, JsonFormatter
 from parquedb.observability.logs.logger import get_logger
 from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.logs.repeats import RepeatFilter
-from parquedb.settings_environment import load_log_settings
+from parquedb.settings.environment import load_log_settings
+from parquedb.settings.logs import LogSettings
 
 _lock = threading.Lock()
 _undo: list[Callable[[], None]] = []

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from parquedb.cluster.cli.main import main
 from parquedb.cluster.cli.verify import Verification, size
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.log.entry import entry_key
 from tests.support.vault import Vault, directory, furnish
 

@@ -12,8 +12,8 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 import parquedb
-from parquedb.gateway_settings import GatewaySettings
 from parquedb.observability.otel.export import take_process_telemetry
+from parquedb.settings.gateway import GatewaySettings
 from tests.support.collector import Collector, attributes_of, free_port, rotel_binary, running_collector
 
 serve = pytest.importorskip("ray.serve", reason="ray[serve] is not installed")

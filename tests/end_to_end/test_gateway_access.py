@@ -12,13 +12,13 @@ import pytest
 import ray
 
 import parquedb
-from parquedb.access_settings import AccessSettings
 from parquedb.cluster.cli.main import main
 from parquedb.cluster.gateway.access.api_keys import ApiKeys
 from parquedb.cluster.gateway.access.callers import build_authenticator
 from parquedb.cluster.gateway.access.secrets import keep, recover
 from parquedb.errors import AuthenticationRequiredError
-from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings.access import AccessSettings
+from parquedb.settings.gateway import GatewaySettings
 from tests.support.certificates import Authority
 from tests.support.tokens import AUDIENCE, ISSUER, SECRET, token
 

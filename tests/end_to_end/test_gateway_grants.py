@@ -8,11 +8,11 @@ import ray
 
 import parquedb
 from parquedb.access.permissions import Permissions
-from parquedb.access_settings import AccessSettings
 from parquedb.cluster.gateway.access.api_keys import ApiKeys
 from parquedb.cluster.gateway.app import build_app
 from parquedb.cluster.runtime.placement import find
-from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings.access import AccessSettings
+from parquedb.settings.gateway import GatewaySettings
 
 REQUIRED = {"required": True, "keys": ["k" * 32]}
 SETTINGS = GatewaySettings(access=AccessSettings(api_keys=True))

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 import parquedb
-from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings.gateway import GatewaySettings
 from tests.support.broken_http import BROKEN
 from tests.support.collector import free_port
 from tests.support.hostile import Target

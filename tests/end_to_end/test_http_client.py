@@ -11,7 +11,7 @@ import ray
 
 import parquedb
 from parquedb.errors import VersionConflictError
-from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings.gateway import GatewaySettings
 from tests.support.collector import free_port
 
 serve = pytest.importorskip("ray.serve", reason="ray[serve] is not installed")

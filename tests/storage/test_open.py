@@ -6,7 +6,7 @@ import pytest
 
 from parquedb.errors import ConfigurationError
 from parquedb.settings import Settings
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.backends.local import LocalBackend
 from parquedb.storage.backends.memory import MemoryBackend
 from parquedb.storage.backends.s3 import S3Backend

@@ -13,7 +13,7 @@ from parquedb.observability.logs.losses import records_lost
 from parquedb.observability.worker_logs.handler import WorkerLogsHandler
 from parquedb.observability.worker_logs.upkeep import UpkeepOptions
 from parquedb.settings import Settings
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.worker_logs import (
     attach_worker_logs,
     check_worker_logs,

@@ -197,7 +197,7 @@ def _say(event: str, **facts: Any) -> None:
 
 async def _serve(task: dict[str, Any]) -> None:
     from parquedb.cluster.runtime.placement import find_or_create  # noqa: PLC0415 - only in the cluster's own process
-    from parquedb.settings_environment import load_settings  # noqa: PLC0415 - as above
+    from parquedb.settings.environment import load_settings  # noqa: PLC0415 - as above
 
     handle = find_or_create(load_settings(**task["settings"]), NAMESPACE)
     await handle.ping.remote()

@@ -6,7 +6,7 @@ from typing import Any
 
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.cluster.client.async_database import AsyncDatabase
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from tests.support.local_connection import LocalConnection
 
 

@@ -8,8 +8,8 @@ import uvicorn
 
 from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.cluster.gateway.app import build_app
-from parquedb.gateway_settings import GatewaySettings
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
+from parquedb.settings.gateway import GatewaySettings
 from tests.support.local_connection import LocalConnection
 
 _WAIT_S = 20.0

@@ -19,7 +19,7 @@ from typing import Any
 import uvicorn
 
 from parquedb.cluster.gateway.app import build_app
-from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings.gateway import GatewaySettings
 from parquedb.storage.keys import namespace_prefix
 from parquedb.storage.open import open_backend
 from tests.support.engine_database import EngineDatabase

@@ -14,7 +14,7 @@ from parquedb.cluster.snapshots.snapshot import Snapshot
 from parquedb.cluster.transport.delivery import encode_wire
 from parquedb.documents.codec import decode
 from parquedb.settings import Settings
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.open import open_backend
 from tests.support.engines import NAMESPACE, engine
 

@@ -12,7 +12,7 @@ from parquedb.actors.requests.operations import Operation
 from parquedb.clock import SystemClock
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.backends.layers import wrap_backend
 from parquedb.storage.open import open_backend
 from tests.support.s3_servers import S3Server

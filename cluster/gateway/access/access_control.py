@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from parquedb.access.principal import Principal
-from parquedb.access_settings import AccessSettings
 from parquedb.clock import Clock, SystemClock
 from parquedb.cluster.gateway.access.addresses import caller_address
 from parquedb.cluster.gateway.access.authenticator import Authenticator
@@ -19,6 +18,7 @@ from parquedb.cluster.gateway.access.rates import Rates, Standing
 from parquedb.cluster.gateway.access.recent import Recent
 from parquedb.errors import AuthenticationRequiredError, ParqueDBError, RateLimitedError, TokenExpiredError
 from parquedb.observability.logs import get_logger
+from parquedb.settings.access import AccessSettings
 
 _LOG: Final = get_logger("cluster.gateway.access.access_control")
 _CHALLENGE: Final = 'Bearer realm="parquedb"'

@@ -9,13 +9,13 @@ from datetime import datetime
 from typing import Final
 
 from parquedb.access.principal import Principal
-from parquedb.access_settings import AccessSettings
 from parquedb.clock import Clock
 from parquedb.cluster.gateway.access.api_key_text import read_key
 from parquedb.cluster.gateway.access.api_keys import ApiKey, ApiKeys
 from parquedb.cluster.gateway.access.recent import Recent
 from parquedb.errors import AuthenticationRequiredError, ParqueDBError, TokenExpiredError
 from parquedb.observability.logs import get_logger
+from parquedb.settings.access import AccessSettings
 
 _LOG: Final = get_logger("cluster.gateway.access.api_key_verifier")
 _NOTES_MAX: Final = 16

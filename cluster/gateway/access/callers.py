@@ -3,7 +3,6 @@
 from typing import Final
 
 from parquedb.access.principal import Principal
-from parquedb.access_settings import AccessSettings
 from parquedb.clock import Clock, SystemClock
 from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.cluster.gateway.access.api_key_verifier import ApiKeyVerifier
@@ -15,6 +14,7 @@ from parquedb.cluster.gateway.access.tokens import TokenVerifier
 from parquedb.cluster.gateway.access.verification_keys import ConfiguredKeys, KeySource, public_keys, secret_key
 from parquedb.errors import AuthenticationRequiredError, ConfigurationError, ErrorCode
 from parquedb.observability.logs.redaction import redactor
+from parquedb.settings.access import AccessSettings
 
 _SETTING: Final = "PARQUEDB_GATEWAY__ACCESS__"
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from parquedb.access.permissions import PERMISSIONS_MAX, Permissions
 from parquedb.access.principal import Principal
-from parquedb.access_settings import TENANT, TENANT_CHARACTERS, AccessSettings
 from parquedb.errors import AuthenticationRequiredError, InvalidInputError
+from parquedb.settings.access import TENANT, TENANT_CHARACTERS, AccessSettings
 
 SUBJECT_CHARS_MAX: Final = 256
 TENANT_CHARS_MAX: Final = 64

@@ -15,11 +15,11 @@ from typing import Final
 import httpx
 import orjson
 
-from parquedb.access_settings import AccessSettings
 from parquedb.clock import Clock
 from parquedb.cluster.gateway.access.verification_keys import VerificationKey, published_key
 from parquedb.errors import RpcUnavailableError
 from parquedb.observability.logs import get_logger
+from parquedb.settings.access import AccessSettings
 
 _LOG: Final = get_logger("cluster.gateway.access.jwks")
 _OK: Final = 200

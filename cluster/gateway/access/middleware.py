@@ -15,9 +15,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from parquedb.access_settings import AccessSettings
 from parquedb.cluster.gateway.access.access_control import AccessControl, Refused
 from parquedb.errors import ParqueDBError
+from parquedb.settings.access import AccessSettings
 
 PRINCIPAL: Final = "parquedb.principal"
 """Where the scope keeps the `Principal` of a request."""

@@ -12,9 +12,9 @@ from typing import Any, Final
 import ray
 from ray.exceptions import RayError
 
-from parquedb.access_settings import AccessSettings
 from parquedb.cluster.runtime.secrets import KEEPER_TIMEOUT_S
 from parquedb.settings import env_name
+from parquedb.settings.access import AccessSettings
 
 VARIABLE: Final = env_name("gateway", "access", "jwt_secrets")
 

@@ -7,8 +7,8 @@ given. Where client certificates are demanded, the gateway runs on uvicorn alone
 import ssl
 from typing import Any, Final
 
-from parquedb.access_settings import AccessSettings
 from parquedb.errors import ConfigurationError
+from parquedb.settings.access import AccessSettings
 
 _SETTING: Final = "PARQUEDB_GATEWAY__ACCESS__TLS_"
 

@@ -19,12 +19,12 @@ import jwt
 import orjson
 
 from parquedb.access.principal import Principal
-from parquedb.access_settings import AccessSettings
 from parquedb.clock import Clock
 from parquedb.cluster.gateway.access.claims import principal_of
 from parquedb.cluster.gateway.access.recent import Recent
 from parquedb.cluster.gateway.access.verification_keys import KeySource, VerificationKey
 from parquedb.errors import AuthenticationRequiredError, TokenExpiredError
+from parquedb.settings.access import AccessSettings
 
 REMEMBERED_S: Final = 60.0
 """Seconds after which a remembered token is verified again: for so long it outlives a key that was withdrawn."""

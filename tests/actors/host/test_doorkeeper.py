@@ -22,7 +22,7 @@ from parquedb.errors import (
     TokenExpiredError,
 )
 from parquedb.observability.testing import RecordingHook
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from tests.support.chain import read_history
 
 KEY = "k" * 32

@@ -26,7 +26,7 @@ from parquedb.errors import (
     VersionConflictError,
 )
 from parquedb.settings import Settings
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.backends.directory import System
 from tests.support.chain import read_history
 

@@ -18,7 +18,7 @@ from parquedb.clock import ManualClock, SystemClock
 from parquedb.errors import BackpressureError, ParqueDBError, StorageReadError
 from parquedb.observability.logs import get_logger
 from parquedb.observability.logs.fields import facts_of
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.backends.faults import Fault, FaultRule, FaultyBackend
 from parquedb.storage.backends.memory import MemoryBackend
 from tests.observability.logs.kept import Kept

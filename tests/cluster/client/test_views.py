@@ -4,7 +4,7 @@ import parquedb
 from parquedb.access.permissions import Permissions
 from parquedb.cluster.client.ray_connection import RayConnection
 from parquedb.cluster.client.views import VIEW_LINKS_MAX, VIEWS_MAX, Views, make_room
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 
 
 def test_equal_permissions_get_the_same_view_whatever_their_order() -> None:

@@ -14,7 +14,7 @@ from parquedb.access.principal import Principal
 from parquedb.cluster.gateway.app import build_app
 from parquedb.cluster.gateway.single import SingleGateway
 from parquedb.errors import AuthenticationRequiredError
-from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings.gateway import GatewaySettings
 from tests.support.engine_database import EngineDatabase
 
 Clients = Callable[..., httpx.AsyncClient]

@@ -7,11 +7,11 @@ import httpx
 import pytest
 
 from parquedb.access.reserved import API_KEYS
-from parquedb.access_settings import AccessSettings
 from parquedb.cluster.gateway.access.api_keys import ApiKeys
 from parquedb.cluster.gateway.app import build_app
 from parquedb.errors import ConfigurationError, RpcUnavailableError
-from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings.access import AccessSettings
+from parquedb.settings.gateway import GatewaySettings
 from tests.cluster.gateway.access.test_secrets import Sinks, listening
 from tests.support.engine_database import EngineDatabase
 from tests.support.tokens import AUDIENCE, ISSUER, SECRET, token

@@ -6,7 +6,7 @@ import httpx
 from starlette.routing import Route
 
 from parquedb.cluster.gateway.app import build_app
-from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings.gateway import GatewaySettings
 from tests.cluster.gateway.conftest import Clients
 from tests.support.engine_database import EngineDatabase
 

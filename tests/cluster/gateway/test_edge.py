@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from parquedb.cluster.gateway.app import build_app
 from parquedb.cluster.gateway.routes import route_of
-from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings.gateway import GatewaySettings
 from tests.support.engine_database import EngineDatabase
 
 

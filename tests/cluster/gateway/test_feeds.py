@@ -13,7 +13,7 @@ from parquedb.access.permissions import Permissions
 from parquedb.access.principal import Principal
 from parquedb.cluster.gateway.app import build_app
 from parquedb.errors import EventNotFoundError, RpcUnavailableError
-from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings.gateway import GatewaySettings
 from tests.cluster.gateway.conftest import Clients, listening
 from tests.support.engine_database import EngineDatabase
 

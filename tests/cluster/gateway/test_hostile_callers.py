@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from parquedb.access_settings import AccessSettings
+from parquedb.settings.access import AccessSettings
 from tests.support.hostile import VICTIM, Stage, staged
 from tests.support.tokens import AUDIENCE, ISSUER, SECRET, claims, forged, token
 

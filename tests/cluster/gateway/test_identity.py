@@ -7,7 +7,7 @@ import pytest
 
 from parquedb.cluster.gateway.app import build_app
 from parquedb.errors import ConfigurationError
-from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings.gateway import GatewaySettings
 from tests.cluster.gateway.conftest import Clients, Names
 from tests.support.engine_database import EngineDatabase
 

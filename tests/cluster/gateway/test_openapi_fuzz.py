@@ -18,7 +18,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from parquedb.access.permissions import ALL
-from parquedb.access_settings import AccessSettings
+from parquedb.settings.access import AccessSettings
 from tests.support.hostile import HONEST, LEAKS, Stage, staged
 from tests.support.tokens import AUDIENCE, ISSUER, SECRET, token
 

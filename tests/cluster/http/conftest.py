@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import parquedb
-from parquedb.gateway_settings import GatewaySettings
+from parquedb.settings.gateway import GatewaySettings
 from tests.support.gateway_server import GatewayServer
 
 _names = count()

@@ -15,7 +15,7 @@ from parquedb.errors import OutcomeUnknownError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
 from parquedb.observability.logs.fields import facts_of
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.backends.local import LocalBackend
 from tests.observability.logs.kept import Kept
 from tests.support.engines import opened, run

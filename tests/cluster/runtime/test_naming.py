@@ -4,7 +4,7 @@ import pytest
 
 from parquedb.cluster.runtime.naming import actor_name, canonical_url, namespace_of, resolve
 from parquedb.errors import ConfigurationError
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 
 
 def test_every_way_to_write_a_directory_leads_to_one_actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from parquedb.cluster.client.ray_connection import RayConnection
 from parquedb.cluster.snapshots import snapshot as snapshots
 from parquedb.cluster.snapshots.snapshot import Snapshot, take_snapshot
 from parquedb.errors import ConfigurationError, CorruptionError, InvalidInputError, SnapshotNotFoundError
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.open import open_backend
 from tests.support.engines import engine, run
 

@@ -8,7 +8,7 @@ from parquedb.cluster.runtime.naming import database_name
 from parquedb.cluster.transport.credentials import Credentials
 from parquedb.errors import ConfigurationError, PermissionDeniedError
 from parquedb.settings import Settings
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 
 KEY = "k" * 32
 READ = Permissions(["read:*"])

@@ -22,7 +22,7 @@ from parquedb.observability.worker_logs.view import (
     create_worker_logs_view,
     record_of_tail_event,
 )
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.local import LocalBackend
 from parquedb.storage.backends.memory import MemoryBackend

@@ -73,7 +73,7 @@ class RayCluster:
         import ray  # noqa: PLC0415 - after the environment is set
         from ray.cluster_utils import Cluster  # noqa: PLC0415 - as above
 
-        from parquedb.settings_environment import load_settings  # noqa: PLC0415 - as above
+        from parquedb.settings.environment import load_settings  # noqa: PLC0415 - as above
 
         self._settings = load_settings(**task["settings"])
         common = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}

@@ -14,7 +14,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
-from parquedb.access_settings import AccessSettings
 from parquedb.clock import ManualClock
 from parquedb.cluster.gateway.access.access_control import AccessControl
 from parquedb.cluster.gateway.access.api_keys import ApiKeys
@@ -22,6 +21,7 @@ from parquedb.cluster.gateway.access.authenticator import Anonymous
 from parquedb.cluster.gateway.access.callers import build_authenticator
 from parquedb.cluster.gateway.access.middleware import PRINCIPAL, AccessMiddleware, SecurityHeaders, cors_middleware
 from parquedb.errors import ConfigurationError, ParqueDBError
+from parquedb.settings.access import AccessSettings
 from tests.support.key_database import KeyDatabase
 from tests.support.tokens import AUDIENCE, ISSUER, SECRET, served, token
 

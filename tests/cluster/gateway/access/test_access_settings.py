@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from parquedb.access_settings import AccessSettings
+from parquedb.settings.access import AccessSettings
 
 PAGE = Path(__file__).parents[4] / "docs" / "authentication.md"
 

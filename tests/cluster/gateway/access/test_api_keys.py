@@ -11,7 +11,6 @@ import pytest
 
 from parquedb.access.permissions import Permissions
 from parquedb.access.reserved import API_KEYS, check_not_reserved, is_reserved
-from parquedb.access_settings import AccessSettings
 from parquedb.clock import ManualClock
 from parquedb.cluster.gateway.access import api_key_text
 from parquedb.cluster.gateway.access.api_key_text import new_key, read_key
@@ -25,6 +24,7 @@ from parquedb.errors import (
     RpcUnavailableError,
     TokenExpiredError,
 )
+from parquedb.settings.access import AccessSettings
 from tests.support.key_database import KeyDatabase
 
 

@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 
 from parquedb.access.permissions import Permissions
-from parquedb.access_settings import AccessSettings
 from parquedb.cluster.gateway.access.claims import principal_of, tenant_permissions
 from parquedb.errors import AuthenticationRequiredError
+from parquedb.settings.access import AccessSettings
 from tests.support.tokens import claims
 
 

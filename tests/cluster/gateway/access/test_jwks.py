@@ -10,11 +10,11 @@ from typing import Any
 import jwt
 import pytest
 
-from parquedb.access_settings import AccessSettings
 from parquedb.clock import ManualClock
 from parquedb.cluster.gateway.access.jwks import PublishedKeys
 from parquedb.cluster.gateway.access.tokens import TokenVerifier
 from parquedb.errors import AuthenticationRequiredError, RpcUnavailableError
+from parquedb.settings.access import AccessSettings
 from tests.support.tokens import AUDIENCE, ISSUER, Issuer, claims, forged, jwk, private_key, served, token
 
 

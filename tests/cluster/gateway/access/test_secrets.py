@@ -16,18 +16,18 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from ray import cloudpickle
 
-from parquedb.access_settings import AccessSettings
 from parquedb.cluster.gateway.access.access_control import AccessControl
 from parquedb.cluster.gateway.access.callers import build_authenticator
 from parquedb.cluster.gateway.access.secrets import VARIABLE, recover
 from parquedb.errors import ConfigurationError, ParqueDBError
-from parquedb.gateway_settings import GatewaySettings
 from parquedb.observability.hooks import register_hook
 from parquedb.observability.logs import get_logger
 from parquedb.observability.logs.formats import ConsoleFormatter, JsonFormatter
 from parquedb.observability.logs.redaction import Redactor, redactor
 from parquedb.observability.otel.tracing import OpenTelemetryHook
-from parquedb.settings_environment import load_gateway_settings
+from parquedb.settings.access import AccessSettings
+from parquedb.settings.environment import load_gateway_settings
+from parquedb.settings.gateway import GatewaySettings
 from tests.cluster.gateway.access.test_access_control import application
 from tests.support.key_database import KeyDatabase
 from tests.support.tokens import AUDIENCE, ISSUER, SECRET, token

@@ -11,10 +11,10 @@ import pytest
 from pydantic import SecretStr
 from ray.serve.config import HTTPOptions
 
-from parquedb.access_settings import AccessSettings
 from parquedb.cluster.gateway.access.middleware import SecurityHeaders
 from parquedb.cluster.gateway.access.tls import serve_tls_options, uvicorn_tls_options
 from parquedb.errors import ConfigurationError
+from parquedb.settings.access import AccessSettings
 from tests.support.certificates import Authority
 from tests.support.tokens import Issuer, served
 

@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from parquedb.access.permissions import Permissions
-from parquedb.access_settings import ALGORITHMS, AccessSettings
 from parquedb.clock import ManualClock
 from parquedb.cluster.gateway.access.tokens import REMEMBERED_S, TokenVerifier
 from parquedb.cluster.gateway.access.verification_keys import ConfiguredKeys, public_keys, secret_key
 from parquedb.errors import AuthenticationRequiredError, ConfigurationError, TokenExpiredError
+from parquedb.settings.access import ALGORITHMS, AccessSettings
 from tests.support.tokens import AUDIENCE, ISSUER, SECRET, claims, forged, pem, private_key, rsa_key, token
 
 KINDS = [kind for kind in ALGORITHMS if not kind.startswith("HS")]

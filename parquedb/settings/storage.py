@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from parquedb.settings_groups import SettingsGroup, at_most, checked_endpoint, checked_url
+from parquedb.settings.groups import SettingsGroup, at_most, checked_endpoint, checked_url
 
 
 class StorageSettings(SettingsGroup):

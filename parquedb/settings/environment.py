@@ -12,10 +12,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from parquedb.errors import ConfigurationError, ErrorCode
-from parquedb.gateway_settings import GATEWAY_ENV_PREFIX, GatewaySettings, gateway_env_name
-from parquedb.log_settings import LogSettings
-from parquedb.setting_problems import Wording
-from parquedb.settings import ENV_DELIMITER, ENV_PREFIX, Settings, env_name
+from parquedb.settings.database import ENV_DELIMITER, ENV_PREFIX, Settings, env_name
+from parquedb.settings.gateway import GATEWAY_ENV_PREFIX, GatewaySettings, gateway_env_name
+from parquedb.settings.logs import LogSettings
+from parquedb.settings.problems import Wording
 
 S = TypeVar("S", bound=BaseModel)
 

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from parquedb.settings_groups import URL_CHARS_MAX, SettingsGroup
+from parquedb.settings.groups import URL_CHARS_MAX, SettingsGroup
 
 GATEWAY_SCHEMES: Final = frozenset({"http", "https"})
 

@@ -9,11 +9,11 @@ from typing import Any, Final, Self
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from parquedb.grant_settings import GrantSettings
-from parquedb.http_settings import HttpSettings, checked_gateway_url, is_gateway_url
-from parquedb.log_settings import LogSettings
-from parquedb.settings_groups import SettingsGroup, at_most, checked_endpoint, checked_url
-from parquedb.storage_settings import StorageSettings
+from parquedb.settings.grants import GrantSettings
+from parquedb.settings.groups import SettingsGroup, at_most, checked_endpoint, checked_url
+from parquedb.settings.http import HttpSettings, checked_gateway_url, is_gateway_url
+from parquedb.settings.logs import LogSettings
+from parquedb.settings.storage import StorageSettings
 
 __all__ = [
     "GIB",

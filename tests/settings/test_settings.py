@@ -17,7 +17,7 @@ from parquedb.settings import (
     StorageSettings,
     env_name,
 )
-from parquedb.settings_environment import load_settings
+from parquedb.settings.environment import load_settings
 
 SECRET = "hush-hush-1234"
 GROUPS = {

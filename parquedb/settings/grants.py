@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from parquedb.access.grants import GRANT_CHARS_MAX
 from parquedb.access.permissions import PERMISSIONS_MAX, Permissions
 from parquedb.errors import InvalidInputError
-from parquedb.settings_groups import SettingsGroup
+from parquedb.settings.groups import SettingsGroup
 
 KEY_CHARS_MIN: Final = 32
 KEY_CHARS_MAX: Final = 1024

@@ -7,9 +7,9 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from parquedb.access_settings import AccessSettings
-from parquedb.settings import ENV_DELIMITER, GIB, KIB, MIB, env_name
-from parquedb.settings_groups import SettingsGroup, at_most
+from parquedb.settings.access import AccessSettings
+from parquedb.settings.database import ENV_DELIMITER, GIB, KIB, MIB, env_name
+from parquedb.settings.groups import SettingsGroup, at_most
 
 GATEWAY_ENV_PREFIX: Final = env_name("gateway") + ENV_DELIMITER
 

@@ -3,8 +3,8 @@
 import pytest
 
 from parquedb.errors import ConfigurationError
-from parquedb.gateway_settings import GatewaySettings, gateway_env_name
-from parquedb.settings_environment import load_gateway_settings
+from parquedb.settings.environment import load_gateway_settings
+from parquedb.settings.gateway import GatewaySettings, gateway_env_name
 
 
 def test_arguments_win_over_the_environment_and_this_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
