@@ -31,7 +31,8 @@ class BackgroundLoop:
         Raises:
             RpcUnavailableError: the loop ended meanwhile.
         """
-        future = asyncio.run_coroutine_threadsafe(_done(work), self._started())
+        with self._lock:  # What is given to the loop before it is told to stop is begun, so that somebody answers.
+            future = asyncio.run_coroutine_threadsafe(_done(work), self._started())
         try:
             return future.result()
         except CancelledError:
@@ -48,12 +49,11 @@ class BackgroundLoop:
                 loop.call_soon_threadsafe(loop.stop)
 
     def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            # A forked child has the loop's memory, but not its thread.
-            if self._loop is None or self._pid != os.getpid():
-                self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
-                threading.Thread(target=_live, args=(self._loop,), name="parquedb-http", daemon=True).start()
-            return self._loop
+        # A forked child has the loop's memory, but not its thread.
+        if self._loop is None or self._pid != os.getpid():
+            self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
+            threading.Thread(target=_live, args=(self._loop,), name="parquedb-http", daemon=True).start()
+        return self._loop
 
 
 async def _done(work: Callable[[], Awaitable[T]]) -> T:

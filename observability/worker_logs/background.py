@@ -25,6 +25,8 @@ class BackgroundLoop:
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()
+        self._stopped = False
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
         self._thread.start()
 
@@ -42,7 +44,7 @@ class BackgroundLoop:
         if threading.get_ident() == self._thread.ident:
             work.close()
             raise InvalidInputError("expected a call from another thread than the one that does the work")
-        future = asyncio.run_coroutine_threadsafe(work, self._open(work))
+        future = self.start(work)
         try:
             return future.result()
         except BaseException:
@@ -55,11 +57,21 @@ class BackgroundLoop:
         Raises:
             InvalidInputError: the loop has ended.
         """
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._open(work)))
+        return await asyncio.wrap_future(self.start(work))
 
     def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Have a coroutine run there and return at once; cancelling the future cancels it."""
-        return asyncio.run_coroutine_threadsafe(work, self._open(work))
+        """Have a coroutine run there and return at once; cancelling the future cancels it.
+
+        What has not ended when the loop is stopped is cancelled.
+
+        Raises:
+            InvalidInputError: the loop has ended.
+        """
+        with self._lock:  # What is given to the loop before it is told to stop is begun, so that somebody answers.
+            if self._stopped:
+                work.close()
+                raise InvalidInputError("this view has been closed")
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def call(self, callback: Callable[[], object]) -> None:
         """Have a callback called there soon; ignored after the end."""
@@ -70,15 +82,11 @@ class BackgroundLoop:
 
     def stop(self, timeout_s: float) -> None:
         """End the loop and wait for its thread so many seconds."""
-        self.call(self._loop.stop)
+        with self._lock:
+            self._stopped = True
+            self.call(self._loop.stop)
         if threading.get_ident() != self._thread.ident:
             self._thread.join(timeout_s)
-
-    def _open(self, work: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
-        if self._loop.is_closed():
-            work.close()
-            raise InvalidInputError("this view has been closed")
-        return self._loop
 
     def _live(self) -> None:
         try:

@@ -12,6 +12,7 @@ import base64
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
@@ -158,7 +159,13 @@ class LogFeed:
 
     def __next__(self) -> dict[str, Any]:
         while not self._rows:
-            if not self._runner.run(self._fetch()):
+            try:
+                more = self._runner.run(self._fetch())
+            except (CancelledError, InvalidInputError):
+                if not self._closed:
+                    raise
+                more = False  # The view ended, and its loop before this was begun there.
+            if not more:
                 raise StopIteration
         return self._deliver()
 
@@ -167,7 +174,14 @@ class LogFeed:
 
     async def __anext__(self) -> dict[str, Any]:
         while not self._rows:
-            if not await self._runner.run_async(self._fetch()):
+            try:
+                more = await self._runner.run_async(self._fetch())
+            except (asyncio.CancelledError, InvalidInputError):
+                task = asyncio.current_task()
+                if not self._closed or (task is not None and task.cancelling()):
+                    raise
+                more = False  # As above.
+            if not more:
                 raise StopAsyncIteration
         return self._deliver()
 

@@ -105,8 +105,8 @@ async def test_coroutines_record_refresh_and_read_with_a_snapshot_under_a_rebuil
     async with await parquedb.connect_async(str(tmp_path / "db"), engine=QUICK) as db:
         requests, view = AsyncAIRequestsView(db), create_async_ai_usage_view(db)
         assert (await requests.record_many(some(0, 3_000))).stored == 3_000
-        first, second = await asyncio.gather(view.refresh(), create_async_ai_usage_view(db).refresh(full=True))
-        assert (first.rebuilt, second.rebuilt) == (True, True)
+        _, whole = await asyncio.gather(view.refresh(), create_async_ai_usage_view(db).refresh(full=True))
+        assert whole.rebuilt
         assert (await requests.record_many(some(2_990, 20))).stored == 10
         assert (await view.refresh()).rows_counted == 10
         before = await view.get_usage()

@@ -13,9 +13,13 @@ import polars
 import pytest
 
 from parquedb.clock import ManualClock
+from parquedb.documents.filters import compile_filter
 from parquedb.errors import InvalidFilterError, InvalidInputError, VersionConflictError
 from parquedb.observability.views import incremental
 from parquedb.observability.worker_logs import flusher
+from parquedb.observability.worker_logs.background import BackgroundLoop
+from parquedb.observability.worker_logs.catalog import LogCatalog
+from parquedb.observability.worker_logs.feed import FeedOptions, LogFeed, Position
 from parquedb.observability.worker_logs.view import (
     START,
     WorkerLogsView,
@@ -212,6 +216,23 @@ async def test_everything_can_be_awaited(view: WorkerLogsView) -> None:
     waiting = asyncio.ensure_future(anext(feed, None))
     await view.aio.close()
     assert await waiting is None
+
+
+async def test_who_waits_for_a_row_of_a_view_whose_loop_ends_first_is_told_that_there_is_none() -> None:
+    async def nothing() -> LogCatalog:
+        raise AssertionError("this must not be asked for")
+
+    loop, free = BackgroundLoop("test"), threading.Event()
+    feed = LogFeed(loop, nothing, FeedOptions(compile_filter({}), 1, None), Position())
+    loop.call(free.wait)  # Until then the loop comes to nothing else.
+    waiting = asyncio.ensure_future(anext(feed, None))
+    await asyncio.sleep(0)
+    feed.close()
+    loop.stop(0)
+    free.set()
+    assert await waiting is None
+    assert await anext(feed, None) is None
+    assert next(feed, None) is None
 
 
 def test_two_views_on_one_place_share_the_rows_and_never_a_file(opener: Opener) -> None:
