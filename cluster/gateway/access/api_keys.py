@@ -4,6 +4,7 @@ They lie in a namespace of their own, which no HTTP caller reaches (`parquedb.ac
 durable as any other write, and every gateway of the database learns of it.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from parquedb.clock import Clock, SystemClock
 from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.cluster.gateway.access.api_key_text import ApiKeyText, new_key
 from parquedb.cluster.gateway.access.claims import is_permission
-from parquedb.errors import EntityNotFoundError, InvalidInputError
+from parquedb.errors import EntityNotFoundError, InvalidInputError, VersionConflictError
 
 NAME_CHARS_MAX: Final = 200
 KEYS_MAX: Final = 10_000
@@ -24,6 +25,8 @@ OVERLAP: Final = timedelta(days=1)
 """For so long a rotated key goes on working, unless another time is given."""
 
 _PAGE: Final = 1000
+_ROTATION_TRIES: Final = 5
+"""A key in use changes by itself once an hour."""
 
 
 @dataclass(frozen=True)
@@ -132,10 +135,7 @@ class ApiKeys:
         Raises:
             EntityNotFoundError: there is none of this id.
         """
-        found = await self.find(id)
-        if found is None:
-            raise EntityNotFoundError(f"there is no API key {id[:40]!r}", namespace=API_KEYS, id=id[:40])
-        return found
+        return _record(await self._existing(id))
 
     async def find(self, id: str) -> ApiKey | None:  # noqa: A002 - the public word for it
         """Return a key, or None."""
@@ -159,8 +159,16 @@ class ApiKeys:
         Raises:
             EntityNotFoundError: there is none of this id.
             InvalidInputError: it was revoked or has expired, or `overlap` is negative.
+            VersionConflictError: others went on changing it meanwhile.
         """
-        old, now = await self.get(id), self._clock.now()
+        for _ in range(_ROTATION_TRIES - 1):
+            with contextlib.suppress(VersionConflictError):
+                return await self._rotate(id, overlap)
+        return await self._rotate(id, overlap)
+
+    async def _rotate(self, id: str, overlap: timedelta) -> tuple[str, ApiKey]:  # noqa: A002
+        document = await self._existing(id)
+        old, now = _record(document), self._clock.now()
         if overlap < timedelta() or old.revoked is not None or (old.expires is not None and old.expires <= now):
             raise InvalidInputError(f"API key {id} cannot be rotated: it is no longer valid, or overlap is negative")
         key = new_key()
@@ -175,10 +183,22 @@ class ApiKeys:
         await self._documents.batch(
             [
                 {"op": "create", "id": key.id, "data": _document(key, fields)},
-                {"op": "update", "id": id, "ops": {"$set": {"expires": ends, "successor": key.id}}},
+                {
+                    "op": "update",
+                    "id": id,
+                    "ops": {"$set": {"expires": ends, "successor": key.id}},
+                    # Whoever is revoked meanwhile gets no successor.
+                    "expected_version": document["version"],
+                },
             ]
         )
         return key.text, await self.get(key.id)
+
+    async def _existing(self, id: str) -> dict[str, Any]:  # noqa: A002
+        document = await self._documents.get(id)
+        if document is None:
+            raise EntityNotFoundError(f"there is no API key {id[:40]!r}", namespace=API_KEYS, id=id[:40])
+        return document
 
     async def note_use(self, id: str) -> None:  # noqa: A002 - the public word for it
         """Remember that a key was used in this hour."""

@@ -197,6 +197,21 @@ async def test_a_revoked_or_unknown_key_is_not_rotated(at: Place) -> None:
     assert len(await at.keys.list()) == 1
 
 
+async def test_a_key_that_is_revoked_while_it_is_rotated_gets_no_successor(at: Place) -> None:
+    text, record = await at.keys.issue("a", ["read:x"])
+    _, outcome = await asyncio.gather(at.keys.revoke(record.id), at.keys.rotate(record.id), return_exceptions=True)
+    assert isinstance(outcome, InvalidInputError)
+    assert [key.id for key in await at.keys.list()] == [record.id]
+    assert "revoked" in await at.refusal(text)
+
+
+async def test_a_key_that_is_used_while_it_is_rotated_is_rotated_all_the_same(at: Place) -> None:
+    _, record = await at.keys.issue("a", ["read:x"])
+    _, (_, successor) = await asyncio.gather(at.keys.note_use(record.id), at.keys.rotate(record.id))
+    assert {key.id for key in await at.keys.list()} == {record.id, successor.id}
+    assert (await at.keys.get(record.id)).expires is not None
+
+
 # --- attacks
 
 
