@@ -1,5 +1,6 @@
 """`parquedb serve`, as a process: it says where it listens, answers, and ends in order when it is told to."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 import parquedb
 from parquedb.cluster.cli.main import main
+from tests.support.chain import read_history
 from tests.support.collector import free_port
 
 pytest.importorskip("ray.serve", reason="ray[serve] is not installed")
@@ -31,8 +33,10 @@ def test_it_serves_until_sigterm_and_what_was_written_is_there(mode: list[str], 
         running.send_signal(signal.SIGTERM)
         _, complaints = running.communicate(timeout=60)
     assert running.returncode == 0, complaints
-    with parquedb.connect(str(tmp_path / "db")) as db:
-        assert db["posts"].get("a")["title"] == "Kept"
+    settings = parquedb.load_settings(str(tmp_path / "db"))
+    history = asyncio.run(read_history(settings, "posts"))
+    assert [entry.header.kind for entry in history.entries] == ["open", "write", "close"]
+    assert history.documents()["posts/a"]["title"] == "Kept"
 
 
 def test_a_setting_that_cannot_be_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
