@@ -13,6 +13,7 @@ from parquedb.actors.requests.operations import CREATES, GETS, INSERT_ARROW, JOI
 from parquedb.actors.writes.update_run import Answers, refusals
 from parquedb.documents.budget import size_of
 from parquedb.errors import ParqueDBError
+from parquedb.observability.brief import UNKNOWN
 from parquedb.observability.contexts import MutationContext, MutationResult, QueryContext, QueryResult, Side
 from parquedb.observability.hooks import Group
 from parquedb.storage.log.events import Created
@@ -52,14 +53,7 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         traceparents: Spans of their callers, where those are in another process.
         details: Whether ids, filter and options are wanted; finding them takes time for each operation.
     """
-    [first, *others] = operations
-    name = JOINED.get(first.kind, first.kind)
-    if any(JOINED.get(other.kind, other.kind) != name for other in others):
-        name = "execute"
-    with suppress(*_MALFORMED):
-        if not others:
-            # A load may be what another method came to.
-            name = first.options.get("method", name)
+    name = name_of(operations)
     ids, filter_, options = _details(operations, namespace) if details else ((), None, None)
     kind = MutationContext if group == "mutation" else QueryContext
     return kind(
@@ -68,13 +62,24 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         ids=ids,
         filter=filter_,
         options=options,
-        batch_size=sum(map(_batch_size, operations)),
+        batch_size=sum(map(batch_size, operations)),
         side=side,
         attempt=max(operation.attempt for operation in operations),
         actor=actor,
         traceparent=traceparent,
         traceparents=traceparents,
     )
+
+
+def name_of(operations: Sequence[Operation]) -> str:
+    """Return what at least one operation, or several that arrived together, are announced as."""
+    first = operations[0]
+    name = JOINED.get(first.kind, first.kind)
+    if len(operations) == 1:
+        with suppress(*_MALFORMED):
+            # A load may be what another method came to.
+            return first.options.get("method", name) if first.options else name
+    return name if all(JOINED.get(other.kind, other.kind) == name for other in operations) else "execute"
 
 
 def _details(
@@ -100,6 +105,22 @@ def mutation_result(
     operations: Sequence[Operation], outcomes: Sequence[Outcome], duration_s: float, attempts: int | None = None
 ) -> MutationResult:
     """Say how writes ended; `attempts` is how often they were sent, where that is known."""
+    known = (None if each == UNKNOWN else each for each in mutation_numbers(operations, outcomes))
+    return MutationResult(duration_s, *known, attempts)
+
+
+def mutation_numbers(operations: Sequence[Operation], outcomes: Sequence[Outcome]) -> tuple[int, int, int, int, int]:
+    """Return rows, bytes, version, seq and errors of writes, as in a result; `UNKNOWN` in the place of None."""
+    if len(operations) == 1 and outcomes[0].error is None:
+        operation, outcome = operations[0], outcomes[0]
+        version = _version(operation, outcome)
+        return (
+            _written(operation, outcome.value),
+            _sum_of_bytes(operations),
+            UNKNOWN if version is None else version,
+            _last_seq(operation, outcome) or UNKNOWN,
+            _refused(operation, outcome),
+        )
     rows = errors = seq = 0
     for operation, outcome in zip(operations, outcomes, strict=True):
         if outcome.error is not None:
@@ -108,16 +129,7 @@ def mutation_result(
         rows += _written(operation, outcome.value)
         errors += _refused(operation, outcome)
         seq = max(seq, _last_seq(operation, outcome))
-    [first, *others] = outcomes
-    return MutationResult(
-        duration_s,
-        rows=rows,
-        bytes=_sum_of_bytes(operations),
-        version=None if others else _version(operations[0], first),
-        seq=seq or None,
-        errors=errors,
-        attempts=attempts,
-    )
+    return rows, _sum_of_bytes(operations), UNKNOWN, seq or UNKNOWN, errors
 
 
 def query_result(
@@ -182,7 +194,8 @@ def _id_in(encoded: msgspec.Raw) -> Any:
     return msgspec.msgpack.decode(encoded, type=_Named).id
 
 
-def _batch_size(operation: Operation) -> int:
+def batch_size(operation: Operation) -> int:
+    """Return how many operations one stands for, or carries; at least 1."""
     several = operation.kind in {"create_many", "batch"} and isinstance(operation.body, list)
     return max(1, len(operation.body) if several else count_of(operation))
 
@@ -195,11 +208,11 @@ def count_of(operation: Operation) -> int:
         return 1
 
 
-def _sum_of_bytes(operations: Sequence[Operation]) -> int | None:
+def _sum_of_bytes(operations: Sequence[Operation]) -> int:
     try:
         return sum(map(bytes_of, operations))
     except _MALFORMED:
-        return None
+        return UNKNOWN
 
 
 def bytes_of(operation: Operation) -> int:
