@@ -17,6 +17,7 @@ from parquedb.actors.reporting.descriptions import (
     mutation_numbers,
     mutation_result,
     name_of,
+    query_numbers,
     query_result,
 )
 from parquedb.actors.requests.operations import BULK_TERMS, Operation, Outcome
@@ -89,7 +90,9 @@ class Announcer:
             work.error(refusal, (several,))
         else:
             known = (
-                mutation_numbers(operations, outcomes) if group == "mutation" else _read(operations, outcomes, counts)
+                query_numbers(operations, outcomes, counts)
+                if group == "query"
+                else mutation_numbers(operations, outcomes)
             )
             work.end((several, *known))
         return outcomes
@@ -198,10 +201,3 @@ def _refusal(operations: Sequence[Operation], outcomes: Sequence[Outcome]) -> Pa
     """Return the first refusal of a call of which everything was refused; None for all others."""
     refused = [error for pair in zip(operations, outcomes, strict=True) for error in errors_of(*pair)]
     return refused[0] if refused and len(refused) >= sum(map(count_of, operations)) else None
-
-
-def _read(operations: Sequence[Operation], outcomes: Sequence[Outcome], counts: ScanCounts) -> list[int]:
-    """Return the numbers of `_READ` but for the first."""
-    result = query_result(operations, outcomes, 0.0, counts)
-    known = (getattr(result, name) for name in _READ[1:])
-    return [UNKNOWN if number is None else number for number in known]

@@ -148,25 +148,41 @@ def query_result(
         counts: Reads of the store that scans have not counted; None where the store is out of sight.
         attempts: Times they were sent, where that is known.
     """
-    rows = [_read(operation, outcome.value) for operation, outcome in zip(operations, outcomes, strict=True)]
-    costs = [outcome.cost for outcome in outcomes if outcome.cost is not None]
-    scanned = ScanCost.sum(costs) if costs else None
-    reads = size = None
-    if counts is not None and not any(_is_uncounted(operation) for operation in operations):
-        reads, size = counts.storage_reads, counts.storage_bytes
-    if scanned is not None and (reads is not None or len(costs) == len(operations)):
-        reads, size = (reads or 0) + scanned.storage_reads, (size or 0) + scanned.storage_bytes
-    known = [number for number in rows if number is not None]
-    return QueryResult(
-        duration_s,
-        rows=sum(known) if known else None,
-        bytes=size,
-        cached=None if reads is None else not reads,
-        row_groups_scanned=None if scanned is None else scanned.row_groups_scanned,
-        row_groups_skipped=None if scanned is None else scanned.row_groups_skipped,
-        seq=max(outcome.seq for outcome in outcomes) or None,
-        attempts=attempts,
+    rows, size, cached, scanned, skipped, seq = (
+        None if each == UNKNOWN else each for each in query_numbers(operations, outcomes, counts)
     )
+    return QueryResult(
+        duration_s, rows, size, None if cached is None else bool(cached), scanned, skipped, seq, attempts
+    )
+
+
+def query_numbers(
+    operations: Sequence[Operation], outcomes: Sequence[Outcome], counts: ScanCounts | None
+) -> tuple[int, int, int, int, int, int]:
+    """Return rows, bytes, cached, row groups scanned and skipped, and seq of reads, as in a result.
+
+    `UNKNOWN` stands in the place of None. For the arguments see `query_result`.
+    """
+    rows = seq = 0
+    known, counted = False, counts is not None
+    costs = []
+    for operation, outcome in zip(operations, outcomes, strict=True):
+        number = _read(operation, outcome.value)
+        if number is not None:
+            rows, known = rows + number, True
+        if outcome.cost is not None:
+            costs.append(outcome.cost)
+        seq = max(seq, outcome.seq)
+        counted = counted and not _is_uncounted(operation)
+    reads, size = (counts.storage_reads, counts.storage_bytes) if counts is not None and counted else (UNKNOWN, UNKNOWN)
+    scanned = skipped = UNKNOWN
+    if costs:
+        cost = ScanCost.sum(costs)
+        scanned, skipped = cost.row_groups_scanned, cost.row_groups_skipped
+        if counted or len(costs) == len(operations):
+            reads, size = max(reads, 0) + cost.storage_reads, max(size, 0) + cost.storage_bytes
+    cached = UNKNOWN if reads == UNKNOWN else int(not reads)
+    return rows if known else UNKNOWN, size, cached, scanned, skipped, seq or UNKNOWN
 
 
 def _ids(operation: Operation, namespace: str) -> Iterator[str]:
@@ -314,7 +330,7 @@ def _read(operation: Operation, value: Any) -> int | None:
     if kind in {"snapshot", "stats"}:
         return None
     if isinstance(value, list):
-        return sum(one is not None for one in value) if kind == GETS else len(value)
+        return len(value) - value.count(None) if kind == GETS else len(value)
     return value if type(value) is int else int(value is not None and value is not False)
 
 
