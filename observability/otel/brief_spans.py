@@ -133,11 +133,10 @@ class BriefSpans:
             numbers: One for each of `names`; from 0 up and below 2**63, or `UNKNOWN`.
         """
         self.told += 2
-        if self._tail is not None:
-            brief = (self, self._pack(span, parent, began_s, ended_s, *numbers), b"", ())
-            self._judge(span, brief, ended_s - began_s)
-        elif span[24]:
-            self._finished((self, self._pack(span, parent, began_s, ended_s, *numbers), b"", ()))
+        why = None if self._tail is None else self._judged(span, ended_s - began_s)
+        # Nothing is put together for one that is not sent.
+        if why is not None or span[24]:
+            self._send((self, self._pack(span, parent, began_s, ended_s, *numbers), b"", ()), why)
 
     def open(self, subject: object, span: bytes, parent: bytes, began_s: float) -> None:
         """Make one whole and active; see `parquedb.observability.brief`."""
@@ -176,11 +175,9 @@ class BriefSpans:
     ) -> None:
         """Take one that `start` made, when it has ended well and in brief."""
         self.told += 2
-        if self._tail is not None:
-            record = self._pack(span, parent, began_s, ended_s, *numbers)
-            self._judge(span, (self, record, callers, words), ended_s - began_s)
-        elif span[24]:
-            self._finished((self, self._pack(span, parent, began_s, ended_s, *numbers), callers, words))
+        why = None if self._tail is None else self._judged(span, ended_s - began_s)
+        if why is not None or span[24]:
+            self._send((self, self._pack(span, parent, began_s, ended_s, *numbers), callers, words), why)
 
     def opened(self, span: bytes, parent: bytes, began_s: float, callers: bytes = b"") -> LeanSpan:
         """Return one as a whole span that has not ended."""
@@ -219,13 +216,15 @@ class BriefSpans:
         sampled = bool(span[24])
         return LeanSpan(self.template, trace_id, span_id, above, links, sampled=sampled, start_ns=start_ns, ended=ended)
 
-    def _judge(self, span: bytes, brief: BriefSpan, took_s: float) -> None:
-        """Send one that is sampled; of the others what is worth keeping."""
+    def _judged(self, span: bytes, took_s: float) -> str | None:
+        """Return why one is kept although it was sampled out; None for all others."""
         tail = self._tail
-        why = None if tail is None else tail.judged(self.template.name, took_s, sampled=bool(span[24]))
-        if span[24]:
+        return None if tail is None else tail.judged(self.template.name, took_s, sampled=bool(span[24]))
+
+    def _send(self, brief: BriefSpan, why: str | None) -> None:
+        if why is None:
             self._finished(brief)
-        elif why is not None:
+        else:
             kept = self.whole(brief, clock_offset_ns())
             kept.attributes[KEPT] = why
             self._finished(kept)

@@ -22,6 +22,8 @@ SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 Decide = Callable[[Context | None, SpanContext | None, int, SpanTemplate], bool]
 """Whether a span is sampled: given the context, the parent in it, the trace id and the template."""
 
+_LOWER_HALF: Final = (1 << 64) - 1
+_NOTHING_ACTIVE: Final = Context()
 _DRAWN_AT_ONCE: Final = 256
 """Ids drawn together, at a tenth of what each alone would cost."""
 
@@ -34,6 +36,25 @@ def as_the_parent(_: Context | None, above: SpanContext | None, _trace_id: int, 
 def always(_: Context | None, _above: SpanContext | None, _trace_id: int, _template: SpanTemplate) -> bool:
     """Sample everything."""
     return True
+
+
+class Share:
+    """Samples a share of all traces, as the SDK's `TraceIdRatioBased` does.
+
+    Attributes:
+        bound: Trace ids whose lower half is less than this are sampled.
+        parental: Whether what hangs under another span is sampled if that is.
+    """
+
+    def __init__(self, bound: int, *, parental: bool) -> None:
+        self.bound = bound
+        self.parental = parental
+
+    def __call__(self, _: Context | None, above: SpanContext | None, trace_id: int, _template: SpanTemplate) -> bool:
+        """Decide; see `Decide`."""
+        if self.parental and above is not None:
+            return bool(above.trace_flags & TraceFlags.SAMPLED)
+        return trace_id & _LOWER_HALF < self.bound
 
 
 class SpanSource(Protocol):
@@ -90,7 +111,10 @@ class LeanSpans:
         self.decide = decide
         self.tail = tail
         self.ended: Callable[[LeanSpan], None] = finished if tail is None else self._judge
-        self._always, self._as_parent = decide is always, decide in {always, as_the_parent}
+        # Samplers that we know are asked only what they look at.
+        self._share = decide if isinstance(decide, Share) else None
+        self._always, self._all_roots = decide is always, decide in {always, as_the_parent}
+        self._as_parent = self._all_roots or (self._share is not None and self._share.parental)
         self._seed()
         weak = weakref.WeakMethod(self._seed)
 
@@ -121,19 +145,22 @@ class LeanSpans:
             span = self._drawn.pop()
         except IndexError:
             span = self._another()
-        if self._as_parent:
+        if self._all_roots:
             return span
-        sampled = self.decide(Context(), None, int.from_bytes(span[:16], "big"), template)
+        sampled = self.decide(_NOTHING_ACTIVE, None, int.from_bytes(span[:16], "big"), template)
         return span if sampled else span[:24] + b"\x00"
 
     def packed_child(self, above: bytes, template: SpanTemplate) -> bytes:
         """Return a new span under another one, both packed."""
         own_id = self._another()[16:24]
         if self._as_parent:
-            return above[:16] + own_id + (b"\x01" if self._always or above[24] & TraceFlags.SAMPLED else b"\x00")
-        parent = unpacked(above)
-        context = trace.set_span_in_context(NonRecordingSpan(parent), get_current())
-        sampled = self.decide(context, parent, parent.trace_id, template)
+            sampled = self._always or bool(above[24] & TraceFlags.SAMPLED)
+        elif self._share is not None:
+            sampled = int.from_bytes(above[8:16], "big") < self._share.bound
+        else:
+            parent = unpacked(above)
+            context = trace.set_span_in_context(NonRecordingSpan(parent), get_current())
+            sampled = self.decide(context, parent, parent.trace_id, template)
         return above[:16] + own_id + (b"\x01" if sampled else b"\x00")
 
     def _judge(self, span: LeanSpan) -> None:

@@ -17,13 +17,22 @@ from opentelemetry.sdk.environment_variables import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_OFF, DEFAULT_ON, Decision, Sampler
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    Decision,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import SpanContext
 
 from parquedb.observability.logs import get_logger
 from parquedb.observability.otel.exporters import otlp_protocol
 from parquedb.observability.otel.lean_span import SpanTemplate
-from parquedb.observability.otel.lean_tracer import Decide, LeanSpans, always, as_the_parent
+from parquedb.observability.otel.lean_tracer import Decide, LeanSpans, Share, always, as_the_parent
 from parquedb.observability.otel.resource import process_resource
 from parquedb.observability.otel.span_queue import QueueLimits, Sink, SpanQueue
 from parquedb.observability.otel.span_sinks import ReadableSink, grpc_sink, http_sink
@@ -72,11 +81,14 @@ class LeanProvider:
 
 
 def decide_by(sampler: Sampler) -> Decide:
-    """Return what asks a sampler of the SDK; the two usual ones need not be asked."""
+    """Return what asks a sampler of the SDK; the usual ones need not be asked."""
     if sampler is DEFAULT_ON:
         return as_the_parent
     if sampler is ALWAYS_ON:
         return always
+    shares = sampler._root if type(sampler) is ParentBasedTraceIdRatio else sampler
+    if type(shares) is TraceIdRatioBased:
+        return Share(shares.bound, parental=shares is not sampler)
 
     def decide(context: Context | None, _above: SpanContext | None, trace_id: int, template: SpanTemplate) -> bool:
         result = sampler.should_sample(context, trace_id, template.name, template.kind, template.attributes, ())
