@@ -27,11 +27,10 @@ from parquedb.observability.otel.span_provider import decide_by
 
 TEMPLATE = SpanTemplate("create posts", SpanKind.CLIENT, {})
 rates = st.floats(0, 1) | st.sampled_from((0.0, 0.01, 0.5, 1.0))
-samplers: st.SearchStrategy[Sampler] = st.sampled_from((ALWAYS_ON, ALWAYS_OFF, DEFAULT_ON, DEFAULT_OFF)) | rates.flatmap(
-    lambda rate: st.sampled_from((
-        TraceIdRatioBased(rate), ParentBasedTraceIdRatio(rate), ParentBased(TraceIdRatioBased(rate))
-    ))
-)  # fmt: skip
+usual = st.sampled_from((ALWAYS_ON, ALWAYS_OFF, DEFAULT_ON, DEFAULT_OFF))
+shares = rates.map(TraceIdRatioBased) | rates.map(ParentBasedTraceIdRatio)
+others = rates.map(lambda rate: ParentBased(TraceIdRatioBased(rate)))
+samplers: st.SearchStrategy[Sampler] = usual | shares | others
 parents = st.binary(min_size=24, max_size=24).filter(lambda ids: any(ids[:16]) and any(ids[16:])) | st.none()
 
 
