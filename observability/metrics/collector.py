@@ -30,6 +30,7 @@ from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.observability.metrics.tally import Tally
 
 _UNDER_WAY_MAX: Final = 10_000
+_KINDS_MAX: Final = 10_000
 _BRIEF: Final = {"commit": ("writes", "bytes"), "storage": ("rows", "bytes")}
 """Which of the numbers are counted as rows and bytes."""
 
@@ -52,11 +53,15 @@ class UpkeepCollector:
         self._namespace = namespace
         # A failed operation is told without its duration.
         self._started: dict[str, float] = {}
+        self._briefs: dict[Kind, _Counted] = {}
 
     def brief(self, kind: Kind) -> "_Counted | None":
         """Count commits and calls to the store in brief (`parquedb.observability.brief`)."""
+        found = self._briefs.get(kind)
         # Whoever has changed what is counted wants to be told as ever.
-        return _Counted(self.tally, kind) if kind.group in _BRIEF and type(self) in _WHOLE else None
+        if found is None and kind.group in _BRIEF and type(self) in _WHOLE and len(self._briefs) < _KINDS_MAX:
+            found = self._briefs[kind] = _Counted(self.tally, kind)
+        return found
 
     def on_flush(self, ctx: FlushContext) -> None:
         """Count a flush by its reason."""

@@ -106,10 +106,9 @@ class OpenTelemetryHook:
         if not isinstance(source, LeanSpans) or self._record_exceptions or type(self) is not OpenTelemetryHook:
             return None
         found = self._briefs.get(kind)
-        if found is None:
-            found = BriefSpans(kind, source, self)
-            if len(self._briefs) < _TEMPLATES_MAX:
-                self._briefs[kind] = found
+        # Namespaces may be many; spans of those beyond the bound are whole, and cost a little more.
+        if found is None and len(self._briefs) < _TEMPLATES_MAX:
+            found = self._briefs[kind] = BriefSpans(kind, source, self)
         return found
 
     def on_query_start(self, ctx: QueryContext) -> None:

@@ -14,6 +14,7 @@ from parquedb.actors.requests.operations import Operation, SessionRequest
 from parquedb.actors.requests.packing import decode_operations, encode_operations
 from parquedb.clock import SystemClock
 from parquedb.errors import QuotaExceededError
+from parquedb.observability.brief import Kind
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.metrics.collector import MetricsCollector
 from parquedb.observability.otel.brief_encoding import encode_briefs
@@ -190,6 +191,15 @@ async def test_counts_are_the_same_told_in_brief_and_by_contexts() -> None:
     assert one.keys() == other.keys()
     for key in one:
         assert (one[key].count, one[key].rows, one[key].bytes) == (other[key].count, other[key].rows, other[key].bytes)
+
+
+def test_kinds_beyond_a_bound_are_told_by_contexts() -> None:
+    for hook in (OpenTelemetryHook(spans=LeanSpans(lambda _: None, decide_by(DEFAULT_ON))), MetricsCollector()):
+        names = ("rows", "bytes")
+        asked = [hook.brief(Kind("storage", "read", f"n{number}", "", names)) for number in range(10_001)]
+        assert all(asked[:-1])
+        assert asked[-1] is None
+        assert hook.brief(Kind("storage", "read", "n1", "", names)) is asked[1]
 
 
 async def test_hook_stats_count_what_is_told_in_brief() -> None:
