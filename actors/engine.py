@@ -23,7 +23,7 @@ from parquedb.actors.reads.past_reads import PastReader
 from parquedb.actors.reads.reader import Reader
 from parquedb.actors.reporting import journal
 from parquedb.actors.reporting.announcements import Announcer
-from parquedb.actors.reporting.commit_watch import CommitWatch
+from parquedb.actors.reporting.commit_watch import CommitListeners, CommitWatch
 from parquedb.actors.reporting.statistics import lag, statistics
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.actors.state.document_cache import DocumentCache
@@ -137,7 +137,7 @@ class NamespaceEngine:
             clock=clock,
             rng=rng,
             ids=UlidSource(clock, rng),
-            watch=partial(CommitWatch, hooks, namespace, actor),
+            watch=partial(CommitWatch, CommitListeners(hooks, namespace, actor)),
             load=self._load,
             on_progress=self._progressed,
             step_down=self._fenced,
@@ -302,20 +302,20 @@ class NamespaceEngine:
             return await self._execute(operations)
         return await self._announcer.announced(operations, partial(self._execute, operations))
 
-    async def _execute(self, operations: Sequence[Operation], traceparent: str | None = None) -> list[Outcome]:
+    async def _execute(self, operations: Sequence[Operation], span: bytes | None = None) -> list[Outcome]:
         if self.state != "open":
             error = self._over or RpcUnavailableError(f"namespace {self.namespace!r} is {self.state}")
             return [Outcome(error=error)] * len(operations)
         if any(map(examination.is_due, operations)):
             operations = await examination.examined(operations, self._reader, self._settings.request_timeout_s)
         call = Call(len(operations))
-        reads = self._reader.at_once(call, self._intake.take(call, operations, traceparent))
+        reads = self._reader.at_once(call, self._intake.take(call, operations, span))
         if reads:
             # Together, so that a slow read does not keep a write from its deadline.
             outcomes, *_ = await asyncio.gather(
                 call.wait(self._overdue),
                 self._reader.answer(call, reads, self._settings.request_timeout_s),
-                self._many.answer(call, reads, self._overdue, traceparent),
+                self._many.answer(call, reads, self._overdue, span),
                 self._loads.answer(call, reads),
             )
         else:

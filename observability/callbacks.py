@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from parquedb.observability.brief import Brief
+from parquedb.observability.brief import Kind, Works
 from parquedb.observability.hook_thread import Awaited, HookThread
 from parquedb.observability.logs import get_logger
 
@@ -142,7 +142,7 @@ class Entry:
         self.inline = bool(getattr(hook, "inline", False))
         self._slow_s = slow_s
         self._counts: dict[str, _Counts] = {}
-        self._briefs: dict[Brief, str] = {}
+        self._briefs: dict[Works, str] = {}
         self._lock = threading.Lock()
         self._thread = HookThread(self.name, self._carry_out, queue_max=queue_max, awaited_s=awaited_s)
         _entries.add(self)
@@ -192,25 +192,17 @@ class Entry:
             self._hand_on(group, answer)
         return True
 
-    def brief(self, group: str, operation: str, namespace: str, actor: str, names: tuple[str, ...]) -> Brief | None:
-        """Return what takes operations of this kind in brief; None where the hook wants them as they are.
-
-        Args:
-            group: `query` or `mutation`.
-            operation: Its name.
-            namespace: Where it happens.
-            actor: Name of the actor that is asked.
-            names: Fields of the result, all of them integers, whose values will be told.
-        """
+    def brief(self, kind: Kind) -> Works | None:
+        """Return what takes operations of this kind in brief; None where the hook wants them as they are."""
         make = getattr(self.hook, "brief", None) if self.inline else None
         try:
-            made: Brief | None = make(group, operation, namespace, actor, names) if callable(make) else None
+            made: Works | None = make(kind) if callable(make) else None
         except Exception as error:  # noqa: BLE001 - C1
-            self._errored(group, error)
+            self._errored(kind.group, error)
             return None
         if made is not None:
             with self._lock:
-                self._briefs[made] = group
+                self._briefs[made] = kind.group
         return made
 
     def stats(self) -> HookStats:

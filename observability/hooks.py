@@ -22,10 +22,10 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from parquedb.errors import ConfigurationError
-from parquedb.observability.brief import Brief
+from parquedb.observability.brief import Brief, Kind, Works
 from parquedb.observability.callbacks import AWAITED_S, QUEUE_MAX, SLOW_S, Entry, HookStats
 from parquedb.observability.hook_thread import wait_for
 from parquedb.observability.logs import get_logger
@@ -54,7 +54,7 @@ class _Listener:
     __slots__ = ("brief", "call", "ends", "error", "outline", "start")
 
     def __init__(self, entry: Entry, group: str) -> None:
-        self.brief = partial(entry.brief, group)
+        self.brief = entry.brief
         self.call = entry.call
         self.outline = bool(getattr(entry.hook, "outline", False))
         self.start = _callback(entry.hook, f"on_{group}_start")
@@ -187,13 +187,23 @@ class HookRegistry:
         listeners = self._operations.get(group)
         return Operation(group, context, listeners) if listeners else _SILENT
 
-    def brief(self, group: Group, operation: str, namespace: str, actor: str, names: tuple[str, ...]) -> Brief | None:
-        """Return what takes operations of one kind in brief (`Entry.brief`), as long as `generation` stays the same.
+    def brief(self, kind: Kind) -> Brief | None:
+        """Return what takes single operations of one kind in brief, as long as `generation` stays the same.
 
         None where several hooks listen to the group, or none, or one that wants contexts: then there is `start`.
         """
-        listeners = self._operations.get(group, ())
-        return listeners[0].brief(operation, namespace, actor, names) if len(listeners) == 1 else None
+        listeners = self._operations.get(kind.group, ())
+        made = listeners[0].brief(kind) if len(listeners) == 1 else None
+        return cast("Brief | None", made)
+
+    def works(self, kind: Kind) -> tuple[Works, ...]:
+        """Return all who take operations of one kind in brief, as long as `generation` stays the same.
+
+        Empty where nobody listens to the group, or somebody who wants contexts: then there is `start`.
+        """
+        made = [one.brief(kind) for one in self._operations.get(kind.group, ())]
+        takers = tuple(one for one in made if one is not None)
+        return takers if len(takers) == len(made) else ()
 
     def emit(self, event: Event, context: Any) -> None:
         """Announce something that has happened. Never raises."""

@@ -13,7 +13,7 @@ from parquedb.clock import SystemClock
 from parquedb.errors import ConfigurationError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
-from parquedb.observability.logs.losses import count_losses
+from parquedb.observability.losses import LOG_RECORDS
 from parquedb.observability.worker_logs.rows import Redact
 from parquedb.observability.worker_logs.upkeep import UpkeepOptions
 from parquedb.observability.worker_logs.view import EXIT_S, WorkerLogsView, create_worker_logs_view
@@ -109,7 +109,7 @@ def attach_worker_logs(
         attached = _attached.get(url)
         if attached is None:
             view = open_worker_logs(url, settings=settings, script=script, redact=redact, upkeep=_upkeep(settings))
-            uncount = count_losses(lambda: _lost(view))
+            uncount = LOG_RECORDS.count(lambda: _lost(view))
             attached = _attached[url] = _Attached(view, view.handler(settings.log_level), uncount)
             get_logger().addHandler(attached.handler)
         attached.users += 1

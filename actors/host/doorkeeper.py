@@ -98,7 +98,7 @@ class Doorkeeper:
     async def _announce(self, operations: Sequence[Operation], outcomes: list[Outcome]) -> None:
         """Tell hooks of what was denied, as of a call of its own: among others that went well it would not show."""
 
-        async def answered(_traceparent: str | None) -> list[Outcome]:
+        async def answered(_span: bytes | None) -> list[Outcome]:
             return outcomes
 
         if not self._announcer.idle:

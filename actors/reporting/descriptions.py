@@ -13,6 +13,7 @@ from parquedb.actors.requests.operations import CREATES, GETS, INSERT_ARROW, JOI
 from parquedb.actors.writes.update_run import Answers, refusals
 from parquedb.documents.budget import size_of
 from parquedb.errors import ParqueDBError
+from parquedb.observability.brief import UNKNOWN
 from parquedb.observability.contexts import MutationContext, MutationResult, QueryContext, QueryResult, Side
 from parquedb.observability.hooks import Group
 from parquedb.storage.log.events import Created
@@ -52,14 +53,7 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         traceparents: Spans of their callers, where those are in another process.
         details: Whether ids, filter and options are wanted; finding them takes time for each operation.
     """
-    [first, *others] = operations
-    name = JOINED.get(first.kind, first.kind)
-    if any(JOINED.get(other.kind, other.kind) != name for other in others):
-        name = "execute"
-    with suppress(*_MALFORMED):
-        if not others:
-            # A load may be what another method came to.
-            name = first.options.get("method", name)
+    name = name_of(operations)
     ids, filter_, options = _details(operations, namespace) if details else ((), None, None)
     kind = MutationContext if group == "mutation" else QueryContext
     return kind(
@@ -68,13 +62,24 @@ def context_of(  # noqa: PLR0913 - a context has as many facts
         ids=ids,
         filter=filter_,
         options=options,
-        batch_size=sum(map(_batch_size, operations)),
+        batch_size=sum(map(batch_size, operations)),
         side=side,
         attempt=max(operation.attempt for operation in operations),
         actor=actor,
         traceparent=traceparent,
         traceparents=traceparents,
     )
+
+
+def name_of(operations: Sequence[Operation]) -> str:
+    """Return what at least one operation, or several that arrived together, are announced as."""
+    first = operations[0]
+    name = JOINED.get(first.kind, first.kind)
+    if len(operations) == 1:
+        with suppress(*_MALFORMED):
+            # A load may be what another method came to.
+            return first.options.get("method", name) if first.options else name
+    return name if all(JOINED.get(other.kind, other.kind) == name for other in operations) else "execute"
 
 
 def _details(
@@ -100,6 +105,22 @@ def mutation_result(
     operations: Sequence[Operation], outcomes: Sequence[Outcome], duration_s: float, attempts: int | None = None
 ) -> MutationResult:
     """Say how writes ended; `attempts` is how often they were sent, where that is known."""
+    known = (None if each == UNKNOWN else each for each in mutation_numbers(operations, outcomes))
+    return MutationResult(duration_s, *known, attempts)
+
+
+def mutation_numbers(operations: Sequence[Operation], outcomes: Sequence[Outcome]) -> tuple[int, int, int, int, int]:
+    """Return rows, bytes, version, seq and errors of writes, as in a result; `UNKNOWN` in the place of None."""
+    if len(operations) == 1 and outcomes[0].error is None:
+        operation, outcome = operations[0], outcomes[0]
+        version = _version(operation, outcome)
+        return (
+            _written(operation, outcome.value),
+            _sum_of_bytes(operations),
+            UNKNOWN if version is None else version,
+            _last_seq(operation, outcome) or UNKNOWN,
+            _refused(operation, outcome),
+        )
     rows = errors = seq = 0
     for operation, outcome in zip(operations, outcomes, strict=True):
         if outcome.error is not None:
@@ -108,16 +129,7 @@ def mutation_result(
         rows += _written(operation, outcome.value)
         errors += _refused(operation, outcome)
         seq = max(seq, _last_seq(operation, outcome))
-    [first, *others] = outcomes
-    return MutationResult(
-        duration_s,
-        rows=rows,
-        bytes=_sum_of_bytes(operations),
-        version=None if others else _version(operations[0], first),
-        seq=seq or None,
-        errors=errors,
-        attempts=attempts,
-    )
+    return rows, _sum_of_bytes(operations), UNKNOWN, seq or UNKNOWN, errors
 
 
 def query_result(
@@ -136,25 +148,41 @@ def query_result(
         counts: Reads of the store that scans have not counted; None where the store is out of sight.
         attempts: Times they were sent, where that is known.
     """
-    rows = [_read(operation, outcome.value) for operation, outcome in zip(operations, outcomes, strict=True)]
-    costs = [outcome.cost for outcome in outcomes if outcome.cost is not None]
-    scanned = ScanCost.sum(costs) if costs else None
-    reads = size = None
-    if counts is not None and not any(_is_uncounted(operation) for operation in operations):
-        reads, size = counts.storage_reads, counts.storage_bytes
-    if scanned is not None and (reads is not None or len(costs) == len(operations)):
-        reads, size = (reads or 0) + scanned.storage_reads, (size or 0) + scanned.storage_bytes
-    known = [number for number in rows if number is not None]
-    return QueryResult(
-        duration_s,
-        rows=sum(known) if known else None,
-        bytes=size,
-        cached=None if reads is None else not reads,
-        row_groups_scanned=None if scanned is None else scanned.row_groups_scanned,
-        row_groups_skipped=None if scanned is None else scanned.row_groups_skipped,
-        seq=max(outcome.seq for outcome in outcomes) or None,
-        attempts=attempts,
+    rows, size, cached, scanned, skipped, seq = (
+        None if each == UNKNOWN else each for each in query_numbers(operations, outcomes, counts)
     )
+    return QueryResult(
+        duration_s, rows, size, None if cached is None else bool(cached), scanned, skipped, seq, attempts
+    )
+
+
+def query_numbers(
+    operations: Sequence[Operation], outcomes: Sequence[Outcome], counts: ScanCounts | None
+) -> tuple[int, int, int, int, int, int]:
+    """Return rows, bytes, cached, row groups scanned and skipped, and seq of reads, as in a result.
+
+    `UNKNOWN` stands in the place of None. For the arguments see `query_result`.
+    """
+    rows = seq = 0
+    known, counted = False, counts is not None
+    costs = []
+    for operation, outcome in zip(operations, outcomes, strict=True):
+        number = _read(operation, outcome.value)
+        if number is not None:
+            rows, known = rows + number, True
+        if outcome.cost is not None:
+            costs.append(outcome.cost)
+        seq = max(seq, outcome.seq)
+        counted = counted and not _is_uncounted(operation)
+    reads, size = (counts.storage_reads, counts.storage_bytes) if counts is not None and counted else (UNKNOWN, UNKNOWN)
+    scanned = skipped = UNKNOWN
+    if costs:
+        cost = ScanCost.sum(costs)
+        scanned, skipped = cost.row_groups_scanned, cost.row_groups_skipped
+        if counted or len(costs) == len(operations):
+            reads, size = max(reads, 0) + cost.storage_reads, max(size, 0) + cost.storage_bytes
+    cached = UNKNOWN if reads == UNKNOWN else int(not reads)
+    return rows if known else UNKNOWN, size, cached, scanned, skipped, seq or UNKNOWN
 
 
 def _ids(operation: Operation, namespace: str) -> Iterator[str]:
@@ -182,7 +210,8 @@ def _id_in(encoded: msgspec.Raw) -> Any:
     return msgspec.msgpack.decode(encoded, type=_Named).id
 
 
-def _batch_size(operation: Operation) -> int:
+def batch_size(operation: Operation) -> int:
+    """Return how many operations one stands for, or carries; at least 1."""
     several = operation.kind in {"create_many", "batch"} and isinstance(operation.body, list)
     return max(1, len(operation.body) if several else count_of(operation))
 
@@ -195,11 +224,11 @@ def count_of(operation: Operation) -> int:
         return 1
 
 
-def _sum_of_bytes(operations: Sequence[Operation]) -> int | None:
+def _sum_of_bytes(operations: Sequence[Operation]) -> int:
     try:
         return sum(map(bytes_of, operations))
     except _MALFORMED:
-        return None
+        return UNKNOWN
 
 
 def bytes_of(operation: Operation) -> int:
@@ -301,7 +330,7 @@ def _read(operation: Operation, value: Any) -> int | None:
     if kind in {"snapshot", "stats"}:
         return None
     if isinstance(value, list):
-        return sum(one is not None for one in value) if kind == GETS else len(value)
+        return len(value) - value.count(None) if kind == GETS else len(value)
     return value if type(value) is int else int(value is not None and value is not False)
 
 

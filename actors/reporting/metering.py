@@ -11,7 +11,7 @@ from parquedb.actors.writes.update_run import Answers
 from parquedb.errors import ParqueDBError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
-from parquedb.observability.logs.losses import records_lost
+from parquedb.observability.losses import LOG_RECORDS, SPANS
 from parquedb.observability.metrics.collector import UpkeepCollector
 from parquedb.observability.metrics.series import Series
 from parquedb.observability.metrics.snapshot import (
@@ -92,7 +92,8 @@ class OwnerMeter:
             owners={namespace: waiting},
             cache={namespace: CacheMetrics(self._reads.hits, self._reads.misses)},
             hooks=hooks_of(self._hooks.stats()),
-            logs_dropped=records_lost(),
+            logs_dropped=LOG_RECORDS.lost(),
+            spans_dropped=SPANS.lost(),
         )
         # A circuit may become half open without a change that hooks are told of.
         states = {CircuitKey(namespace, one.name): one.state.value for one in circuits}

@@ -35,11 +35,11 @@ class Origin(NamedTuple):
     """Whose traces a write belongs to.
 
     Attributes:
-        call: Span of the call that brought it, as a `traceparent`.
-        callers: The spans of those who asked for it, packed (`otel.propagation`).
+        call: Span of the call that brought it, packed (`otel.propagation`).
+        callers: The spans of those who asked for it, packed.
     """
 
-    call: str | None = None
+    call: bytes | None = None
     callers: bytes = b""
 
 

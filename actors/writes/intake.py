@@ -39,7 +39,7 @@ class Intake:
         self._sessions = sessions
         self._timeout_s = timeout_s
 
-    def take(self, call: Call, operations: Sequence[Operation], traceparent: str | None) -> list[tuple[int, Operation]]:
+    def take(self, call: Call, operations: Sequence[Operation], span: bytes | None) -> list[tuple[int, Operation]]:
         """Queue the writes of a call in their order; refusals are settled at once.
 
         Returns:
@@ -48,21 +48,21 @@ class Intake:
         reads: list[tuple[int, Operation]] = []
         for place, operation in enumerate(operations):
             if operation.kind in _RUNS:
-                self._take_run(call, place, operation, traceparent)
+                self._take_run(call, place, operation, span)
             elif operation.is_write and operation.kind not in PREPARED_APART:
-                self._take_one(call, place, operation, traceparent)
+                self._take_one(call, place, operation, span)
             else:
                 reads.append((place, operation))
         return reads
 
-    def _take_one(self, call: Call, place: int, operation: Operation, traceparent: str | None) -> None:
+    def _take_one(self, call: Call, place: int, operation: Operation, span: bytes | None) -> None:
         try:
             prepared = prepare(operation, self._rules)
         except ParqueDBError as error:
             call.settle(place, Outcome(error=error))
             return
         age_us = int(operation.age_s * _US)
-        write = Write(prepared, operation.request, age_us, _origin(operation, traceparent), [(call, place)])
+        write = Write(prepared, operation.request, age_us, _origin(operation, span), [(call, place)])
         # A write that was applied stays applied: its retry needs no room in the queue and no storage.
         left_s = operation.timeout_s or self._timeout_s
         admitted = self._writer.recall(write) or self._queue.admit(write, left_s)
@@ -71,10 +71,10 @@ class Intake:
         else:
             call.expect(admitted, place, left_s)
 
-    def _take_run(self, call: Call, place: int, operation: Operation, traceparent: str | None) -> None:
+    def _take_run(self, call: Call, place: int, operation: Operation, span: bytes | None) -> None:
         """Queue writes as one, or refuse them all; their callers then send each for itself."""
         try:
-            run = _RUNS[operation.kind](operation, self._rules, (call, place), _origin(operation, traceparent))
+            run = _RUNS[operation.kind](operation, self._rules, (call, place), _origin(operation, span))
         except ParqueDBError as error:
             call.settle(place, Outcome(error=error))
             return
@@ -87,5 +87,5 @@ class Intake:
             call.expect(run, place, left_s)
 
 
-def _origin(operation: Operation, traceparent: str | None) -> Origin:
-    return Origin(traceparent, operation.spans or b"")
+def _origin(operation: Operation, span: bytes | None) -> Origin:
+    return Origin(span, operation.spans or b"")

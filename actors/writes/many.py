@@ -107,13 +107,11 @@ class Many:
         call: Call,
         operations: Sequence[tuple[int, Operation]],
         on_deadline: Callable[[Awaited], Outcome],
-        traceparent: str | None,
+        span: bytes | None,
     ) -> None:
         """Settle the writes by filter of a call; other operations are left alone."""
         mine = [(place, operation) for place, operation in operations if operation.kind in MANY]
-        await asyncio.gather(
-            *(self._one(call, place, operation, on_deadline, traceparent) for place, operation in mine)
-        )
+        await asyncio.gather(*(self._one(call, place, operation, on_deadline, span) for place, operation in mine))
 
     async def _one(
         self,
@@ -121,7 +119,7 @@ class Many:
         place: int,
         operation: Operation,
         on_deadline: Callable[[Awaited], Outcome],
-        traceparent: str | None,
+        span: bytes | None,
     ) -> None:
         timeout_s = operation.timeout_s or self._timeout_s
         loop = asyncio.get_running_loop()
@@ -135,7 +133,7 @@ class Many:
                     self._prepared(work, found),
                     operation.request,
                     int(operation.age_s * _US),
-                    Origin(traceparent, operation.spans or b""),
+                    Origin(span, operation.spans or b""),
                     [],
                 )
                 outcome = await self._decided(write, end_s - loop.time(), on_deadline)

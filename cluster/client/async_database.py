@@ -209,11 +209,13 @@ class AsyncDatabase(ViewMethods["AsyncDatabase"]):
         link = self._link(namespace)
         connection = self._connection
         limit_s = arguments.check_timeout(timeout_s, connection.settings.client.timeout_s)
-        if not watches(connection.hooks, operation):
+        if not connection.hooks.active:
             return link.deliver(operation, limit_s)
         brief = link.brief_of(operation)
         if brief is not None:
             return link.deliver(operation, limit_s, brief)
+        if not watches(connection.hooks, operation):
+            return link.deliver(operation, limit_s)
         return self._watched(link, namespace, operation, limit_s)
 
     async def _watched(self, link: AsyncLink, namespace: str, operation: Operation, limit_s: float) -> Outcome:

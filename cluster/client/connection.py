@@ -20,8 +20,8 @@ from parquedb.cluster.overview.health import DatabaseHealth
 from parquedb.cluster.transport.credentials import Credentials
 from parquedb.observability.brief import Brief
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
-from parquedb.observability.logs.losses import records_lost
 from parquedb.observability.logs.redaction import redactor
+from parquedb.observability.losses import LOG_RECORDS, SPANS
 from parquedb.observability.metrics.collector import UpkeepCollector
 from parquedb.observability.metrics.snapshot import MetricsSnapshot, hooks_of
 from parquedb.observability.metrics.tally import Tally
@@ -198,7 +198,8 @@ class Connection(ABC):
 
     def counted(self) -> MetricsSnapshot:
         """Return what this process has counted."""
-        own = MetricsSnapshot(hooks=hooks_of(self.hooks.stats()), logs_dropped=records_lost())
+        hooks = hooks_of(self.hooks.stats())
+        own = MetricsSnapshot(hooks=hooks, logs_dropped=LOG_RECORDS.lost(), spans_dropped=SPANS.lost())
         return own if self.tally is None else MetricsSnapshot.merge(own, self.tally.taken())
 
 

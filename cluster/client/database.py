@@ -203,11 +203,13 @@ class Database(ViewMethods["Database"]):
         link = self._links.get(namespace) or self._link(namespace)
         connection = self._connection
         limit_s = arguments.check_timeout(timeout_s, connection.settings.client.timeout_s)
-        if not watches(connection.hooks, operation):
+        if not connection.hooks.active:
             return link.deliver(operation, limit_s)
         brief = link.brief_of(operation)
         if brief is not None:
             return link.deliver(operation, limit_s, brief)
+        if not watches(connection.hooks, operation):
+            return link.deliver(operation, limit_s)
         watch = Watch(connection.hooks, namespace, operation, actor=link.actor)
         try:
             outcome = link.deliver(operation, limit_s)

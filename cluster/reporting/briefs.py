@@ -1,18 +1,25 @@
 """What the client tells hooks of operations on single documents, where in brief will do: see `observability.brief`."""
 
-from typing import Final, Literal
+from typing import Final
 
-from parquedb.actors.reporting.descriptions import bytes_of, mutation_result, query_result
+from parquedb.actors.reporting.descriptions import batch_size, bytes_of, mutation_numbers, mutation_result, query_result
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.cluster.transport.delivery import Delivery
-from parquedb.observability.brief import Brief
+from parquedb.observability.brief import UNKNOWN, Brief, Kind
 from parquedb.observability.hooks import HookRegistry
 
 _VERSIONED: Final = frozenset({"create", "update", "replace", "restore"})
 _GET: Final = ("rows", "seq", "attempts")
 _DELETE: Final = ("rows", "bytes", "seq", "errors", "attempts")
 _CHANGE: Final = ("rows", "bytes", "version", "seq", "errors", "attempts")
-_NAMES: Final = {"get": _GET, "delete": _DELETE} | dict.fromkeys(_VERSIONED, _CHANGE)
+_SEVERAL: Final = ("batch_size", "rows", "bytes", "version", "seq", "errors", "attempts")
+_OF_SEVERAL: Final = frozenset({"batch", "create_many"})
+_NAMES: Final = {
+    "get": _GET,
+    "delete": _DELETE,
+    **dict.fromkeys(_VERSIONED, _CHANGE),
+    **dict.fromkeys(_OF_SEVERAL, _SEVERAL),
+}
 """What is told of each, as fields of results."""
 
 
@@ -43,10 +50,11 @@ class Briefs:
             brief = found[kind]
         else:
             names = _NAMES.get(kind)
-            group: Literal["query", "mutation"] = "query" if kind == "get" else "mutation"
-            brief = self._hooks.brief(group, kind, self._namespace, self._actor, names) if names else None
+            group = "query" if kind == "get" else "mutation"
+            brief = self._hooks.brief(Kind(group, kind, self._namespace, self._actor, names)) if names else None
             found[kind] = brief
-        return brief
+        # A part of a load goes by the name of the method that it belongs to.
+        return None if kind in _OF_SEVERAL and "method" in operation.options else brief
 
 
 def told_in_brief(delivery: Delivery, answer: Outcome | None, error: BaseException | None, ended_s: float) -> None:
@@ -79,9 +87,12 @@ def told_in_brief(delivery: Delivery, answer: Outcome | None, error: BaseExcepti
 
 def _numbers(operation: Operation, answer: Outcome) -> tuple[int, ...] | None:
     """Return what there is to tell, by `_NAMES`; None where a result has to say it."""
-    value, seq = answer.value, answer.seq
-    if operation.kind == "get":
+    value, seq, kind = answer.value, answer.seq, operation.kind
+    if kind == "get":
         return None if answer.cost is not None or not seq else (0 if value is None else 1, seq, 1)
+    if kind in _OF_SEVERAL:
+        size = batch_size(operation)
+        return (size if size > 1 else UNKNOWN, *mutation_numbers([operation], [answer]), 1)
     if not seq:
         return None
     size = operation.size or bytes_of(operation)

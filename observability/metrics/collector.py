@@ -7,9 +7,10 @@ Give `MetricsCollector` to `connect(hooks=[...])` or `register_hook` for numbers
 which is always on, is an `UpkeepCollector`; the operations of callers are counted there without contexts and hooks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from parquedb.observability.brief import UNKNOWN, Kind
 from parquedb.observability.contexts import (
     CircuitContext,
     ColdStartContext,
@@ -29,6 +30,9 @@ from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.observability.metrics.tally import Tally
 
 _UNDER_WAY_MAX: Final = 10_000
+_KINDS_MAX: Final = 10_000
+_BRIEF: Final = {"commit": ("writes", "bytes"), "storage": ("rows", "bytes")}
+"""Which of the numbers are counted as rows and bytes."""
 
 _Call = QueryContext | MutationContext
 
@@ -49,6 +53,15 @@ class UpkeepCollector:
         self._namespace = namespace
         # A failed operation is told without its duration.
         self._started: dict[str, float] = {}
+        self._briefs: dict[Kind, _Counted] = {}
+
+    def brief(self, kind: Kind) -> "_Counted | None":
+        """Count commits and calls to the store in brief (`parquedb.observability.brief`)."""
+        found = self._briefs.get(kind)
+        # Whoever has changed what is counted wants to be told as ever.
+        if found is None and kind.group in _BRIEF and type(self) in _WHOLE and len(self._briefs) < _KINDS_MAX:
+            found = self._briefs[kind] = _Counted(self.tally, kind)
+        return found
 
     def on_flush(self, ctx: FlushContext) -> None:
         """Count a flush by its reason."""
@@ -169,3 +182,47 @@ class MetricsCollector(UpkeepCollector):
 
     def _of_call(self, category: str, ctx: _Call) -> Series:
         return self.tally.series(category, ctx.operation, ctx.namespace, ctx.side)
+
+
+_WHOLE: Final = frozenset({UpkeepCollector, MetricsCollector})
+
+
+class _Counted:
+    """Counts the operations of one kind; see `parquedb.observability.brief.Works`."""
+
+    __slots__ = ("_bytes", "_kind", "_rows", "_tally", "told")
+
+    def __init__(self, tally: Tally, kind: Kind) -> None:
+        rows, size = _BRIEF[kind.group]
+        self._tally = tally
+        self._kind = (kind.group, kind.operation, kind.namespace, kind.side)
+        self._rows, self._bytes = kind.names.index(rows), kind.names.index(size)
+        self.told = 0
+
+    def start(self, began_s: float, above: bytes | None, callers: bytes) -> "_Counting":  # noqa: ARG002 - a protocol's
+        self.told += 1
+        return _Counting(self, began_s)
+
+    def count(self, took_s: float, rows: int, size: int, errors: dict[str, int] | None = None) -> None:
+        self.told += 1
+        self._tally.series(*self._kind).add_call(took_s, errors=errors, rows=rows, size=size)
+
+    def well(self, took_s: float, numbers: Sequence[int]) -> None:
+        rows, size = numbers[self._rows], numbers[self._bytes]
+        self.count(took_s, 0 if rows == UNKNOWN else rows, 0 if size == UNKNOWN else size)
+
+
+class _Counting:
+    """One operation that is under way."""
+
+    __slots__ = ("_began_s", "_counted")
+
+    def __init__(self, counted: _Counted, began_s: float) -> None:
+        self._counted = counted
+        self._began_s = began_s
+
+    def finish(self, ended_s: float, numbers: Sequence[int], words: Sequence[str | None]) -> None:  # noqa: ARG002 - a protocol's
+        self._counted.well(ended_s - self._began_s, numbers)
+
+    def fail(self, ended_s: float, error: BaseException, *_: object) -> None:
+        self._counted.count(ended_s - self._began_s, 0, 0, {type(error).__name__: 1})

@@ -85,6 +85,7 @@ class MetricsSnapshot:
         cache: Of owners, by namespace.
         hooks: By name of the hook.
         logs_dropped: Log records that were not kept (count).
+        spans_dropped: Spans that were not sent (count).
         merged_namespaces: How many namespaces are summed as `OTHER`, at least; 0 when each has its own numbers.
         unreachable: Namespaces whose owner's numbers are missing here, and why.
         started_s: When counting began (Unix time); the earliest of several.
@@ -98,6 +99,7 @@ class MetricsSnapshot:
     cache: dict[str, CacheMetrics] = field(default_factory=dict)
     hooks: dict[str, HookMetrics] = field(default_factory=dict)
     logs_dropped: int = 0
+    spans_dropped: int = 0
     merged_namespaces: int = 0
     unreachable: dict[str, str] = field(default_factory=dict)
     started_s: float = 0.0
@@ -114,6 +116,7 @@ class MetricsSnapshot:
             cache=summed(one.cache for one in snapshots),
             hooks=summed(one.hooks for one in snapshots),
             logs_dropped=sum(one.logs_dropped for one in snapshots),
+            spans_dropped=sum(one.spans_dropped for one in snapshots),
             merged_namespaces=max((one.merged_namespaces for one in snapshots), default=0),
             unreachable={name: why for one in snapshots for name, why in one.unreachable.items()},
             started_s=min((one.started_s for one in snapshots if one.started_s), default=0.0),

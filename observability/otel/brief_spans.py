@@ -1,26 +1,40 @@
-"""Spans of operations on single documents, in brief: ids when one begins, one tuple when it ends, nothing in between.
+"""Spans in brief: ids when one begins, one record when it ends, nothing in between.
 
-A thousand coroutines that each create a document make a thousand spans for one call to the owner. Those that end well,
-at the first attempt, differ in ids, times and a few numbers only, so that is all that is kept of them until they are
+A thousand coroutines that each create a document make a thousand spans for one call to the owner, which makes three.
+Those that end well differ in ids, times and a few numbers only, so that is all that is kept of them until they are
 encoded, many at a time (`brief_encoding`). One that fails, or has to be sent again, becomes a span like any other.
 """
 
+import struct
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Final, Protocol
 
+import numpy as np
 from opentelemetry import trace
 from opentelemetry.context import get_current
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import SpanContext, TraceFlags
 
-from parquedb.observability.otel.lean_span import LeanSpan, SpanTemplate
+from parquedb.observability.brief import UNKNOWN, Kind
+from parquedb.observability.otel.lean_span import LeanSpan
 from parquedb.observability.otel.lean_tracer import LeanSpans
-from parquedb.observability.otel.propagation import PACKED_BYTES
+from parquedb.observability.otel.propagation import PACKED_BYTES, packed, take_apart
+from parquedb.observability.otel.tail import KEPT
+from parquedb.observability.otel.vocabulary import BOOLEANS, LINKS_MAX, attribute_of, template_of
+from parquedb.observability.otel.work_span import WorkSpan
 
-_IDS_BITS: Final = 192
+NO_PARENT: Final = bytes(9)
+"""In the place of a parent: its span id, and one of these."""
 
-BriefSpan = tuple["BriefSpans", bytes, SpanContext | None, float, float, Sequence[int]]
-"""What is kept of a span: its like, itself in packed form, its parent, began and ended (monotonic s), numbers."""
+LOCAL: Final = b"\x01"
+REMOTE: Final = b"\x02"
+"""Whether the parent is a span of this process."""
+
+_PLACES: Final = {False: LOCAL, True: REMOTE}
+
+BriefSpan = tuple["BriefSpans", bytes, bytes, Sequence[str | None]]
+"""What is kept of a span: its like, its record, the spans it is linked to (packed), its words."""
 
 
 class WholeSpans(Protocol):
@@ -37,52 +51,78 @@ class WholeSpans(Protocol):
 
 
 class BriefSpans:
-    """The spans of one operation of one namespace.
+    """The spans of one kind of operation.
 
     Attributes:
-        template: Name, kind and attributes that are always the same.
-        names: The attributes that differ, all of them integers.
+        kind: Theirs.
+        template: Name, span kind and attributes that are always the same.
+        names: The attributes that differ, all of them integers or booleans.
+        words: The attributes that differ and are texts.
+        may_have_links: Whether they are for several callers.
+        layout: Of a record, for numpy.
         rows: Room for whoever encodes them.
         told: Callbacks that the spans stand for (count).
     """
 
-    __slots__ = ("_decide", "_ended", "_source", "_wholes", "names", "rows", "template", "told")
+    __slots__ = (
+        "_finished",
+        "_pack",
+        "_source",
+        "_tail",
+        "_unpack",
+        "_wholes",
+        "kind",
+        "layout",
+        "may_have_links",
+        "names",
+        "rows",
+        "template",
+        "told",
+        "words",
+    )  # fmt: skip
 
-    def __init__(self, template: SpanTemplate, names: Sequence[str], source: LeanSpans, wholes: WholeSpans) -> None:
+    def __init__(self, kind: Kind, source: LeanSpans, wholes: WholeSpans) -> None:
         """Make spans of a source.
 
         Args:
-            template: See above.
-            names: See above.
+            kind: See above.
             source: Draws ids, decides about sampling, and takes each `BriefSpan` that is to be sent.
             wholes: Takes those that have to be whole.
         """
-        self.template = template
-        self.names = names
+        self.kind = kind
+        self.template = template_of(kind)
+        self.names = tuple(attribute_of(kind.group, name) for name in kind.names)
+        self.words = tuple(attribute_of(kind.group, name) for name in kind.words)
+        self.may_have_links = kind.side == "actor" and kind.group != "storage"
         self.rows: dict[Any, Any] = {}
         self.told = 0
-        # It draws from another stream after a fork, so its `bits` is asked for each time.
+        count = len(kind.names)
+        record = struct.Struct(f"<{PACKED_BYTES}s{len(NO_PARENT)}sdd{count}q")
+        self._pack, self._unpack = record.pack, record.unpack
+        self.layout = np.dtype([
+            ("span", np.uint8, PACKED_BYTES), ("parent", np.uint8, len(NO_PARENT)),
+            ("began_s", "<f8"), ("ended_s", "<f8"), ("numbers", "<i8", (count,)),
+        ])  # fmt: skip
         self._source = source
-        self._decide = source.decide
-        self._ended: Callable[[Any], None] = source.finished
+        self._tail = source.tail
+        self._finished: Callable[[Any], None] = source.finished
         self._wholes = wholes
 
-    def begin(self) -> tuple[bytes, SpanContext | None]:
-        """Begin one under the active span; return it, packed (`propagation`), and its parent if it has one."""
+    def begin(self) -> tuple[bytes, bytes]:
+        """Begin one under the active span; return it, packed (`propagation`), and its parent."""
         context = get_current()
         if context:
-            above: SpanContext | None = trace.get_current_span(context).get_span_context()
-            if above is not None and above.is_valid:
-                sampled = self._decide(context, above, above.trace_id, self.template)
-                ids = above.trace_id << 64 | (self._source.bits(64) or 1)
-                return (ids << 8 | sampled).to_bytes(PACKED_BYTES, "big"), above
-        ids = self._source.bits(_IDS_BITS)
-        sampled = self._decide(context, None, ids >> 64, self.template)
-        return (ids << 8 | sampled).to_bytes(PACKED_BYTES, "big"), None
+            active = trace.get_current_span(context)
+            if type(active) is WorkSpan:
+                above = active.packed
+                return self._source.packed_child(above, self.template), above[16:24] + LOCAL
+            found = active.get_span_context()
+            if found.is_valid:
+                above = packed(found)
+                return self._source.packed_child(above, self.template), above[16:24] + _PLACES[found.is_remote]
+        return self._source.packed_root(self.template), NO_PARENT
 
-    def end(
-        self, span: bytes, parent: SpanContext | None, began_s: float, ended_s: float, numbers: Sequence[int]
-    ) -> None:
+    def end(self, span: bytes, parent: bytes, began_s: float, ended_s: float, numbers: Sequence[int]) -> None:
         """End one that went well.
 
         Args:
@@ -90,18 +130,17 @@ class BriefSpans:
             parent: The same.
             began_s: Monotonic seconds.
             ended_s: The same.
-            numbers: One for each of `names`; from 0 up, and below 2**63.
+            numbers: One for each of `names`; from 0 up and below 2**63, or `UNKNOWN`.
         """
         self.told += 2
-        if span[24]:
-            self._ended((self, span, parent, began_s, ended_s, numbers))
+        why = None if self._tail is None else self._judged(span, ended_s - began_s)
+        # Nothing is put together for one that is not sent.
+        if why is not None or span[24]:
+            self._send((self, self._pack(span, parent, began_s, ended_s, *numbers), b"", ()), why)
 
-    def open(self, subject: object, span: bytes, parent: SpanContext | None, began_s: float) -> None:
+    def open(self, subject: object, span: bytes, parent: bytes, began_s: float) -> None:
         """Make one whole and active; see `parquedb.observability.brief`."""
-        start_ns = int(began_s * 1e9) + clock_offset_ns()
-        # One that is not sampled is not sent, whatever becomes of it.
-        ended = self._ended if span[24] else _nowhere
-        self._wholes.adopt(subject, opened(self.template, span, parent, start_ns, ended))
+        self._wholes.adopt(subject, self.opened(span, parent, began_s))
 
     def finish(self, subject: object, result: object) -> None:
         """End one that is whole."""
@@ -113,6 +152,100 @@ class BriefSpans:
         self.told += 2
         self._wholes.fail(subject, error)
 
+    def start(self, began_s: float, above: bytes | None, callers: bytes) -> WorkSpan:
+        """Start one that is active until it ends; see `parquedb.observability.brief.Works`."""
+        if above is not None:
+            span, parent = self._source.packed_child(above, self.template), above[16:24] + REMOTE
+        elif self.kind.group == "commit":
+            # The task that commits was started by some earlier, unrelated call: what is active there means nothing.
+            span, parent = self._source.packed_root(self.template), NO_PARENT
+        else:
+            span, parent = self.begin()
+        return WorkSpan(self, span, parent, began_s, callers)
+
+    def finished(  # noqa: PLR0913, PLR0917 - one span
+        self,
+        span: bytes,
+        parent: bytes,
+        began_s: float,
+        callers: bytes,
+        ended_s: float,
+        numbers: Sequence[int],
+        words: Sequence[str | None],
+    ) -> None:
+        """Take one that `start` made, when it has ended well and in brief."""
+        self.told += 2
+        why = None if self._tail is None else self._judged(span, ended_s - began_s)
+        if why is not None or span[24]:
+            self._send((self, self._pack(span, parent, began_s, ended_s, *numbers), callers, words), why)
+
+    def opened(self, span: bytes, parent: bytes, began_s: float, callers: bytes = b"") -> LeanSpan:
+        """Return one as a whole span that has not ended."""
+        ended = self._source.ended if span[24] or self._tail is not None else _nowhere
+        return self._whole(span, parent, int(began_s * 1e9) + clock_offset_ns(), callers, ended)
+
+    def whole(self, brief: BriefSpan, offset_ns: int) -> LeanSpan:
+        """Return one that has ended as a whole span; for `offset_ns` see `clock_offset_ns`."""
+        _, record, callers, words = brief
+        span, parent, began_s, ended_s, *numbers = self._unpack(record)
+        made = self._whole(span, parent, int(began_s * 1e9) + offset_ns, callers, _nowhere)
+        made.set_attributes(self.attributes(numbers, words))
+        made.end(int(ended_s * 1e9) + offset_ns)
+        return made
+
+    def attributes(self, numbers: Sequence[int], words: Sequence[str | None]) -> dict[str, Any]:
+        """Return what is known of one as attributes; the last ones may be missing."""
+        told: dict[str, Any] = {
+            name: bool(number) if name in BOOLEANS else number
+            for name, number in zip(self.names, numbers, strict=False)
+            if number != UNKNOWN
+        }
+        told.update((name, word) for name, word in zip(self.words, words, strict=False) if word is not None)
+        return told
+
+    def _whole(
+        self, span: bytes, parent: bytes, start_ns: int, callers: bytes, ended: Callable[[LeanSpan], None]
+    ) -> LeanSpan:
+        trace_id, span_id = int.from_bytes(span[:16], "big"), int.from_bytes(span[16:24], "big")
+        above = None
+        if parent != NO_PARENT:
+            # Whether it was sampled is not kept, and nobody asks.
+            parent_id, flags = int.from_bytes(parent[:8], "big"), TraceFlags(span[24])
+            above = SpanContext(trace_id, parent_id, parent[8:] == REMOTE, flags)
+        links = links_of(callers, span, parent)
+        sampled = bool(span[24])
+        return LeanSpan(self.template, trace_id, span_id, above, links, sampled=sampled, start_ns=start_ns, ended=ended)
+
+    def _judged(self, span: bytes, took_s: float) -> str | None:
+        """Return why one is kept although it was sampled out; None for all others."""
+        tail = self._tail
+        return None if tail is None else tail.judged(self.template.name, took_s, sampled=bool(span[24]))
+
+    def _send(self, brief: BriefSpan, why: str | None) -> None:
+        if why is None:
+            self._finished(brief)
+        else:
+            kept = self.whole(brief, clock_offset_ns())
+            kept.attributes[KEPT] = why
+            self._finished(kept)
+
+
+def links_of(callers: bytes, span: bytes, parent: bytes) -> Sequence[bytes]:
+    """Return of packed spans those that a span is linked to: the sampled ones but its parent, each once."""
+    if not callers:
+        return ()
+    above = span[:16] + parent[:8]
+    each = take_apart(callers)
+    if callers[PACKED_BYTES - 1 :: PACKED_BYTES].count(TraceFlags.SAMPLED) == len(each) == len(set(each)):
+        # As nearly always; looking at each for itself takes four times as long.
+        place, within = divmod(callers.find(above), PACKED_BYTES)
+        if place < 0:
+            return each[:LINKS_MAX]
+        if not within:
+            return (each[:place] + each[place + 1 :])[:LINKS_MAX]
+    sampled = (one for one in dict.fromkeys(each) if one[24] & TraceFlags.SAMPLED and one[:24] != above)
+    return tuple(islice(sampled, LINKS_MAX))
+
 
 def clock_offset_ns() -> int:
     """Return what turns monotonic nanoseconds into nanoseconds since 1970."""
@@ -121,20 +254,8 @@ def clock_offset_ns() -> int:
 
 def whole(brief: BriefSpan, offset_ns: int) -> LeanSpan:
     """Return a brief span as a whole one that has ended; for `offset_ns` see `clock_offset_ns`."""
-    series, span, parent, began_s, ended_s, numbers = brief
-    made = opened(series.template, span, parent, int(began_s * 1e9) + offset_ns, _nowhere)
-    made.set_attributes(dict(zip(series.names, numbers, strict=True)))
-    made.end(int(ended_s * 1e9) + offset_ns)
-    return made
-
-
-def opened(
-    template: SpanTemplate, span: bytes, parent: SpanContext | None, start_ns: int, ended: Callable[[LeanSpan], None]
-) -> LeanSpan:
-    """Return a brief span as a whole one that has not ended."""
-    trace_id, span_id = int.from_bytes(span[:16], "big"), int.from_bytes(span[16:24], "big")
-    return LeanSpan(template, trace_id, span_id, parent, (), sampled=bool(span[24]), start_ns=start_ns, ended=ended)
+    return brief[0].whole(brief, offset_ns)
 
 
 def _nowhere(_: LeanSpan) -> None:
-    """It has been queued already."""
+    """It has been queued already, or is not sampled."""

@@ -89,6 +89,7 @@ HOOK_DROPPED: Final = Instrument(
     "parquedb.hook.dropped", "{callback}", "counter", "Callbacks of hooks that were not run."
 )
 LOGS_DROPPED: Final = Instrument("parquedb.logs.dropped", "{record}", "counter", "Log records that were not kept.")
+SPANS_DROPPED: Final = Instrument("parquedb.telemetry.dropped", "{span}", "counter", "Spans that were not sent.")
 NAMESPACES_MERGED: Final = Instrument(
     "parquedb.metrics.namespaces.merged", "{namespace}", "gauge", "Namespaces whose numbers are summed as one."
 )
@@ -96,7 +97,7 @@ NAMESPACES_MERGED: Final = Instrument(
 INSTRUMENTS: Final = (
     *(CLIENT_DURATION, DURATION, ROWS, IO, CACHE, COLD_START, FLUSHES, COMPACTIONS, BACKPRESSURE, COMMIT_LAG),
     *(QUEUE_DEPTH, QUEUE_SIZE, CIRCUIT_STATE, CIRCUIT_TRANSITIONS, HOOK_ERRORS, HOOK_DROPPED, LOGS_DROPPED),
-    NAMESPACES_MERGED,
+    *(SPANS_DROPPED, NAMESPACES_MERGED),
 )
 
 _Numbers = Iterable[tuple[Attributes, float]]
@@ -143,6 +144,7 @@ class _Points:
             self._numbers(HOOK_ERRORS, (({"parquedb.hook": name}, one.errors) for name, one in hooks)),
             self._numbers(HOOK_DROPPED, (({"parquedb.hook": name}, one.dropped) for name, one in hooks)),
             self._numbers(LOGS_DROPPED, [({}, snapshot.logs_dropped)]),
+            self._numbers(SPANS_DROPPED, [({}, snapshot.spans_dropped)]),
             self._numbers(NAMESPACES_MERGED, [({}, snapshot.merged_namespaces)]),
         ]
         return [metric for metric in made if metric.data.data_points]

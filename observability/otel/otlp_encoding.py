@@ -7,10 +7,10 @@ Source:
 
 import struct
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
-import numpy as np
 from opentelemetry.trace import SpanKind, StatusCode
 
 from parquedb.observability.otel.lean_span import LeanSpan, SpanTemplate
@@ -38,9 +38,7 @@ _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 _FLAGS: Final = {
     remote: b"\x85\x01" + struct.pack("<I", _HAS_IS_REMOTE | (_IS_REMOTE if remote else 0)) for remote in (True, False)
 }
-_LINK_FLAGS: Final = struct.pack("<BI", 0x35, _HAS_IS_REMOTE | _IS_REMOTE)
-# Trace id from byte 4, span id from byte 22.
-_LINK: Final = np.frombuffer(b"\x6a\x21\x0a\x10%b\x12\x08%b%b" % (bytes(16), bytes(8), _LINK_FLAGS), np.uint8)
+_LINK: Final = b"\x6a\x21\x0a\x10%b\x12\x08%b" + struct.pack("<BI", 0x35, _HAS_IS_REMOTE | _IS_REMOTE)
 _MORE: Final = 0x80
 """Set in each byte of a varint but the last."""
 
@@ -96,7 +94,7 @@ def encode_span(span: LeanSpan) -> bytes:
         parts.append(_PARENT(b"\x22\x08", parent.span_id))
     parts += _span_attributes(span.attributes)
     if span.links:
-        parts.append(_encode_links(span.links))
+        parts.append(encode_links(span.links))
     parts += [_event(*event) for event in span.events]
     code, words = span.status
     if code is StatusCode.UNSET:
@@ -110,13 +108,16 @@ def encode_span(span: LeanSpan) -> bytes:
     return b"".join(parts)
 
 
-def _encode_links(links: Sequence[bytes]) -> bytes:
-    """Return packed spans as links: rows that differ in two columns, for there may be a hundred of them."""
-    spans = np.frombuffer(b"".join(links), np.uint8).reshape(len(links), -1)
-    rows = np.repeat(_LINK[None], len(links), 0)
-    rows[:, 4:20] = spans[:, :16]
-    rows[:, 22:30] = spans[:, 16:24]
-    return rows.tobytes()
+def encode_links(links: Sequence[bytes]) -> bytes:
+    """Return packed spans as links, in two steps for all of them: there may be a hundred."""
+    ids = _ids_of(len(links))(b"".join(links))
+    return _LINK * len(links) % ids
+
+
+@lru_cache(maxsize=256)
+def _ids_of(count: int) -> Callable[[bytes], tuple[Any, ...]]:
+    """Return what takes so many packed spans apart into trace ids and span ids."""
+    return struct.Struct("16s8sx" * count).unpack
 
 
 def encoded_template(template: SpanTemplate) -> bytes:
@@ -176,9 +177,15 @@ def _value(value: Any) -> bytes:
     return sized(0x0A, str(value).encode("utf-8", "replace"))
 
 
-def integer_attribute(key: str, digits: bytes) -> bytes:
+def integer_attribute(key: str, digits: bytes, *, boolean: bool = False) -> bytes:
     """Return an attribute of a `Span`; its value is a varint of these bytes, which stand at the end."""
-    return sized(0x4A, sized(0x0A, key.encode("utf-8", "replace")) + sized(0x12, b"\x18" + digits))
+    tag = b"\x10" if boolean else b"\x18"
+    return sized(0x4A, sized(0x0A, key.encode("utf-8", "replace")) + sized(0x12, tag + digits))
+
+
+def text_attribute(key: str, text: str) -> bytes:
+    """Return an attribute of a `Span`."""
+    return _attribute(0x4A, key, text)
 
 
 def parent_flags(*, remote: bool) -> bytes:

@@ -36,9 +36,13 @@ def current_traceparent() -> str | None:
 
 def current_packed() -> bytes | None:
     """Return the active span in packed form, or None when there is none. Cheap enough to call per operation."""
-    if not get_current():
+    if not (context := get_current()):
         return None
-    span_context = trace.get_current_span().get_span_context()
+    span = trace.get_current_span(context)
+    known = getattr(span, "packed", None)  # Spans of ours that are told in brief have it.
+    if type(known) is bytes:
+        return known
+    span_context = span.get_span_context()
     return packed(span_context) if span_context.is_valid else None
 
 
@@ -69,7 +73,7 @@ class Traceparents(Sequence[str]):
         if len(packed_spans) % PACKED_BYTES:
             packed_spans = b""
         if NO_SPAN in packed_spans:
-            packed_spans = b"".join(one for one in _each(packed_spans) if one != NO_SPAN)
+            packed_spans = b"".join(one for one in take_apart(packed_spans) if one != NO_SPAN)
         self.packed = packed_spans
 
     @classmethod
@@ -80,22 +84,13 @@ class Traceparents(Sequence[str]):
         return cls(b"".join(packed(each) for one in traceparents if (each := span_context_of(one)) is not None))
 
     def leading(self) -> str | None:
-        """Return the first sampled span, or else the first; None when there are none.
-
-        Work that several share belongs to one trace. Under an unsampled span it would vanish from all of them.
-        """
-        spans = self.packed
-        if not spans:
-            return None
-        if not spans[PACKED_BYTES - 1] & TraceFlags.SAMPLED:
-            sampled = (one for one in _each(spans) if one[-1] & TraceFlags.SAMPLED)
-            return _text(next(sampled, spans[:PACKED_BYTES]))
-        return _text(spans[:PACKED_BYTES])
+        """Return `leading` of the spans, as text."""
+        return text_of(leading(self.packed))
 
     def sampled(self, besides: str | None = None) -> list[bytes]:
         """Return the sampled spans but one, each once, packed, first ones first."""
         left_out = span_context_of(besides)
-        each = dict.fromkeys(_each(self.packed))
+        each = dict.fromkeys(take_apart(self.packed))
         if left_out is not None:
             each.pop(packed(left_out), None)
         return [one for one in each if one[-1] & TraceFlags.SAMPLED]
@@ -116,7 +111,7 @@ class Traceparents(Sequence[str]):
         return _text(self.packed[at : at + PACKED_BYTES])
 
     def __iter__(self) -> Iterator[str]:
-        return map(_text, _each(self.packed))
+        return map(_text, take_apart(self.packed))
 
     def __eq__(self, other: object) -> bool:
         return tuple(self) == tuple(other) if isinstance(other, Traceparents | tuple) else NotImplemented
@@ -128,7 +123,21 @@ class Traceparents(Sequence[str]):
         return repr(tuple(self))
 
 
-def _each(spans: bytes) -> tuple[bytes, ...]:
+def leading(spans: bytes) -> bytes | None:
+    """Return of packed spans the first sampled one, or else the first; None when there are none.
+
+    Work that several share belongs to one trace. Under an unsampled span it would vanish from all of them.
+    """
+    if not spans:
+        return None
+    first = spans[:PACKED_BYTES]
+    if first[-1] & TraceFlags.SAMPLED:
+        return first
+    return next((one for one in take_apart(spans) if one[-1] & TraceFlags.SAMPLED), first)
+
+
+def take_apart(spans: bytes) -> tuple[bytes, ...]:
+    """Return packed spans, each for itself."""
     return _splitter(len(spans) // PACKED_BYTES)(spans)
 
 
@@ -136,6 +145,11 @@ def _each(spans: bytes) -> tuple[bytes, ...]:
 def _splitter(count: int) -> Callable[[bytes], tuple[Any, ...]]:
     """Return what takes so many packed spans apart: in one go, for a call may carry a thousand."""
     return struct.Struct(f"{PACKED_BYTES}s" * count).unpack
+
+
+def text_of(span: bytes | None) -> str | None:
+    """Return a packed span as a `traceparent`; None for none."""
+    return None if span is None else _text(span)
 
 
 def _text(span: bytes) -> str:

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.environment_variables import (
     OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
@@ -18,13 +17,22 @@ from opentelemetry.sdk.environment_variables import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_OFF, DEFAULT_ON, Decision, Sampler
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    Decision,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import SpanContext
 
 from parquedb.observability.logs import get_logger
 from parquedb.observability.otel.exporters import otlp_protocol
 from parquedb.observability.otel.lean_span import SpanTemplate
-from parquedb.observability.otel.lean_tracer import Decide, LeanSpans
+from parquedb.observability.otel.lean_tracer import Decide, LeanSpans, Share, always, as_the_parent
 from parquedb.observability.otel.resource import process_resource
 from parquedb.observability.otel.span_queue import QueueLimits, Sink, SpanQueue
 from parquedb.observability.otel.span_sinks import ReadableSink, grpc_sink, http_sink
@@ -73,25 +81,20 @@ class LeanProvider:
 
 
 def decide_by(sampler: Sampler) -> Decide:
-    """Return what asks a sampler of the SDK; the two usual ones need not be asked."""
+    """Return what asks a sampler of the SDK; the usual ones need not be asked."""
     if sampler is DEFAULT_ON:
-        return _as_the_parent
+        return as_the_parent
     if sampler is ALWAYS_ON:
-        return _always
+        return always
+    shares = sampler._root if type(sampler) is ParentBasedTraceIdRatio else sampler
+    if type(shares) is TraceIdRatioBased:
+        return Share(shares.bound, parental=shares is not sampler)
 
     def decide(context: Context | None, _above: SpanContext | None, trace_id: int, template: SpanTemplate) -> bool:
         result = sampler.should_sample(context, trace_id, template.name, template.kind, template.attributes, ())
         return result.decision is Decision.RECORD_AND_SAMPLE
 
     return decide
-
-
-def _as_the_parent(_: Context | None, above: SpanContext | None, _trace_id: int, _template: SpanTemplate) -> bool:
-    return above is None or bool(above.trace_flags & trace.TraceFlags.SAMPLED)
-
-
-def _always(_: Context | None, _above: SpanContext | None, _trace_id: int, _template: SpanTemplate) -> bool:
-    return True
 
 
 def _sink(name: str, environ: Mapping[str, str], resource: Resource) -> Sink:

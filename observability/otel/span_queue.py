@@ -15,11 +15,16 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from parquedb.observability.logs import get_logger
+from parquedb.observability.losses import SPANS
 from parquedb.observability.otel.brief_spans import BriefSpan
 from parquedb.observability.otel.lean_span import LeanSpan
+from parquedb.observability.otel.propagation import PACKED_BYTES
 
 PAUSE_MAX_S: Final = 30.0
 """Longest pause after a collector has failed, seconds; the first is a second, and each doubles."""
+
+LINKS_MAX: Final = 20_000
+"""Links of one export, besides those of its last span: some 700 kB, so that no request is too large for a collector."""
 
 _logger = get_logger(__name__)
 
@@ -36,7 +41,10 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """The bounds of a span queue, and when it is emptied; OpenTelemetry's defaults.
+    """The bounds of a span queue, and when it is emptied.
+
+    The first two are four times OpenTelemetry's own defaults: our spans are small, and each export costs half a
+    millisecond, whatever it carries.
 
     Attributes:
         spans_max: Spans that wait.
@@ -44,8 +52,8 @@ class QueueLimits:
         delay_s: Seconds after which what waits is sent, however little it is.
     """
 
-    spans_max: int = 2048
-    batch_max: int = 512
+    spans_max: int = 8192
+    batch_max: int = 2048
     delay_s: float = 5.0
 
 
@@ -60,11 +68,15 @@ class SpanQueue:
     def __init__(self, sinks: Sequence[Sink], limits: QueueLimits) -> None:
         self.dropped = 0
         self.lost = 0
+        self._counted = SPANS.count(lambda: self.dropped + self.lost)
         self._sinks = sinks
         self._limits = limits
+        self._spans_max, self._batch_max = limits.spans_max, limits.batch_max
         self._spans: deque[LeanSpan | BriefSpan] = deque()
         self._closing = threading.Event()
         self._full = threading.Event()
+        # What `put` looks at is plain: asking an event is a call.
+        self._is_closing = self._is_woken = False
         self._abandoned = False
         self._thread = self._started()
         weak = weakref.WeakMethod(self._forked)
@@ -77,14 +89,17 @@ class SpanQueue:
 
     def put(self, span: LeanSpan | BriefSpan) -> None:
         """Queue a span; never waits."""
-        spans, limits = self._spans, self._limits
-        if len(spans) >= limits.spans_max or self._closing.is_set():
+        spans = self._spans
+        waiting = len(spans)
+        if waiting >= self._spans_max or self._is_closing:
             self.dropped += 1
             if self.dropped == 1:
-                _logger.warning("spans are dropped: %d wait for the collector already", len(spans))
+                _logger.warning("spans are dropped: %d wait for the collector already", waiting)
             return
         spans.append(span)
-        if len(spans) >= limits.batch_max and not self._full.is_set():
+        # Waking the thread for each of those that follow would cost more than making them.
+        if waiting + 1 >= self._batch_max and not self._is_woken:
+            self._is_woken = True
             self._full.set()
 
     def close(self, timeout_s: float) -> None:
@@ -92,6 +107,7 @@ class SpanQueue:
         if self._closing.is_set():
             return
         deadline_s = time.monotonic() + timeout_s
+        self._is_closing = True
         self._closing.set()
         self._full.set()
         # A quarter of the time is for a sink that is in the middle of something to notice that it is over.
@@ -104,6 +120,7 @@ class SpanQueue:
             self._thread.join(max(0.0, deadline_s - time.monotonic()))
         self.dropped += len(self._spans)
         self._spans.clear()
+        self._counted()
 
     def _started(self) -> threading.Thread:
         thread = threading.Thread(target=self._run, name="parquedb-spans", daemon=True)
@@ -116,6 +133,7 @@ class SpanQueue:
         if not self._closing.is_set():
             # Locks inside may have been held by a thread that the child does not have.
             self._full, self._closing = threading.Event(), threading.Event()
+            self._is_woken = False
             self._thread = self._started()
 
     def _run(self) -> None:
@@ -123,6 +141,7 @@ class SpanQueue:
         while not self._closing.is_set():
             self._full.wait(self._limits.delay_s)
             self._full.clear()
+            self._is_woken = False
             while self._spans and not self._closing.is_set():
                 failures = 0 if self._send_batch() else failures + 1
                 if failures:
@@ -134,7 +153,12 @@ class SpanQueue:
 
     def _send_batch(self) -> bool:
         spans = self._spans
-        batch = [spans.popleft() for _ in range(min(len(spans), self._limits.batch_max))]
+        batch: list[LeanSpan | BriefSpan] = []
+        linked = 0
+        while spans and len(batch) < self._batch_max and linked < LINKS_MAX:
+            span = spans.popleft()
+            batch.append(span)
+            linked += len(span[2]) // PACKED_BYTES if isinstance(span, tuple) else len(span.links)
         sent = True
         for sink in self._sinks:
             try:

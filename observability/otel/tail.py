@@ -30,6 +30,9 @@ NAMES_MAX: Final = 1000
 SPANS_MIN: Final = 200
 """Spans of a name before any of them counts as slow."""
 
+KEPT: Final = "parquedb.sampling.kept"
+"""The attribute that says why."""
+
 _STEP: Final = 0.05
 
 
@@ -48,10 +51,16 @@ class Tail:
 
     def why_kept(self, span: LeanSpan) -> str | None:
         """Learn from a span's duration; return `error` or `slow` if it is worth keeping, None otherwise."""
-        slow = self._is_slow(span.template.name, (span.end_ns - span.start_ns) / 1e9)
-        if span.sampled:
+        took_s = (span.end_ns - span.start_ns) / 1e9
+        failed = span.status[0] is StatusCode.ERROR
+        return self.judged(span.template.name, took_s, sampled=span.sampled, failed=failed)
+
+    def judged(self, name: str, took_s: float, *, sampled: bool, failed: bool = False) -> str | None:
+        """Do what `why_kept` does, for a span that may not be whole."""
+        slow = self._is_slow(name, took_s)
+        if sampled:
             return None
-        why = "error" if span.status[0] is StatusCode.ERROR else "slow" if slow else None
+        why = "error" if failed else "slow" if slow else None
         return why if why is not None and self._has_room() else None
 
     def _is_slow(self, name: str, took_s: float) -> bool:

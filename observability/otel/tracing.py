@@ -15,7 +15,7 @@ Source:
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
@@ -23,10 +23,9 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.semconv.attributes import db_attributes as db
-from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import Span, TracerProvider
 
-from parquedb.errors import AlreadyExistsError, ETagMismatchError, ObjectNotFoundError, ParqueDBError
+from parquedb.observability.brief import Kind
 from parquedb.observability.contexts import (
     CircuitContext,
     ColdStartContext,
@@ -46,24 +45,20 @@ from parquedb.observability.otel.brief_spans import BriefSpans
 from parquedb.observability.otel.lean_span import SpanTemplate
 from parquedb.observability.otel.lean_tracer import LeanSpans, SpanSource, TracerSpans
 from parquedb.observability.otel.propagation import Traceparents, context_from, is_sampled
+from parquedb.observability.otel.vocabulary import (
+    LINKS_MAX,
+    call_name,
+    call_template,
+    commit_template,
+    known,
+    mark_failed,
+    own_template,
+    result_attributes,
+    storage_template,
+)
 
-DB_SYSTEM = "parquedb"
-LINKS_MAX = 128
-"""Links on one span; the SDK's own default limit, beyond which it would drop the first ones."""
-
-_RETURNED_ROWS: Final = "db.response.returned_rows"  # Not stable, so not among the stable names.
-_OPEN_MAX = 10_000
-_TEMPLATES_MAX = 10_000
-_SEVERAL = frozenset({"execute", "batch", "create_many", "insert_arrow", "get_many", "import_file"})
-"""Operations whose names say already that they are several."""
-
-_LOCAL_BACKENDS = frozenset({"local", "memory"})
-# Answers that a caller asks for on purpose: the span says so, and is no failed one.
-_ANSWERS: Final[Mapping[type[BaseException], str]] = {
-    ObjectNotFoundError: "not_found",
-    AlreadyExistsError: "exists",
-    ETagMismatchError: "changed",
-}
+_OPEN_MAX: Final = 10_000
+_TEMPLATES_MAX: Final = 10_000
 
 
 class OpenTelemetryHook:
@@ -97,28 +92,23 @@ class OpenTelemetryHook:
         self._templates: dict[tuple[str, ...], SpanTemplate] = {}
         self._record_exceptions = record_exceptions
         self._open: dict[int, ActiveSpan] = {}
-        self._briefs: dict[tuple[Any, ...], BriefSpans] = {}
+        self._briefs: dict[Kind, BriefSpans] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (self._record_exceptions,))
 
-    def brief(
-        self, group: str, operation: str, namespace: str, actor: str, names: tuple[str, ...]
-    ) -> BriefSpans | None:
-        """Take operations on single documents in brief (`parquedb.observability.brief`), where spans are our own.
+    def brief(self, kind: Kind) -> BriefSpans | None:
+        """Take operations in brief (`parquedb.observability.brief`), where spans are our own.
 
-        Sampled-out spans that may be kept nevertheless are judged whole, and so is what carries messages of errors.
+        What carries messages of errors is told whole, and so is everything to whoever may have changed what is told.
         """
         source = self._spans
-        if not isinstance(source, LeanSpans) or source.judges or self._record_exceptions:
+        if not isinstance(source, LeanSpans) or self._record_exceptions or type(self) is not OpenTelemetryHook:
             return None
-        key = (group, operation, namespace, actor, names)
-        found = self._briefs.get(key)
-        if found is None:
-            template = self._template("call", operation, namespace, "client", actor, make=_call_template)
-            found = BriefSpans(template, [_BRIEF[group, name] for name in names], source, self)
-            if len(self._briefs) < _TEMPLATES_MAX:
-                self._briefs[key] = found
+        found = self._briefs.get(kind)
+        # Namespaces may be many; spans of those beyond the bound are whole, and cost a little more.
+        if found is None and len(self._briefs) < _TEMPLATES_MAX:
+            found = self._briefs[kind] = BriefSpans(kind, source, self)
         return found
 
     def on_query_start(self, ctx: QueryContext) -> None:
@@ -147,7 +137,7 @@ class OpenTelemetryHook:
 
     def on_storage_start(self, ctx: StorageContext) -> None:
         """Start a span for a storage call."""
-        template = self._template("storage", ctx.operation, ctx.backend, ctx.namespace or "", make=_storage_template)
+        template = self._template("storage", ctx.operation, ctx.backend, ctx.namespace or "", make=storage_template)
         span = self._start(ctx, template, _parent(ctx.traceparent))
         if span.is_recording():
             attributes: dict[str, Any] = {
@@ -157,7 +147,7 @@ class OpenTelemetryHook:
                 "parquedb.storage.range.length": ctx.length,
                 "parquedb.attempt": ctx.attempt if ctx.attempt > 1 else None,
             }
-            span.set_attributes(_known(attributes))
+            span.set_attributes(known(attributes))
 
     def on_storage_end(self, ctx: StorageContext, result: StorageResult) -> None:
         """End the span of a storage call."""
@@ -173,7 +163,7 @@ class OpenTelemetryHook:
         # Under an unsampled parent the group would vanish from the traces of all it carries.
         parent = ctx.traceparent if is_sampled(ctx.traceparent) else writes.leading() or ctx.traceparent
         # No fallback to the active span: the task that commits was started by some earlier, unrelated call.
-        template = self._template("commit", ctx.namespace, make=_commit_template)
+        template = self._template("commit", ctx.namespace, make=commit_template)
         span = self._start(ctx, template, context_from(parent), _links(writes, parent))
         if span.is_recording():
             attributes: dict[str, Any] = {
@@ -185,7 +175,7 @@ class OpenTelemetryHook:
                 "parquedb.commit.bytes": ctx.bytes,
                 "parquedb.actor": ctx.actor,
             }
-            span.set_attributes(_known(attributes))
+            span.set_attributes(known(attributes))
 
     def on_commit_end(self, ctx: CommitContext, result: CommitResult) -> None:
         """End the span of a commit group that landed."""
@@ -215,9 +205,8 @@ class OpenTelemetryHook:
         )
 
     def _start_call(self, ctx: QueryContext | MutationContext) -> None:
-        alike = ctx.batch_size > 1 and ctx.operation not in _SEVERAL
-        operation = f"BATCH {ctx.operation}" if alike else ctx.operation
-        template = self._template("call", operation, ctx.namespace, ctx.side, ctx.actor or "", make=_call_template)
+        operation = call_name(ctx.operation, several=ctx.batch_size > 1)
+        template = self._template("call", operation, ctx.namespace, ctx.side, ctx.actor or "", make=call_template)
         links = _links(Traceparents.of(ctx.traceparents), ctx.traceparent) if ctx.traceparents else ()
         # The client's caller is in the same process: its span is the active one.
         span = self._start(ctx, template, _parent(ctx.traceparent if ctx.side == "actor" else None), links)
@@ -269,7 +258,7 @@ class OpenTelemetryHook:
         if span is None:
             return
         if span.is_recording():
-            span.set_attributes(_result_attributes(result))
+            span.set_attributes(result_attributes(result))
         span.end()
 
     def fail(self, subject: object, error: BaseException) -> None:
@@ -278,21 +267,14 @@ class OpenTelemetryHook:
         if span is None:
             return
         if span.is_recording():
-            answer = _ANSWERS.get(type(error)) if isinstance(subject, StorageContext) else None
-            if answer is not None:
-                span.set_attribute("parquedb.storage.answer", answer)
-            else:
-                span.set_attribute(ERROR_TYPE, type(error).__name__)
-                if isinstance(error, ParqueDBError) and not isinstance(subject, StorageContext):
-                    span.set_attribute(db.DB_RESPONSE_STATUS_CODE, str(error.code.value))
-                span.set_status(Status(StatusCode.ERROR, type(error).__name__))
-                if self._record_exceptions:
-                    span.record_exception(error)
+            failed = mark_failed(span, error, of_storage=isinstance(subject, StorageContext))
+            if failed and self._record_exceptions:
+                span.record_exception(error)
         span.end()
 
     def _past(self, what: str, ctx: FlushContext | CompactionContext | ColdStartContext) -> None:
         end_ns = time.time_ns()
-        template = self._template(what, ctx.namespace, make=lambda namespace: _own_template(what, namespace))
+        template = self._template(what, ctx.namespace, make=lambda namespace: own_template(what, namespace))
         start_ns = end_ns - int(ctx.duration_s * 1e9)
         span = self._spans.begin(template, context_from(ctx.traceparent), (), start_ns)
         if span.is_recording():
@@ -301,7 +283,7 @@ class OpenTelemetryHook:
                 for field in fields(ctx)
                 if field.name not in {"namespace", "duration_s", "traceparent"}
             }
-            span.set_attributes(_known(facts))
+            span.set_attributes(known(facts))
         span.end(end_ns)
 
 
@@ -316,70 +298,3 @@ def _parent(traceparent: str | None) -> Context:
 
 def _links(spans: Traceparents, parent: str | None) -> Sequence[bytes]:
     return spans.sampled(besides=parent)[:LINKS_MAX]
-
-
-def _call_template(operation: str, namespace: str, side: str, actor: str) -> SpanTemplate:
-    attributes = _database(namespace) | {db.DB_OPERATION_NAME: operation}
-    if actor:
-        attributes["parquedb.actor"] = actor
-    kind = SpanKind.CLIENT if side == "client" else SpanKind.SERVER
-    return SpanTemplate(f"{operation} {namespace}", kind, attributes)
-
-
-def _commit_template(namespace: str) -> SpanTemplate:
-    return _own_template("commit", namespace)
-
-
-def _own_template(what: str, namespace: str) -> SpanTemplate:
-    attributes = _database(namespace) | {db.DB_OPERATION_NAME: what}
-    return SpanTemplate(f"{what} {namespace}", SpanKind.INTERNAL, attributes)
-
-
-def _storage_template(operation: str, backend: str, namespace: str) -> SpanTemplate:
-    kind = SpanKind.INTERNAL if backend in _LOCAL_BACKENDS else SpanKind.CLIENT
-    attributes = {
-        "parquedb.storage.operation": operation,
-        "parquedb.storage.backend": backend or None,
-        "parquedb.namespace": namespace or None,
-    }
-    return SpanTemplate(f"storage.{operation}", kind, _known(attributes))
-
-
-def _database(namespace: str) -> dict[str, Any]:
-    # A namespace is both: the collection that is named and the unit that is owned.
-    return {db.DB_SYSTEM_NAME: DB_SYSTEM, db.DB_NAMESPACE: namespace, db.DB_COLLECTION_NAME: namespace}
-
-
-def _known(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is not known; OpenTelemetry has no None."""
-    return {name: value for name, value in attributes.items() if value is not None}
-
-
-# The span has its own duration; a second one would only disagree.
-_RESULTS: Final[Mapping[type, tuple[tuple[str, str], ...]]] = {
-    kind: tuple((field.name, f"{prefix}.{field.name}") for field in fields(kind) if field.name not in left_out)
-    for kind, prefix, left_out in (
-        (QueryResult, "parquedb.result", ("duration_s", "rows")),
-        (MutationResult, "parquedb.result", ("duration_s",)),
-        (CommitResult, "parquedb.commit", ("duration_s",)),
-        (StorageResult, "parquedb.storage.response", ("duration_s",)),
-    )
-}
-
-# Rows of a query have a name of OpenTelemetry's, and one that was not given.
-_BRIEF: Final[Mapping[tuple[str, str], str]] = {
-    **{("query", field): name for field, name in _RESULTS[QueryResult]},
-    **{("mutation", field): name for field, name in _RESULTS[MutationResult]},
-    ("query", "rows"): _RETURNED_ROWS,
-}
-
-
-def _result_attributes(result: object) -> dict[str, Any]:
-    attributes: dict[str, Any] = {}
-    for field, name in _RESULTS[type(result)]:
-        value = getattr(result, field)
-        if value is not None:
-            attributes[name] = value
-    if type(result) is QueryResult and result.rows is not None:
-        attributes[_RETURNED_ROWS] = result.rows
-    return attributes

@@ -253,6 +253,11 @@ def _watchers() -> list[Panel]:
         ),
         Panel("Logs dropped", "Not kept.", [Query(lost("parquedb_logs_dropped_total", "instance"), "{{instance}}")]),
         Panel(
+            "Spans dropped",
+            "No room in the queue, or not taken by the collector.",
+            [Query(lost("parquedb_telemetry_dropped_total", "instance"), "{{instance}}")],
+        ),
+        Panel(
             "Namespaces without numbers of their own",
             "Summed as `_other`, because there are so many.",
             [Query(f"max by (instance) (parquedb_metrics_namespaces_merged{{{_HERE}}})", "{{instance}}")],

@@ -151,6 +151,7 @@ def _losses(snapshot: MetricsSnapshot) -> Iterator[Metric]:
         dropped.add_metric([hook], metrics.dropped)
     yield from (errors, dropped)
     yield CounterMetricFamily("parquedb_logs_dropped", "Log records that were not kept.", value=snapshot.logs_dropped)
+    yield CounterMetricFamily("parquedb_telemetry_dropped", "Spans that were not sent.", value=snapshot.spans_dropped)
     yield GaugeMetricFamily(
         "parquedb_metrics_namespaces_merged",
         "Namespaces without numbers of their own, summed as _other.",

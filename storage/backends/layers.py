@@ -10,16 +10,15 @@ report it as a refusal. `parquedb.storage.log.commit` sends those again, because
 
 import logging
 import random
-from collections.abc import Awaitable, Mapping, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from parquedb.clock import Clock
 from parquedb.errors import CircuitOpenError, ParqueDBError
-from parquedb.observability.contexts import CircuitContext, Side, StorageContext, StorageResult
+from parquedb.observability.contexts import CircuitContext
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
-from parquedb.storage.backend import ListPage, ObjectInfo, Range, StorageBackend
+from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.delegating import (
     READ_OPERATIONS,
     WRITE_OPERATIONS,
@@ -27,9 +26,9 @@ from parquedb.storage.backends.delegating import (
     DelegatingBackend,
     FunnelBackend,
 )
-from parquedb.storage.backends.retry import Retrier, RetryBudget, RetryOptions, attempt_number
+from parquedb.storage.backends.observed import ObservedBackend
+from parquedb.storage.backends.retry import Retrier, RetryBudget, RetryOptions
 from parquedb.storage.breaker.circuit import CircuitBreaker, CircuitBreakerOptions, CircuitState, StateCallback
-from parquedb.storage.keys import decode_segment
 
 if TYPE_CHECKING:
     from parquedb.settings import StorageSettings
@@ -158,162 +157,6 @@ class RetryingBackend(FunnelBackend):
         if call.conditional:
             return await call.send(self.inner, call.timeout_s)
         return await self.retrier.run(lambda left_s: call.send(self.inner, left_s), timeout_s=call.timeout_s)
-
-
-class ObservedBackend(DelegatingBackend):
-    """Announces every try of every call to the hooks; where none listens it costs one look.
-
-    Args:
-        inner: The next layer.
-        hooks: Whom to tell.
-        side: Whose process this is.
-        actor: Name of the actor, where it is one.
-    """
-
-    def __init__(
-        self, inner: StorageBackend, hooks: HookRegistry, *, side: Side = "actor", actor: str | None = None
-    ) -> None:
-        super().__init__(inner)
-        self._hooks = hooks
-        self._side: Side = side
-        self._actor = actor
-
-    async def read(self, key: str, *, timeout_s: float | None = None) -> bytes:
-        """Read, announced."""
-        call = self.inner.read(key, timeout_s=timeout_s)
-        if not self._hooks.hears("storage"):
-            return await call
-        return await self._announced(self._context("read", key), call)
-
-    async def read_range(self, key: str, start: int, length: int, *, timeout_s: float | None = None) -> bytes:
-        """Read a part, announced."""
-        call = self.inner.read_range(key, start, length, timeout_s=timeout_s)
-        if not self._hooks.hears("storage"):
-            return await call
-        return await self._announced(self._context("read_range", key, start=start, length=length), call)
-
-    async def read_ranges(self, ranges: Sequence[Range], *, timeout_s: float | None = None) -> Sequence[bytes]:
-        """Read parts, announced as one call."""
-        call = self.inner.read_ranges(ranges, timeout_s=timeout_s)
-        if not ranges or not self._hooks.hears("storage"):
-            return await call
-        total = sum(one.length for one in ranges)
-        return await self._announced(self._context("read_ranges", ranges[0].key, length=total), call)
-
-    async def create(self, key: str, data: bytes, *, timeout_s: float | None = None) -> ObjectInfo:
-        """Create, announced."""
-        call = self.inner.create(key, data, timeout_s=timeout_s)
-        if not self._hooks.hears("storage"):
-            return await call
-        return await self._announced(self._context("create", key, size=len(data)), call)
-
-    async def write(
-        self, key: str, data: bytes, *, if_match: str | None = None, timeout_s: float | None = None
-    ) -> ObjectInfo:
-        """Write, announced."""
-        call = self.inner.write(key, data, if_match=if_match, timeout_s=timeout_s)
-        if not self._hooks.hears("storage"):
-            return await call
-        return await self._announced(self._context("write", key, size=len(data)), call)
-
-    async def delete(self, key: str, *, timeout_s: float | None = None) -> None:
-        """Delete, announced."""
-        call = self.inner.delete(key, timeout_s=timeout_s)
-        if not self._hooks.hears("storage"):
-            return await call
-        return await self._announced(self._context("delete", key), call)
-
-    async def abort_uploads(self, prefix: str, older_than_s: float, *, timeout_s: float | None = None) -> int:
-        """Give up multipart uploads, announced."""
-        call = self.inner.abort_uploads(prefix, older_than_s, timeout_s=timeout_s)
-        if not self._hooks.hears("storage"):
-            return await call
-        return await self._announced(self._context("abort_uploads", prefix), call)
-
-    async def verifies_uploads(self, key: str, *, timeout_s: float | None = None) -> bool:
-        """Forward, announced."""
-        call = self.inner.verifies_uploads(key, timeout_s=timeout_s)
-        if not self._hooks.hears("storage"):
-            return await call
-        return await self._announced(self._context("verifies_uploads", key), call)
-
-    async def list(
-        self, prefix: str, *, after: str | None = None, limit: int = 1000, timeout_s: float | None = None
-    ) -> ListPage:
-        """List, announced."""
-        call = self.inner.list(prefix, after=after, limit=limit, timeout_s=timeout_s)
-        if not self._hooks.hears("storage"):
-            return await call
-        return await self._announced(self._context("list", prefix), call)
-
-    async def list_folders(self, prefix: str, *, timeout_s: float | None = None) -> tuple[str, ...]:
-        """List folders, announced."""
-        call = self.inner.list_folders(prefix, timeout_s=timeout_s)
-        if not self._hooks.hears("storage"):
-            return await call
-        return await self._announced(self._context("list_folders", prefix), call)
-
-    async def stat(self, key: str, *, timeout_s: float | None = None) -> ObjectInfo:
-        """Describe, announced."""
-        call = self.inner.stat(key, timeout_s=timeout_s)
-        if not self._hooks.hears("storage"):
-            return await call
-        return await self._announced(self._context("stat", key), call)
-
-    async def exists(self, key: str, *, timeout_s: float | None = None) -> bool:
-        """Ask for existence, announced."""
-        call = self.inner.exists(key, timeout_s=timeout_s)
-        if not self._hooks.hears("storage"):
-            return await call
-        return await self._announced(self._context("exists", key), call)
-
-    def _context(
-        self, operation: str, key: str, *, size: int | None = None, start: int | None = None, length: int | None = None
-    ) -> StorageContext:
-        return StorageContext(
-            operation,
-            key,
-            self.name,
-            namespace=_namespace_of(key.partition("/")[0]) if "/" in key else None,
-            bytes=size,
-            start=start,
-            length=length,
-            side=self._side,
-            attempt=attempt_number(),
-            actor=self._actor,
-        )
-
-    async def _announced(self, context: StorageContext, call: Awaitable[T]) -> T:
-        operation = self._hooks.start("storage", context)
-        try:
-            result = await call
-        except BaseException as error:
-            operation.error(error)
-            raise
-        operation.end(_result_of(context, result, operation.elapsed_s()))
-        return result
-
-
-def _result_of(context: StorageContext, result: Any, duration_s: float) -> StorageResult:
-    if isinstance(result, bytes):
-        return StorageResult(duration_s, bytes=len(result), cached=False)
-    if isinstance(result, ObjectInfo):
-        return StorageResult(duration_s, bytes=context.bytes, etag=result.etag)
-    if context.operation == "read_ranges":
-        return StorageResult(duration_s, bytes=sum(map(len, result)), cached=False)
-    if isinstance(result, ListPage):
-        return StorageResult(duration_s, rows=len(result.objects))
-    if context.operation == "list_folders":
-        return StorageResult(duration_s, rows=len(result))
-    return StorageResult(duration_s)
-
-
-@lru_cache(maxsize=1024)
-def _namespace_of(segment: str) -> str | None:
-    try:
-        return decode_segment(segment)
-    except ParqueDBError:
-        return None
 
 
 def wrap_backend(  # noqa: PLR0913 - the one place where a store meets everything it is used with

@@ -9,7 +9,7 @@ import pytest
 
 from parquedb.errors import ConfigurationError
 from parquedb.observability.logs import get_logger
-from parquedb.observability.logs.losses import records_lost
+from parquedb.observability.losses import LOG_RECORDS
 from parquedb.observability.worker_logs.handler import WorkerLogsHandler
 from parquedb.observability.worker_logs.upkeep import UpkeepOptions
 from parquedb.settings import Settings
@@ -47,11 +47,11 @@ def test_what_is_not_kept_is_counted_for_the_metrics(settings: Settings) -> None
     def refuse(_record: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("a secret that cannot be hidden")
 
-    before = records_lost()
+    before = LOG_RECORDS.lost()
     detach = attach_worker_logs(settings, redact=refuse)
     get_logger("storage").warning("not kept")
     detach()
-    assert records_lost() - before == 1
+    assert LOG_RECORDS.lost() - before == 1
 
 
 @pytest.mark.parametrize(("interval_s", "keep_s", "expected"), [(0, 60, None), (60, 0, (60, None)), (60, 90, (60, 90))])

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
+from parquedb.actors.requests import arguments
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.cluster.reporting.briefs import Briefs, told_in_brief
 from parquedb.cluster.reporting.watching import Watch
@@ -32,6 +33,19 @@ CASES = {
     "restore": (Operation("restore", "a"), Outcome(DOCUMENT, seq=7)),
     "delete": (Operation("delete", "a"), Outcome(1, seq=7)),
     "a delete of nothing": (Operation("delete", "a"), Outcome(0, seq=7)),
+    "create_many": (
+        Operation("create_many", None, [{"n": 1}, {"n": 2}]),
+        Outcome({"ids": ["a", "b"], "errors": []}, seq=8),
+    ),
+    "create_many of one": (Operation("create_many", None, [{"n": 1}]), Outcome({"ids": ["a"], "errors": []}, seq=7)),
+    "create_many, one refused": (
+        Operation("create_many", None, [{"n": 1}, {"n": 2}]),
+        Outcome({"ids": ["a", None], "errors": [[1, {}]]}, seq=7),
+    ),
+    "batch": (
+        arguments.batch("posts", [{"op": "create", "data": {"n": 1}}, {"op": "delete", "id": "b"}]),
+        Outcome([DOCUMENT, 0], seq=8),
+    ),
     "get": (Operation("get", "a"), Outcome(DOCUMENT, seq=7)),
     "a get of nothing": (Operation("get", "a"), Outcome(None, seq=7)),
     "a get before any write": (Operation("get", "a"), Outcome(None, seq=0)),
@@ -100,3 +114,9 @@ def test_who_comes_later_to_listen_is_told_everything() -> None:
     assert briefs.of(Operation("find")) is None
     traced.hooks.register_hook(RecordingHook())
     assert briefs.of(Operation("get", "a")) is None
+
+
+def test_a_part_of_a_load_goes_by_the_name_of_its_method() -> None:
+    told = Traced()
+    part = Operation("create_many", None, [{"n": 1}], {"method": "import_file"})
+    assert Briefs(told.hooks, "posts", "owner").of(part) is None

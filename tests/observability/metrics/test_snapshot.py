@@ -54,6 +54,7 @@ snapshots = st.builds(
     cache=st.dictionaries(names, st.builds(CacheMetrics, counts, counts), max_size=2),
     hooks=st.dictionaries(names, st.builds(HookMetrics, counts, counts), max_size=2),
     logs_dropped=counts,
+    spans_dropped=counts,
     merged_namespaces=counts,
     started_s=seconds,
     taken_s=seconds,

@@ -4,7 +4,6 @@ import dataclasses
 import os
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
@@ -14,10 +13,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
+from parquedb.observability.brief import UNKNOWN, Kind
 from parquedb.observability.contexts import MutationResult
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.otel.brief_encoding import encode_briefs
-from parquedb.observability.otel.brief_spans import BriefSpans, whole
+from parquedb.observability.otel.brief_spans import LOCAL, NO_PARENT, REMOTE, BriefSpans, whole
 from parquedb.observability.otel.lean_span import LeanSpan
 from parquedb.observability.otel.lean_tracer import SCHEMA_URL, SCOPE, LeanSpans
 from parquedb.observability.otel.otlp_encoding import encode_request, envelope
@@ -31,13 +31,14 @@ from parquedb.observability.testing import RecordingHook
 
 AROUND = envelope({"service.name": "shop"}, SCOPE, VERSION, SCHEMA_URL)
 NAMES = ("rows", "bytes", "version", "seq", "errors", "attempts")
+CREATES = Kind("mutation", "create", "posts", "owner", NAMES)
 NUMBERS = (1, 212, 1, 70_000, 0, 1)
 OFFSET_NS = 1_700_000_000_000_000_000
 
-numbers = st.integers(0, 2**63 - 1)
+numbers = st.integers(0, 2**63 - 1) | st.just(UNKNOWN)
 seconds = st.floats(0, 1e8)
-parents = st.none() | st.builds(
-    SpanContext, st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.booleans(), st.just(TraceFlags(1))
+parents = st.just(NO_PARENT) | st.builds(
+    lambda span_id, place: span_id + place, st.binary(min_size=8, max_size=8), st.sampled_from((LOCAL, REMOTE))
 )
 
 
@@ -47,9 +48,17 @@ def hooked(sampler: Any = ALWAYS_ON, tail: Tail | None = None, **options: Any) -
 
 
 def series(name: str = "create") -> BriefSpans:
-    made = hooked()[0].brief("mutation", name, "posts", "owner", NAMES)
+    made = hooked()[0].brief(Kind("mutation", name, "posts", "owner", NAMES))
     assert made is not None
     return made
+
+
+def ended(kind: BriefSpans) -> list[Any]:
+    """Return a span that has ended, as it is queued."""
+    kept: list[Any] = []
+    kind._finished = kept.append
+    kind.end(*kind.begin(), 1.0, 2.0, NUMBERS)
+    return kept
 
 
 def under(sampled: bool) -> Any:
@@ -78,7 +87,11 @@ def decoded(spans: list[LeanSpan], encoded: Any = ()) -> list[Any]:
 )
 def test_many_at_a_time_are_encoded_as_each_would_be(facts: list[Any]) -> None:
     kinds = {name: series(name) for name in ("create", "update")}
-    briefs = [(kinds[name], ids + b"\x01", *others) for name, ids, *others in facts]
+    briefs: list[Any] = []
+    for name, ids, parent, began_s, ended_s, told in facts:
+        # As if it had ended, and had been queued.
+        kinds[name]._finished = briefs.append
+        kinds[name].end(ids + b"\x01", parent, began_s, ended_s, told)
     apart = decoded([whole(brief, OFFSET_NS) for brief in briefs])
     together = decoded([], encode_briefs(briefs, OFFSET_NS))
     for one, other in zip(apart, together, strict=True):
@@ -90,7 +103,7 @@ def test_many_at_a_time_are_encoded_as_each_would_be(facts: list[Any]) -> None:
 
 def test_a_brief_span_says_what_the_result_would_have_said() -> None:
     hook, sent = hooked()
-    brief = hook.brief("mutation", "create", "posts", "owner", NAMES)
+    brief = hook.brief(CREATES)
     assert brief is not None
     brief.end(*brief.begin(), 1.0, 1.5, NUMBERS)
     subject = object()
@@ -105,21 +118,21 @@ def test_a_brief_span_says_what_the_result_would_have_said() -> None:
 
 def test_it_hangs_under_the_active_span_and_travels_as_itself() -> None:
     hook, sent = hooked(DEFAULT_ON)
-    brief = hook.brief("mutation", "create", "posts", "owner", NAMES)
+    brief = hook.brief(CREATES)
     assert brief is not None
     with under(sampled=True):
         span, parent = brief.begin()
-    assert (span[:16], span[24], parent.span_id) == ((7).to_bytes(16, "big"), 1, 8)
+    assert (span[:16], span[24], parent) == ((7).to_bytes(16, "big"), 1, (8).to_bytes(8, "big") + LOCAL)
     brief.end(span, parent, 1.0, 2.0, NUMBERS)
     made = whole(sent[0], 0)
     assert made.span_id.to_bytes(8, "big") == span[16:24]
-    assert made.parent is parent
-    assert brief.begin()[1] is None, "nothing is active any more"
+    assert (made.parent.span_id, made.parent.is_remote) == (8, False)
+    assert brief.begin()[1] == NO_PARENT, "nothing is active any more"
 
 
 def test_under_a_span_that_is_not_sampled_nothing_is_sent() -> None:
     hook, sent = hooked(DEFAULT_ON)
-    brief = hook.brief("mutation", "create", "posts", "owner", NAMES)
+    brief = hook.brief(CREATES)
     assert brief is not None
     with under(sampled=False):
         span, parent = brief.begin()
@@ -132,7 +145,7 @@ def test_under_a_span_that_is_not_sampled_nothing_is_sent() -> None:
 
 def test_one_made_whole_is_active_until_it_ends() -> None:
     hook, sent = hooked()
-    brief = hook.brief("query", "get", "posts", "owner", ("rows", "seq", "attempts"))
+    brief = hook.brief(Kind("query", "get", "posts", "owner", ("rows", "seq", "attempts")))
     assert brief is not None
     span, parent = brief.begin()
     brief.open("subject", span, parent, 1.0)
@@ -142,14 +155,20 @@ def test_one_made_whole_is_active_until_it_ends() -> None:
     assert sent[0].attributes == {"error.type": "ValueError"}
 
 
-@pytest.mark.parametrize("options", [{"tail": Tail()}, {"record_exceptions": True}])
-def test_what_has_to_be_judged_or_quoted_is_not_told_in_brief(options: dict[str, Any]) -> None:
-    assert hooked(**options)[0].brief("mutation", "create", "posts", "owner", NAMES) is None
+def test_what_has_to_be_quoted_is_not_told_in_brief() -> None:
+    assert hooked(record_exceptions=True)[0].brief(CREATES) is None
+
+
+def test_a_hook_that_has_changed_what_is_told_is_told_as_ever() -> None:
+    class Changed(OpenTelemetryHook):
+        pass
+
+    assert Changed(spans=hooked()[0]._spans).brief(CREATES) is None
 
 
 def test_an_exporter_of_the_sdk_gets_whole_spans() -> None:
     exporter, kind = InMemorySpanExporter(), series()
-    assert ReadableSink(exporter, Resource({})).send([(kind, *kind.begin(), 1.0, 2.0, NUMBERS)])
+    assert ReadableSink(exporter, Resource({})).send(ended(kind))
     [span] = exporter.get_finished_spans()
     assert span.attributes is not None
     assert span.attributes["parquedb.result.seq"] == NUMBERS[3]
@@ -159,16 +178,15 @@ def test_a_registry_tells_in_brief_only_where_nobody_else_listens() -> None:
     hook, sent = hooked()
     hooks = HookRegistry()
     hooks.register_hook(hook)
-    asked = ("mutation", "create", "posts", "owner", NAMES)
-    brief, before = hooks.brief(*asked), hooks.generation
+    brief, before = hooks.brief(CREATES), hooks.generation
     assert brief is not None
     unregister = hooks.register_hook(RecordingHook("on_mutation_end"))
-    assert hooks.brief(*asked) is None
+    assert hooks.brief(CREATES) is None
     assert hooks.generation > before
     unregister()
-    assert hooks.brief(*asked) is brief
+    assert hooks.brief(CREATES) is brief
     hooks.register_hook(RecordingHook("on_query_end"))
-    assert hooks.brief(*asked) is brief
+    assert hooks.brief(CREATES) is brief
     brief.end(*brief.begin(), 1.0, 2.0, NUMBERS)
     assert dataclasses.asdict(hooks.stats()[0].groups["mutation"])["calls"] == 2
     assert len(sent) == 1
@@ -176,7 +194,7 @@ def test_a_registry_tells_in_brief_only_where_nobody_else_listens() -> None:
 
 def test_a_process_and_its_fork_draw_different_ids() -> None:
     hook, _ = hooked()
-    brief = hook.brief("mutation", "create", "posts", "owner", NAMES)
+    brief = hook.brief(CREATES)
     assert brief is not None
     reading, writing = os.pipe()
     child = os.fork()

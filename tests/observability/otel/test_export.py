@@ -172,7 +172,7 @@ def test_the_resource_names_service_instance_host_and_process_unless_the_environ
     assert "service.version" not in resource
 
 
-@pytest.mark.parametrize(("given", "used"), [("100", 100), ("", 2048), ("0", 2048), ("-5", 2048), ("many", 2048)])
+@pytest.mark.parametrize(("given", "used"), [("100", 100), ("", 8192), ("0", 8192), ("-5", 8192), ("many", 8192)])
 def test_the_queue_is_as_long_as_the_environment_says(monkeypatch, given, used):
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", given)
     assert queue_limits().spans_max == used

@@ -55,7 +55,7 @@ def a_bit_of_everything() -> Tally:
 
 def everything() -> MetricsSnapshot:
     now = MetricsSnapshot(
-        owners={"posts": OwnerGauges(3, 300, 0.5)}, hooks={"m.Hook": HookMetrics(1, 2)}, logs_dropped=4
+        owners={"posts": OwnerGauges(3, 300, 0.5)}, hooks={"m.Hook": HookMetrics(1, 2)}, logs_dropped=4, spans_dropped=5
     )
     return MetricsSnapshot.merge(a_bit_of_everything().taken(), now)
 

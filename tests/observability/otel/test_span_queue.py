@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 import pytest
 from opentelemetry.trace import SpanKind
 
+from parquedb.observability.losses import SPANS
 from parquedb.observability.otel.lean_span import LeanSpan, SpanTemplate
-from parquedb.observability.otel.span_queue import QueueLimits, SpanQueue
+from parquedb.observability.otel.span_queue import LINKS_MAX, QueueLimits, SpanQueue
 
 TEMPLATE = SpanTemplate("create posts", SpanKind.CLIENT, {})
 LONG_S = 3600.0
@@ -89,6 +90,32 @@ def test_what_finds_no_room_is_dropped_and_counted(opened: list[SpanQueue]) -> N
     assert queue.dropped == 5
     queue.close(0.2)
     assert (queue.dropped, queue.lost) == (10, 2)
+
+
+def test_what_is_lost_of_all_queues_is_counted_for_the_process(opened: list[SpanQueue]) -> None:
+    before, sink = SPANS.lost(), Kept(blocks=True)
+    queue = SpanQueue([sink], QueueLimits(spans_max=1, batch_max=1, delay_s=LONG_S))
+    opened.append(queue)
+    queue.put(span(1))
+    assert sink.tried.acquire(timeout=10)
+    queue.put(span(2))
+    queue.put(span(3))
+    assert SPANS.lost() == before + 1
+    queue.close(0.2)
+    assert SPANS.lost() == before + 3
+    queue.close(0.2)
+    assert SPANS.lost() == before + 3
+
+
+def test_spans_with_many_links_leave_a_few_at_a_time(opened: list[SpanQueue]) -> None:
+    sink = Kept()
+    queue = SpanQueue([sink], QueueLimits(batch_max=100, delay_s=LONG_S))
+    opened.append(queue)
+    links = [bytes(25)] * (LINKS_MAX // 2)
+    for number in range(1, 6):
+        queue.put(LeanSpan(TEMPLATE, 1, number, None, links, sampled=True, start_ns=1, ended=lambda _: None))
+    queue.close(10.0)
+    assert numbers(sink) == [[1, 2], [3, 4], [5]]
 
 
 def test_the_end_is_bounded_when_a_sink_is_stuck(opened: list[SpanQueue]) -> None:

@@ -44,6 +44,7 @@ SNAPSHOT = MetricsSnapshot(
     cache={"posts": CacheMetrics(hits=30, misses=10)},
     hooks={"audit.Hook": HookMetrics(errors=1, dropped=2)},
     logs_dropped=11,
+    spans_dropped=12,
     merged_namespaces=6,
     unreachable={"users": "no answer within 5 s"},
     started_s=1000.0,

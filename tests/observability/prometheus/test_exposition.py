@@ -55,6 +55,7 @@ EXPECTED = [
     ("parquedb_hook_errors_total", {"hook": "audit.Hook"}, 1),
     ("parquedb_hook_dropped_total", {"hook": "audit.Hook"}, 2),
     ("parquedb_logs_dropped_total", {}, 11),
+    ("parquedb_telemetry_dropped_total", {}, 12),
     ("parquedb_metrics_namespaces_merged", {}, 6),
     ("parquedb_owners_unreachable", {}, 1),
 ]

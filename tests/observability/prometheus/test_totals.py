@@ -32,6 +32,7 @@ def counted(namespace: str, count: int, started_s: float = 1.0) -> MetricsSnapsh
         cache={namespace: CacheMetrics(misses=count)},
         hooks={"audit.Hook": HookMetrics(errors=count)},
         logs_dropped=count,
+        spans_dropped=count,
         started_s=started_s,
     )
 
@@ -58,7 +59,7 @@ def test_an_owner_that_ends_leaves_its_counts_but_neither_queue_nor_lag_nor_open
     assert total.operations[key("posts")].count == 100
     assert total.owners["posts"] == OwnerGauges(backpressure=100, flushes={"rows": 100})
     assert total.circuits[CircuitKey("posts", "s3.write")] == CircuitMetrics("closed", {"open": 100})
-    assert total.logs_dropped == 100
+    assert (total.logs_dropped, total.spans_dropped) == (100, 100)
 
 
 def test_an_owner_that_does_not_answer_is_shown_as_it_was_last() -> None:
