@@ -14,6 +14,7 @@ import ray
 from ray.exceptions import RayError
 
 from parquedb.cluster.runtime.naming import database_name
+from parquedb.cluster.runtime.placement import node_options
 from parquedb.settings import GrantSettings, Settings, env_name
 
 KEEPER_TIMEOUT_S = 10.0
@@ -75,7 +76,11 @@ def recover(settings: Settings, access_keeper: str = "") -> Settings:
 
 def _keep(settings: Settings, name: str, secret: str | None) -> None:
     RemoteSecretKeeper.options(
-        name=name, namespace=settings.ray_namespace, lifetime="detached", get_if_exists=True
+        name=name,
+        namespace=settings.ray_namespace,
+        lifetime="detached",
+        get_if_exists=True,
+        **node_options(settings),
     ).remote(secret)
 
 
