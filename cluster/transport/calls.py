@@ -141,7 +141,7 @@ class NamespaceCalls:
         self._put_s = 0.0
         self._lock = threading.Lock()
         self._loop_lock: asyncio.Lock | None = None
-        self._lookup = Lookup(namespace, lambda: find_or_create(settings, namespace, hooks))
+        self._lookup = Lookup(f"which actor serves {namespace!r}", lambda: find_or_create(settings, namespace, hooks))
 
     def handle(self) -> Any:
         """Return the actor's handle, starting the actor if there is none.

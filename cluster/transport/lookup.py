@@ -1,7 +1,7 @@
-"""Asking the cluster who serves a namespace, for no longer than callers wait.
+"""Asking the head of the cluster, for no longer than callers wait.
 
-Ray's questions about names, and the start of an actor, know no time limit: without the head of the cluster they return
-when it is back. So a thread asks, at most one for each namespace and process, and whoever wants to know waits for it.
+Ray's questions about names, and the start of an actor, know no time limit: without a head they return when it is back.
+So a thread asks, at most one for each question, and whoever wants to know waits for it.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ from parquedb.errors import RpcUnavailableError
 
 
 class Lookup:
-    """The question about one namespace. Safe to share between threads and loops.
+    """One question to the cluster. Safe to share between threads and loops.
 
     Args:
-        namespace: For errors.
-        find: Asks the cluster; blocks.
+        question: For errors, such as "which actor serves 'posts'".
+        find: Asks; blocks.
     """
 
-    def __init__(self, namespace: str, find: Callable[[], Any]) -> None:
-        self._namespace = namespace
+    def __init__(self, question: str, find: Callable[[], Any]) -> None:
+        self._question = question
         self._find = find
         self._lock = threading.Lock()
         self._asking: Future[Any] | None = None
@@ -34,7 +34,7 @@ class Lookup:
         return self._asking is not None
 
     def result(self, timeout_s: float) -> Any:
-        """Return the actor's handle.
+        """Return the answer.
 
         Raises:
             RpcUnavailableError: the cluster did not say within `timeout_s`.
@@ -81,7 +81,6 @@ class Lookup:
     def unanswered(self, timeout_s: float) -> RpcUnavailableError:
         """Return what to tell whoever has waited for so long."""
         return RpcUnavailableError(
-            f"the Ray cluster did not say within {timeout_s:.3g} s which actor serves {self._namespace!r}: its head "
-            "(GCS) does not answer, or no node can take one more actor. Nothing was sent; owners that this process "
-            "knows already are not concerned. Try again"
+            f"the Ray cluster did not say within {timeout_s:.3g} s {self._question}: its head (GCS) does not answer. "
+            "Nothing was sent; owners that this process knows already are not concerned. Try again"
         )

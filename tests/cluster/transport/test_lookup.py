@@ -31,15 +31,17 @@ def cluster() -> Iterator[Silent]:
 
 
 def test_a_silent_cluster_is_named_as_such_when_the_caller_s_time_is_over(cluster: Silent):
-    lookup = Lookup("posts", cluster.find)
-    with pytest.raises(RpcUnavailableError, match=r"'posts'.*head \(GCS\) does not answer") as caught:
+    lookup = Lookup("which actor serves 'posts'", cluster.find)
+    with pytest.raises(
+        RpcUnavailableError, match=r"which actor serves 'posts': its head \(GCS\) does not answer"
+    ) as caught:
         lookup.result(0.01)
     assert caught.value.retryable
     assert lookup.under_way
 
 
 async def test_a_loop_is_not_held_up_and_told_the_same(cluster: Silent):
-    lookup = Lookup("posts", cluster.find)
+    lookup = Lookup("which actor serves 'posts'", cluster.find)
     turns = 0
 
     async def turn() -> None:
@@ -56,7 +58,7 @@ async def test_a_loop_is_not_held_up_and_told_the_same(cluster: Silent):
 
 
 async def test_all_who_ask_meanwhile_share_one_question_and_its_answer(cluster: Silent):
-    lookup = Lookup("posts", cluster.find)
+    lookup = Lookup("which actor serves 'posts'", cluster.find)
     with pytest.raises(RpcUnavailableError):
         lookup.result(0.01)
     waiting = [asyncio.create_task(lookup.result_async(30)) for _ in range(20)]
@@ -76,7 +78,7 @@ def test_what_the_cluster_refuses_is_told_as_it_is_and_asked_anew_the_next_time(
             raise refusal
         return "handle"
 
-    lookup = Lookup("posts", find)
+    lookup = Lookup("which actor serves 'posts'", find)
     with pytest.raises(ValueError, match="no such node"):
         lookup.result(30)
     assert lookup.result(30) == "handle"
