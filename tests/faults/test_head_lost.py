@@ -54,6 +54,7 @@ def test_owners_serve_on_without_a_head_and_all_is_found_again_when_it_is_back(f
         assert impatient["retryable"]
         assert impatient["took_s"] < 3.0
         # Those that the process knows are asked, so that no gateway goes out of service.
-        assert phases[name]["health"]["status"] == "degraded"
         assert phases[name]["health"]["owners"][NAMESPACES[0]] == "healthy"
+    # In the second an owner is dead, and cannot be started.
+    assert [phases[name]["health"]["status"] for name in ("gcs", "head")] == ["degraded", "unhealthy"]
     figures(acknowledged=found["acknowledged"], reads=found["reads"], errors=found["by_error"], violations=0)

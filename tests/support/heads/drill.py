@@ -142,6 +142,8 @@ class Drill:
             await self._clients.stop()
             return [*self._clients.records(), await self._clients.dump()]
         finally:
+            if self._newcomer is not None:
+                await self._newcomer.end()
             await asyncio.to_thread(self._cluster.close)
 
     async def _start_newcomer(self) -> Child:
