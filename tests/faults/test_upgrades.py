@@ -45,11 +45,12 @@ def verified(url: Path) -> dict[str, Any]:
     return report
 
 
-def lived(path: Path, url: Path, number: int, **how: Any) -> None:
+def lived(path: Path, url: Path, number: int, **how: Any) -> dict[str, Any]:
     seen = live(path, str(url), number, **how)
     assert "refused" not in seen, seen
     assert seen["wrong"] == []
     verified(url)
+    return seen
 
 
 @pytest.mark.parametrize(("commit", "end"), [(EARLIER[0], "kill"), (EARLIER[1], "close")])
@@ -92,4 +93,6 @@ def test_clients_and_owners_of_neighbouring_versions_work_together(
 ) -> None:
     old, new = version(BEFORE, folder), version(TODAY, folder)
     client, owner = (old, new) if client_is_old else (new, old)
-    lived(client, tmp_path / "db", 1, owner_path=owner)
+    seen = lived(client, tmp_path / "db", 1, owner_path=owner)
+    # Owners say which version they are since then.
+    assert (seen["owner_version"] is not None) == client_is_old

@@ -124,6 +124,8 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
             owner = ray.get(posts.actor.stats.remote())
         except parquedb.errors.ParqueDBError as error:
             return seen | {"refused": type(error).__name__, "message": str(error)}
+        if task.get("owner_path"):
+            seen["owner_version"] = ray.get(posts.actor.health.remote()).get("version")
         if task["end"] == "kill":
             ray.kill(posts.actor, no_restart=True)
             os.kill(owner["pid"], signal.SIGKILL)
