@@ -15,6 +15,7 @@ from parquedb.clock import Clock
 from parquedb.observability.callbacks import HookStats
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
+from parquedb.observability.otel.version import VERSION
 from parquedb.settings import Settings
 from parquedb.storage.backends.layers import RetryingBackend
 from parquedb.storage.breaker.monitor import CircuitHealthStatus, global_circuit_breaker_monitor
@@ -54,7 +55,7 @@ class HealthMethods:
         Returns:
             `status` (`healthy`, `degraded`, `unhealthy`) and `reasons`, sentences that say why; `state` of the engine,
             `circuits` by name, `lag` (see `parquedb.actors.reporting.statistics.lag`; empty while idle), `calls` under
-            way, the `pid`, and whether calls need a grant (`grants_required`).
+            way, the `pid`, the `version` of ParqueDB, and whether calls need a grant (`grants_required`).
         """
         engine, change = self._engine, self._change
         state, lag = ("idle", {}) if engine is None else (engine.state, engine.lag())
@@ -70,6 +71,7 @@ class HealthMethods:
             "lag": lag,
             "calls": self._room.calls,
             "pid": os.getpid(),
+            "version": VERSION,
             "grants_required": self._door.required,
         }
 

@@ -41,6 +41,7 @@ from parquedb.errors import (
     TimeoutError,  # noqa: A004 - the public name of the error
 )
 from parquedb.observability.otel.metric_export import export_metrics
+from parquedb.observability.otel.version import VERSION
 from parquedb.settings import Settings
 from parquedb.storage.backends.layers import Owner, RetryingBackend, wrap_backend
 from parquedb.storage.breaker.monitor import global_circuit_breaker_monitor
@@ -166,7 +167,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         """Become the owner of the namespace, also after having been fenced.
 
         Returns:
-            `epoch` and `tail` of the log, `pid` and Ray `node` of this process.
+            `epoch` and `tail` of the log; `pid`, Ray `node` and `version` of ParqueDB of this process.
         """
         self._door.check("activate", grant)
         self._room.enter()
@@ -175,7 +176,13 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         finally:
             self._room.leave()
         node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
-        return {"epoch": engine.epoch, "tail": engine.tail, "pid": os.getpid(), "node": node}
+        return {
+            "epoch": engine.epoch,
+            "tail": engine.tail,
+            "pid": os.getpid(),
+            "node": node,
+            "version": VERSION,
+        }
 
     async def flush(self, grant: str | None = None) -> None:
         """Fold everything acknowledged so far into Parquet files."""

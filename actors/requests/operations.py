@@ -46,8 +46,42 @@ _QUERIES = frozenset({"find", "find_one", "count", "distinct", "aggregate", "exp
 READS = PAST | _QUERIES | {"get", GETS, "exists", "schema", BULK_TERMS}
 KINDS = WRITES | READS
 
+OPTIONS: Final = frozenset(
+    {
+        "actor",
+        "after",
+        "array_filters",
+        "as_of",
+        "cursor",
+        "expected_version",
+        "field",
+        "fields",
+        "filter",
+        "hard",
+        "id_column",
+        "include_deleted",
+        "limit",
+        "method",
+        "operation",
+        "ordered",
+        "pipeline",
+        "return_document",
+        "skip",
+        "sort",
+        "total",
+        "upsert",
+        "validate_existing",
+        "verbosity",
+        "wait_s",
+    }
+)
+"""Options that some operation has. What a caller of a later version asks for besides must not be passed over."""
+
 MANAGED: Final = frozenset(MANAGED_FIELDS)
 """Top-level fields that only the database writes."""
+
+
+_UPGRADE: Final = "Nothing was applied; if the caller runs a later version of ParqueDB, the owner has to follow first"
 
 
 class SessionRequest(NamedTuple):
@@ -144,7 +178,12 @@ class Operation(msgspec.Struct, frozen=True):  # A fifth of a dataclass's cost; 
         except (TypeError, ValueError):
             raise InvalidInputError(f"not an operation: {type(wire).__name__} of another shape") from None
         if kind not in KINDS:
-            raise InvalidInputError(f"unknown operation {kind!r}; expected one of {', '.join(sorted(KINDS))}")
+            raise InvalidInputError(
+                f"unknown operation {kind!r}; expected one of {', '.join(sorted(KINDS))}. {_UPGRADE}"
+            )
+        if type(options) is dict and not options.keys() <= OPTIONS:
+            unknown = ", ".join(sorted(map(str, options.keys() - OPTIONS)))
+            raise InvalidInputError(f"unknown options of {kind}: {unknown}. {_UPGRADE}")
         if isinstance(request, list):
             request = SessionRequest(*request)
         return cls(kind, id_, body, options or {}, request, spans, timeout_s, age_s, size, None, *attempt[:1])

@@ -341,7 +341,8 @@ def decode_outcomes(payload: bytes) -> tuple[list[Outcome], float]:
             outcomes += [Outcome(document, None, seq) for document in value]
         else:
             refusal = ParqueDBError.from_json(error) if error is not None else None
-            scanned = ScanCost(*cost[0]) if cost else None
+            # An owner of a later version may count more.
+            scanned = ScanCost(*cost[0][: len(ScanCost._fields)]) if cost else None
             outcomes.append(Outcome(value, refusal, seq, duplicate, None, scanned))
     return outcomes, put_s
 

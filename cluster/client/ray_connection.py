@@ -18,10 +18,11 @@ from parquedb.cluster.overview.owners_health import database_health
 from parquedb.cluster.overview.roll_call import ASK_TIMEOUT_S
 from parquedb.cluster.runtime import ray_runtime, secrets
 from parquedb.cluster.runtime.naming import resolve
-from parquedb.cluster.runtime.placement import served_namespaces
+from parquedb.cluster.runtime.placement import known_owners, served_namespaces
 from parquedb.cluster.transport.credentials import Credentials
 from parquedb.cluster.transport.link import Destination, RayAsyncLink, RayLink
-from parquedb.errors import ConfigurationError, InvalidInputError
+from parquedb.cluster.transport.lookup import Lookup
+from parquedb.errors import ConfigurationError, InvalidInputError, RpcUnavailableError
 from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.settings import Settings
@@ -163,11 +164,23 @@ class RayConnection(Connection):
             await backend.close()
 
     def namespaces(self) -> list[str]:
-        """List the namespaces that are stored, and those that an actor here serves already; sorted."""
-        found = set(served_namespaces(self.settings)) if ray.is_initialized() else set()
+        """List the namespaces that are stored, and those that an actor here serves already; sorted.
+
+        While the head of the cluster does not answer, of the latter only those that this process knows.
+        """
+        found = set(self._served()) if ray.is_initialized() else set()
         if not self.settings.url.startswith("memory:"):
             found.update(run_blocking(self._stored_namespaces()))
         return sorted(found)
+
+    def _served(self) -> Iterable[str]:
+        try:
+            served: list[str] = Lookup("which owners it has", lambda: served_namespaces(self.settings)).result(
+                ASK_TIMEOUT_S
+            )
+        except RpcUnavailableError:
+            return known_owners(self.settings)
+        return served
 
     def open_storage(self, purpose: str) -> StorageBackend:
         """Open the storage for use on one event loop; `health` shows its circuits, named after the purpose."""

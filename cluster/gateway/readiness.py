@@ -1,7 +1,8 @@
 """Whether this process should be sent requests: `/ready`.
 
-    unhealthy   the store does not answer, or the owners cannot be asked: nothing works. 503
-    degraded    an owner is in trouble, a circuit is open, changes wait too long for a flush: something does not. 200
+    unhealthy   the store does not answer, or no owner can be asked: nothing works. 503
+    degraded    owners answer but cannot be listed, one is in trouble, a circuit is open, changes wait too long for a
+                flush: something does not. 200
 
 An owner in trouble concerns its namespace alone; a gateway that went out of service for it would take all others along.
 """
@@ -93,9 +94,11 @@ class Readiness:
         return self._judged(health)
 
     def _judged(self, health: DatabaseHealth) -> Found:
-        if health.error is not None:
+        if health.error is not None and all(owner.error is not None for owner in health.owners.values()):
             return "unhealthy", ["the owners cannot be listed"], {}
-        reasons = [reason for owner in health.owners.values() for reason in self._reasons(owner)]
+        # Without a head the owners that are known serve on: all gateways would go out of service together for it.
+        reasons = ["the owners cannot be listed"] if health.error is not None else []
+        reasons += [reason for owner in health.owners.values() for reason in self._reasons(owner)]
         reasons += [
             f"circuit {name} is {circuit.state}" for name, circuit in health.circuits.items() if _opened(circuit)
         ]

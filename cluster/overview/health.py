@@ -41,7 +41,7 @@ class DatabaseHealth:
         status: The worst of what follows.
         owners: The owners that run in this cluster, by namespace; a namespace that nobody uses has none.
         circuits: Of this process's own storage: bulk loads and snapshots that pass by the owners.
-        error: Why the owners could not be listed; None when they were.
+        error: Why the owners could not be listed; None when they were. Then `owners` are those that this process knows.
     """
 
     status: Status

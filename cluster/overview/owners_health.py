@@ -16,7 +16,9 @@ def database_health(settings: Settings, own: CircuitHealthStatus, timeout_s: flo
     found |= {namespace: _unreachable(namespace, why) for namespace, why in called.silent.items()}
     owners = dict(sorted(found.items()))
     statuses: list[Status] = [owner.status for owner in owners.values()]
-    statuses += ["unhealthy"] if called.error is not None else []
+    if called.error is not None:
+        # Without a head no owner can be found or started, but those that are known serve on.
+        statuses += ["degraded"] if called.answers else ["unhealthy"]
     statuses += [] if own.healthy else ["degraded"]
     worst: Status = max(statuses, key=BADNESS.__getitem__, default="healthy")
     return DatabaseHealth(worst, owners, own.circuits, called.error)

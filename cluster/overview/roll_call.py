@@ -2,16 +2,16 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import ray
 from ray.exceptions import PendingCallsLimitExceeded, RayError
 
-from parquedb.cluster.runtime.placement import find, served_namespaces
+from parquedb.cluster.runtime.placement import find, known_owners, served_namespaces
 from parquedb.cluster.transport.calls import wait_for
 from parquedb.cluster.transport.coalescer import NoReplyYet
 from parquedb.settings import Settings
@@ -30,7 +30,7 @@ class RollCall:
     Attributes:
         answers: By namespace, one answer to each question.
         silent: Namespaces whose owner did not answer, and why.
-        error: Why the owners could not be listed; None when they were.
+        error: Why the owners could not be listed; None when they were. Then those were asked that this process knows.
     """
 
     answers: dict[str, list[Any]] = field(default_factory=dict)
@@ -62,7 +62,9 @@ def ask_owners(settings: Settings, questions: Sequence[str], timeout_s: float, *
     try:
         return answer.result(timeout_s + _FETCH_S)
     except FutureTimeoutError:
-        return RollCall(error=f"the cluster did not say within {timeout_s:g} s which owners it has")
+        # Its head is away, but owners serve on: those that this process has met can be asked all the same.
+        called = _answered(known_owners(settings), questions, shown, f"no answer within {_FETCH_S:g} s", _FETCH_S)
+        return replace(called, error=f"the cluster did not say within {timeout_s:g} s which owners it has")
     except (RayError, RuntimeError, ValueError) as error:
         return RollCall(error=f"the owners could not be listed: {type(error).__name__}: {error}")
 
@@ -71,21 +73,32 @@ def _asked(
     settings: Settings, questions: Sequence[str], shown: tuple[str, ...], timeout_s: float, deadline_s: float
 ) -> RollCall:
     late = f"no answer within {timeout_s:g} s"
-    replies: dict[str, list[Any]] = {}
+    handles: dict[str, Any] = {}
     silent: dict[str, str] = {}
     for namespace in served_namespaces(settings):
         handle = find(settings, namespace) if time.monotonic() < deadline_s else None
+        if handle is not None:
+            handles[namespace] = handle
+        elif time.monotonic() >= deadline_s:
+            silent[namespace] = late
+    called = _answered(handles, questions, shown, late, max(0.0, deadline_s - time.monotonic()))
+    return replace(called, silent=silent | called.silent)
+
+
+def _answered(
+    handles: Mapping[str, Any], questions: Sequence[str], shown: tuple[str, ...], late: str, wait_s: float
+) -> RollCall:
+    """Ask these owners, and wait so long for all of them; `late` is what is said of those that do not answer."""
+    replies: dict[str, list[Any]] = {}
+    silent: dict[str, str] = {}
+    for namespace, handle in handles.items():
         try:
-            if handle is not None:
-                replies[namespace] = [getattr(handle, question).remote(*shown) for question in questions]
-            elif time.monotonic() >= deadline_s:
-                silent[namespace] = late
+            replies[namespace] = [getattr(handle, question).remote(*shown) for question in questions]
         except PendingCallsLimitExceeded:
             silent[namespace] = "too many calls of this process wait for it already"
     waited = [reply for asked in replies.values() for reply in asked]
     if waited:
-        left_s = max(0.0, deadline_s - time.monotonic())
-        ray.wait(waited, num_returns=len(waited), timeout=left_s)
+        ray.wait(waited, num_returns=len(waited), timeout=wait_s)
     answers: dict[str, list[Any]] = {}
     for namespace, asked in replies.items():
         said = _said(namespace, asked, late)

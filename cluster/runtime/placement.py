@@ -1,7 +1,7 @@
 """Finding the actor of a namespace, or starting it."""
 
 import contextlib
-from typing import Any
+from typing import Any, Final
 
 import ray
 import ray.util
@@ -17,6 +17,28 @@ CLOSE_TIMEOUT_S = 5.0
 """Seconds that the end of a cluster waits for its owners."""
 
 
+OWNER_SHARE: Final = 0.001
+"""What an owner takes of `owner_resource`; a node with 1 of it has room for a thousand."""
+
+
+_found: dict[str, dict[str, Any]] = {}
+"""Handles of all actors that this process has found, by name, by the node that it belonged to."""
+
+
+def _found_here() -> dict[str, Any]:
+    """Return those of the Ray that this process belongs to now; what it found in others is of no use any more."""
+    here = ray.get_runtime_context().get_node_id()
+    for left in [node for node in _found if node != here]:
+        _found.pop(left, None)
+    return _found.setdefault(here, {})
+
+
+def node_options(settings: Settings) -> dict[str, Any]:
+    """Return the options of an actor that say which nodes it may run on."""
+    # Ray puts an actor that asks for nothing on any node, also on a head with `--num-cpus=0`.
+    return {} if settings.owner_resource is None else {"resources": {settings.owner_resource: OWNER_SHARE}}
+
+
 def find_or_create(settings: Settings, namespace: str, hooks: bytes = b"") -> Any:
     """Return the handle of the actor that serves `namespace`; every process gets the same one.
 
@@ -27,17 +49,21 @@ def find_or_create(settings: Settings, namespace: str, hooks: bytes = b"") -> An
     """
     # Detached: the owner outlives the process that happened to call first. Ray restarts it after a crash; what storage
     # holds decides whether it still is the owner.
-    return RemoteNamespaceActor.options(
-        name=actor_name(settings, namespace),
+    name = actor_name(settings, namespace)
+    handle = RemoteNamespaceActor.options(
+        name=name,
         namespace=settings.ray_namespace,
         lifetime="detached",
         get_if_exists=True,
         # Ray itself would keep any number of calls, of each process, in memory.
         max_pending_calls=settings.client.pending_calls_max,
+        **node_options(settings),
     ).remote(
         *(settings, namespace, hooks, settings.reveal_secret(), otel_variables()),
         GrantKeys(database_name(settings), settings.access.reveal_keys()),
     )
+    _found_here()[name] = handle
+    return handle
 
 
 def find(settings: Settings, namespace: str) -> Any | None:
@@ -47,9 +73,11 @@ def find(settings: Settings, namespace: str) -> Any | None:
 
 def _handle(name: str, ray_namespace: str) -> Any | None:
     try:
-        return ray.get_actor(name, ray_namespace)
+        handle = _found_here()[name] = ray.get_actor(name, ray_namespace)
     except ValueError:
+        _found_here().pop(name, None)
         return None
+    return handle
 
 
 def close_owners() -> None:
@@ -64,6 +92,12 @@ def close_owners() -> None:
         replies = [handle.close.remote() for handle in handles if handle is not None]
         if replies:
             ray.wait(replies, num_returns=len(replies), timeout=CLOSE_TIMEOUT_S)
+
+
+def known_owners(settings: Settings) -> dict[str, Any]:
+    """Return the handles of those actors of this database that this process has found before, by namespace."""
+    named = ((namespace_of(settings, name), handle) for name, handle in list(_found_here().items()))
+    return {namespace: handle for namespace, handle in named if namespace is not None}
 
 
 def served_namespaces(settings: Settings) -> list[str]:

@@ -14,6 +14,9 @@ import ray
 from ray.exceptions import RayError
 
 from parquedb.cluster.runtime.naming import database_name
+from parquedb.cluster.runtime.placement import node_options
+from parquedb.cluster.transport.lookup import Lookup
+from parquedb.errors import RpcUnavailableError
 from parquedb.settings import GrantSettings, Settings, env_name
 
 KEEPER_TIMEOUT_S = 10.0
@@ -41,6 +44,9 @@ def keep(settings: Settings) -> str:
     Returns:
         Name of the keeper of what the database shows to owners; "" where it shows nothing. One that shows a grant has a
         keeper of its own: whoever unpickles it shall not come by the keys of another.
+
+    Raises:
+        RpcUnavailableError: the head of the cluster does not answer.
     """
     if not ray.is_initialized():
         return ""
@@ -74,16 +80,17 @@ def recover(settings: Settings, access_keeper: str = "") -> Settings:
 
 
 def _keep(settings: Settings, name: str, secret: str | None) -> None:
-    RemoteSecretKeeper.options(
-        name=name, namespace=settings.ray_namespace, lifetime="detached", get_if_exists=True
-    ).remote(secret)
+    options = {"name": name, "namespace": settings.ray_namespace, "lifetime": "detached", "get_if_exists": True}
+    keeper = RemoteSecretKeeper.options(**options, **node_options(settings))
+    Lookup("who keeps a secret", lambda: keeper.remote(secret)).result(KEEPER_TIMEOUT_S)
 
 
 def _asked(settings: Settings, name: str) -> str | None:
     try:
-        keeper: Any = ray.get_actor(name, settings.ray_namespace)
+        question = Lookup("who keeps a secret", lambda: ray.get_actor(name, settings.ray_namespace))
+        keeper: Any = question.result(KEEPER_TIMEOUT_S)
         return str(ray.get(keeper.secret.remote(), timeout=KEEPER_TIMEOUT_S))
-    except (ValueError, RayError):
+    except (ValueError, RayError, RpcUnavailableError):
         return None
 
 

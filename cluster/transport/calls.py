@@ -6,6 +6,7 @@ ran, that ran, and that ran and were finished, so every loss counts as "may have
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, TypeVar
 
@@ -33,6 +34,7 @@ from parquedb.cluster.runtime.placement import find_or_create
 from parquedb.cluster.transport.coalescer import DeadlinePassed, NoReplyYet
 from parquedb.cluster.transport.credentials import Credentials
 from parquedb.cluster.transport.delivery import ReplyLost
+from parquedb.cluster.transport.lookup import Lookup
 from parquedb.errors import BackpressureError, ParqueDBError, RpcError, RpcUnavailableError
 from parquedb.settings import Settings
 
@@ -40,6 +42,9 @@ T = TypeVar("T")
 
 OPERATION_CPU_S = 25e-6
 """What one operation takes of the processors of caller and owner together, seconds; measured, and not critical."""
+
+_LOOKUP_SLACK_S = 0.05
+"""By how much a caller's time may run over, so that a silent cluster is named as such."""
 
 _LOST = (
     RayActorError,
@@ -110,6 +115,7 @@ class NamespaceCalls:
     """The actor of one namespace, as one process sees it. Safe to share between threads.
 
     Attributes:
+        known: Whether the actor is known, or was before it moved.
         generation: Rises with every activation; who meets a failure says which one it had seen, so that of many that
             met the same failure only the first resolves the name again.
     """
@@ -124,10 +130,10 @@ class NamespaceCalls:
         credentials: Credentials | None = None,
     ) -> None:
         """Remember where to call and what to show there; nothing is started yet."""
+        self.known = False
         self.generation = 0
         self._settings = settings
         self._namespace = namespace
-        self._hooks = hooks
         self._on_activated = on_activated
         self._credentials = credentials or Credentials(settings)
         self._handle: Any = None
@@ -135,20 +141,34 @@ class NamespaceCalls:
         self._put_s = 0.0
         self._lock = threading.Lock()
         self._loop_lock: asyncio.Lock | None = None
+        self._lookup = Lookup(f"which actor serves {namespace!r}", lambda: find_or_create(settings, namespace, hooks))
 
     def handle(self) -> Any:
         """Return the actor's handle, starting the actor if there is none.
 
         Raises:
-            RpcUnavailableError: Ray is not running.
+            RpcUnavailableError: Ray is not running, or its head does not answer.
         """
-        if self._handle is None:
-            self._resolve()
+        self.resolve(self._settings.client.timeout_s)
         return self._handle
+
+    def resolve(self, timeout_s: float) -> None:
+        """Make sure that the actor is known, or started if there is none.
+
+        Raises:
+            RpcUnavailableError: the cluster did not say within `timeout_s`, or Ray is not running.
+        """
+        if not self.known:
+            self._resolve(timeout_s)
+
+    async def resolve_async(self, timeout_s: float) -> None:
+        """Do what `resolve` does, without blocking the loop."""
+        if not self.known:
+            await self._resolve_async(timeout_s)
 
     def start_from(self, other: "NamespaceCalls") -> None:
         """Call the actor that another one calls, if it knows it already: asking for the name takes a millisecond."""
-        self._handle, self._execute = other._handle, other._execute
+        self._handle, self._execute, self.known = other._handle, other._execute, other.known
 
     def begin(self, method: str) -> Any:
         """Call a method that takes no arguments but a grant; returns the reply to come.
@@ -166,8 +186,7 @@ class NamespaceCalls:
     def start(self, parts: Sequence[Part]) -> Any:
         """Send operations; returns the reply to come."""
         try:
-            if self._execute is None:
-                self._resolve()
+            self.resolve(self._settings.client.timeout_s)
             payload, grant = pack(parts), self._credentials.grant()
             # One for all operations of a call, so that runs of them stay joined.
             return self._execute(payload if grant is None else put_before(payload, grant))  # type: ignore[misc]
@@ -180,9 +199,7 @@ class NamespaceCalls:
 
     async def send(self, parts: Sequence[Part]) -> list[Outcome]:
         """Send operations and await their outcomes."""
-        if self._execute is None:
-            # Asking the cluster for a name, or starting an actor, takes milliseconds: too long for a loop.
-            await asyncio.to_thread(self._resolve)
+        await self.resolve_async(self._settings.client.timeout_s)
         return self._outcomes(await reply_to(self.start(parts), self._namespace))
 
     def store_is_quick(self, operations: int) -> bool:
@@ -198,16 +215,19 @@ class NamespaceCalls:
 
         Raises:
             DeadlinePassed: not within `timeout_s`.
+            RpcUnavailableError: within that the cluster did not say who the actor is.
             ReplyLost: the actor did not answer.
             ParqueDBError: it could not become the owner.
         """
+        deadline_s = time.monotonic() + timeout_s
         if not self._lock.acquire(timeout=timeout_s):
-            raise DeadlinePassed(sent=False)
+            raise self._too_late(timeout_s)
         try:
             if self.generation == seen:
-                self._resolve()
+                self._resolve(max(0.0, deadline_s - time.monotonic()))
                 try:
-                    self._activated(wait_for(self.begin("activate"), self._namespace, timeout_s))
+                    left_s = max(0.0, deadline_s - time.monotonic())
+                    self._activated(wait_for(self.begin("activate"), self._namespace, left_s))
                 except NoReplyYet:
                     raise DeadlinePassed(sent=False) from None
         finally:
@@ -216,20 +236,33 @@ class NamespaceCalls:
     async def activate_async(self, seen: int, timeout_s: float) -> None:
         """Do what `activate` does, without blocking the loop."""
         self._loop_lock = self._loop_lock or asyncio.Lock()
+        deadline_s = time.monotonic() + timeout_s
         try:
-            async with asyncio.timeout(timeout_s), self._loop_lock:
+            async with asyncio.timeout(timeout_s + _LOOKUP_SLACK_S), self._loop_lock:
                 if self.generation == seen:
-                    await asyncio.to_thread(self._resolve)
+                    await self._resolve_async(max(0.0, deadline_s - time.monotonic()))
                     self._activated(await reply_to(self.begin("activate"), self._namespace))
         except TimeoutError:
-            raise DeadlinePassed(sent=False) from None
+            raise self._too_late(timeout_s) from None
 
-    def _resolve(self) -> None:
+    def _too_late(self, timeout_s: float) -> Exception:
+        """What to tell whom time ran out before anything was sent: he may have waited for another one's lookup."""
+        return self._lookup.unanswered(timeout_s) if self._lookup.under_way else DeadlinePassed(sent=False)
+
+    def _resolve(self, timeout_s: float) -> None:
         try:
-            handle = find_or_create(self._settings, self._namespace, self._hooks)
+            self._found(self._lookup.result(timeout_s))
         except (RayError, ValueError) as error:
             raise translate(error, self._namespace) from error
-        self._handle, self._execute = handle, handle.execute_packed.remote
+
+    async def _resolve_async(self, timeout_s: float) -> None:
+        try:
+            self._found(await self._lookup.result_async(timeout_s))
+        except (RayError, ValueError) as error:
+            raise translate(error, self._namespace) from error
+
+    def _found(self, handle: Any) -> None:
+        self._handle, self._execute, self.known = handle, handle.execute_packed.remote, True
 
     def _activated(self, answer: Activation) -> None:
         journal.owner_found(self._namespace, answer["epoch"], answer["pid"], answer["node"])

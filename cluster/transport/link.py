@@ -231,6 +231,8 @@ class RayLink(_Link):
                     if delivery.needs_request:
                         lane.check(delivery.deadline_s)
                         delivery.request = self._pool.take() or self._first_request(delivery)
+                    if not self.calls.known:
+                        self.calls.resolve(self._left_s(delivery))
                     outcome = lane.send(delivery)
                     failure: BaseException | None = outcome.error
                     if failure is None:
@@ -302,7 +304,6 @@ class RayAsyncLink(_Link):
         delivery = self._begin(Operation(method), timeout_s)
 
         async def send(delivery: Delivery) -> Outcome:
-            await asyncio.to_thread(self.calls.handle)
             try:
                 async with asyncio.timeout(self._left_s(delivery)):
                     return Outcome(await reply_to(self.calls.begin(method), self._namespace))
@@ -331,6 +332,8 @@ class RayAsyncLink(_Link):
                     if delivery.needs_request:
                         lane.check(delivery.deadline_s)
                         delivery.request = self._pool.take() or await self._first_request(delivery)
+                    if not self.calls.known:
+                        await self.calls.resolve_async(self._left_s(delivery))
                     outcome = await lane.send(delivery)
                     failure: BaseException | None = outcome.error
                     if failure is None:

@@ -38,6 +38,7 @@ ParqueDBError                      anything of ours; `code`, `http_status`, `ret
     QuotaExceededError               make room
     NetworkError                     unreachable, nothing changed: try again
     CorruptionError                  stop, keep the object `key`, restore it from a copy
+    NewerFormatError                 run the version that wrote the object `key`, or a later one
     CircuitOpenError                 nothing was tried: come back after `retry_after` seconds
     InvalidPathError                 take another name
       PathTraversalError             ... one that stays inside its place
@@ -138,6 +139,7 @@ from parquedb.errors.service_errors import (
     IndexError_,
     InvalidPathError,
     NetworkError,
+    NewerFormatError,
     PathTraversalError,
     PermissionDeniedError,
     QuotaExceededError,
@@ -184,6 +186,7 @@ __all__ = [
     "InvalidSortError",
     "InvalidUpdateError",
     "NetworkError",
+    "NewerFormatError",
     "NotFoundError",
     "ObjectNotFoundError",
     "OutcomeUnknownError",

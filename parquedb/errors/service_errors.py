@@ -69,6 +69,18 @@ class CorruptionError(StorageError):
         return f"{what} is corrupt" + ("" if self.reason is None else f": {self.reason}")
 
 
+class NewerFormatError(StorageError):
+    """A stored object is whole, but of a format that only a later version knows; nothing was changed."""
+
+    key = Fact[str | None]("Key of the object.")
+    reason = Fact[str | None]("What of it this version does not know.")
+
+    def _describe(self) -> str:
+        what = "a stored object" if self.key is None else f"object {self.key!r}"
+        reason = "" if self.reason is None else f" ({self.reason})"
+        return f"{what} was written by a later version of ParqueDB{reason}: run that version, or one after it"
+
+
 class InvalidPathError(StorageError):
     """A name or key that cannot be stored."""
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from parquedb.settings.grants import GrantSettings
-from parquedb.settings.groups import SettingsGroup, at_most, checked_endpoint, checked_url
+from parquedb.settings.groups import SettingsGroup, at_most, checked_endpoint, checked_url, received
 from parquedb.settings.http import HttpSettings, checked_gateway_url, is_gateway_url
 from parquedb.settings.logs import LogSettings
 from parquedb.settings.storage import StorageSettings
@@ -209,6 +209,12 @@ class Settings(LogSettings):
     ray_namespace: str = Field(
         default="parquedb", min_length=1, max_length=200, description="Ray namespace of the owners."
     )
+    owner_resource: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Custom resource of the Ray nodes that owners may run on; on any node when absent, the head too.",
+    )
     hooks: tuple[str, ...] = Field(
         default=(), max_length=100, description='Hooks as "module:attribute"; in the environment separated by commas.'
     )
@@ -250,6 +256,10 @@ class Settings(LogSettings):
         """Leave the secrets out: a pickle is copied, stored and logged by programs that know nothing of secrets."""
         state = super().__getstate__()
         return {**state, "__dict__": {**state["__dict__"], "secret": None, "token": None, "api_key": None}}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take a pickle, also of another version."""
+        super().__setstate__(received(type(self), state))
 
     def reveal_secret(self) -> str | None:
         """Return the secret as text, to hand it to a store or to an actor of our own."""

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
+from parquedb.errors import ConfigurationError
+
 URL_CHARS_MAX: Final = 4096
 _EXPECTED_URL: Final = "expected a path, file://<path>, s3://<bucket>/<prefix> or memory://<name>"
 
@@ -14,6 +16,32 @@ class SettingsGroup(BaseModel):
     """Some settings of one subject; immutable, and without room for unknown ones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take a pickle, also of another version."""
+        super().__setstate__(received(type(self), state))
+
+
+def received(model: type[BaseModel], state: dict[Any, Any]) -> dict[Any, Any]:
+    """Return the state of pickled settings for this version, whichever one has made them.
+
+    What an earlier version did not send has its default. What only a later one knows is left out if nobody set it.
+
+    Raises:
+        ConfigurationError: somebody has set what only a later version knows.
+    """
+    known, values = model.model_fields, state["__dict__"]
+    unknown = values.keys() - known
+    if asked := sorted(unknown & state["__pydantic_fields_set__"]):
+        raise ConfigurationError(
+            f"{asked[0]!r} of {model.__name__} was set in a process with a later version of ParqueDB, and this one "
+            "does not know it: upgrade the nodes that owners run on first, or leave it out until then",
+            setting=asked[0],
+        )
+    defaults = {
+        name: field.get_default(call_default_factory=True) for name, field in known.items() if not field.is_required()
+    }
+    return {**state, "__dict__": {**defaults, **{name: values[name] for name in values if name in known}}}
 
 
 def at_most(group: SettingsGroup, smaller: str, larger: str) -> None:

@@ -21,6 +21,7 @@ from parquedb.errors import CorruptionError
 from parquedb.storage.bulk.load_entry import decode_bulk
 from parquedb.storage.files.data_file import DataFile
 from parquedb.storage.files.id_index import Hashes, hash_ids
+from parquedb.storage.formats import refuse_newer
 from parquedb.storage.log.entry import Kind, LogEntry, decode_entry, entry_key
 from parquedb.storage.log.events import Action, Event, decode_packed
 from parquedb.storage.log.manifest import HistorySegment, Segment
@@ -212,9 +213,11 @@ def decode_segment(key: str, segment: Segment, data: bytes) -> list[LogEntry]:
 
     Raises:
         CorruptionError: a part cannot be read; names `key`.
+        NewerFormatError: a later version wrote it.
     """
     if not isinstance(segment, HistorySegment):
         return _entries(key, data)
+    refuse_newer(key, data, MAGIC)
     index = decode_index(key, segment, data[segment.index_at :])
     return [
         entry

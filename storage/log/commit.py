@@ -16,6 +16,7 @@ from parquedb.errors import (
     CircuitOpenError,
     ConcurrentModificationError,
     CorruptionError,
+    NewerFormatError,
     ObjectNotFoundError,
     OutcomeUnknownError,
     ParqueDBError,
@@ -197,7 +198,7 @@ class Committer:
                     return False if newest == position else None
                 above = prefix + entry_key(position + 1)
                 previous = decode_entry(above, await self._storage.read(above)).header.previous
-            except (ObjectNotFoundError, CorruptionError):
+            except (ObjectNotFoundError, CorruptionError, NewerFormatError):
                 return None
             except ParqueDBError as error:
                 delay_s = await self._pause(delay_s, error)
@@ -216,8 +217,8 @@ class Committer:
 
 
 def _commit_id(key: str, data: bytes) -> bytes | None:
-    """Return the commit id of stored bytes; None when they are no valid entry (so nobody's)."""
+    """Return the commit id of stored bytes; None when they are no entry that can be read (so not ours)."""
     try:
         return decode_entry(key, data).header.commit_id
-    except CorruptionError:
+    except (CorruptionError, NewerFormatError):
         return None

@@ -3,8 +3,8 @@
 One namespace has one chain of entries numbered 1, 2, 3, ...; whoever creates entry n owns that position. Entries are
 created once and never overwritten. Rule numbers are those of `docs/protocol.md`.
 
-Format of an entry, version 1: `PQL1`, header length (4 bytes, little endian), header (msgpack array, see `Header`),
-body, XXH3-128 of all bytes before it (16 bytes).
+Format of an entry, version 1 (`parquedb.storage.formats`): `PQL1`, header length (4 bytes, little endian), header
+(msgpack array, see `Header`), body, XXH3-128 of all bytes before it (16 bytes).
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from typing import Final
 import msgspec
 import xxhash
 
-from parquedb.errors import CorruptionError
+from parquedb.errors import CorruptionError, NewerFormatError
+from parquedb.storage.formats import CHECKSUM_BYTES, is_whole, refuse_newer
 
 MAGIC: Final = b"PQL1"
 GENESIS: Final = b"\0" * 16
 """What the first entry of a chain names as its predecessor."""
 
 POSITION_MAX: Final = 10**20 - 1
-_CHECKSUM_BYTES: Final = 16
 _POSITION_DIGITS: Final = 20
 
 
@@ -35,6 +35,9 @@ class Kind(StrEnum):
     CHECKPOINT = "checkpoint"
     CLOSE = "close"
     DROP = "drop"
+
+
+KINDS: Final = frozenset(kind.value for kind in Kind)
 
 
 class BackPointer(msgspec.Struct, array_like=True, frozen=True):
@@ -132,18 +135,24 @@ def decode_entry(key: str, data: bytes) -> LogEntry:
 
     Raises:
         CorruptionError: wrong magic, truncated, or the checksum differs; names `key`.
+        NewerFormatError: a later version wrote it, and it says what this one does not know.
     """
     view = memoryview(data)
-    if len(data) < len(MAGIC) + 4 + _CHECKSUM_BYTES or data[:4] != MAGIC:
+    if data[:4] != MAGIC and is_whole(data):
+        refuse_newer(key, data, MAGIC)
+    if len(data) < len(MAGIC) + 4 + CHECKSUM_BYTES or data[:4] != MAGIC:
         raise CorruptionError(key=key, reason="not a log entry, or cut short")
-    content, checksum = view[:-_CHECKSUM_BYTES], view[-_CHECKSUM_BYTES:]
-    if xxhash.xxh3_128_digest(content) != bytes(checksum):
+    if not is_whole(data):
         raise CorruptionError(key=key, reason="checksum differs")
+    content = view[:-CHECKSUM_BYTES]
     header_end = 8 + int.from_bytes(view[4:8], "little")
     try:
         header = _header_decoder.decode(content[8:header_end])
     except msgspec.MsgspecError as error:
         raise CorruptionError(key=key, reason=f"header unreadable: {error}", cause=error) from error
+    if header.kind not in KINDS:
+        # To pass it over would be to lose what it says.
+        raise NewerFormatError(key=key, reason=f"a log entry of the kind {header.kind!r}")
     return LogEntry(header, bytes(content[header_end:]))
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from parquedb.documents.budget import size_of
 from parquedb.documents.codec import decode, encode, encode_plain, is_plain
-from parquedb.errors import CorruptionError
+from parquedb.errors import CorruptionError, NewerFormatError
 
 _CREATED, _UPDATED = "n", "w"
 _ARRAY_32: Final = b"\xdd"
@@ -41,6 +41,9 @@ class Action(StrEnum):
     """A hard delete: the only action whose event carries no document."""
     SCHEMA = "m"
     """A schema was registered: in the place of the document stands its version, in that of the id nothing."""
+
+
+_ACTIONS: Final = frozenset(action.value for action in Action)
 
 
 @dataclass(slots=True)
@@ -245,7 +248,12 @@ def _wire(event: Event | Joined) -> tuple[Any, ...]:
 def _from_wire(wire: Sequence[Any]) -> Event | Joined:
     if wire[0] == _CREATED:
         return Created(*wire[1:])
-    return Updated.from_wire(wire) if wire[0] == _UPDATED else Event(*wire)
+    if wire[0] == _UPDATED:
+        return Updated.from_wire(wire)
+    if wire[0] not in _ACTIONS:
+        # To take it for a change of another kind would be to lose what it says.
+        raise NewerFormatError(reason=f"an event with the action {wire[0]!r}")
+    return Event(*wire)
 
 
 def decode_packed(key: str, body: bytes) -> tuple[list[Event | Joined], list[RequestRecord]]:
@@ -253,10 +261,13 @@ def decode_packed(key: str, body: bytes) -> tuple[list[Event | Joined], list[Req
 
     Raises:
         CorruptionError: the body is not of this form; names `key`.
+        NewerFormatError: a later version wrote it, and it says what this one does not know.
     """
     try:
         events, records = decode(body)
         return list(map(_from_wire, events)), [RequestRecord(*record) for record in records]
+    except NewerFormatError as error:
+        raise NewerFormatError(key=key, reason=error.reason) from error
     except (CorruptionError, ValueError, TypeError, IndexError) as error:
         raise CorruptionError(key=key, reason=f"body unreadable: {error}", cause=error) from error
 

@@ -1,7 +1,8 @@
 """The manifest: everything that is true of a namespace as of one committed position.
 
 Written once under a name of its own, it becomes real when a checkpoint entry names it (rules 4 and 5).
-Format, version 1: `PQM1`, msgpack map (`parquedb.documents.codec`), XXH3-128 of all bytes before it.
+Format, version 1 (`parquedb.storage.formats`): `PQM1`, msgpack map (`parquedb.documents.codec`), XXH3-128 of all bytes
+before it. A field that a later version adds is left out while it has its default, so that earlier ones can read on.
 """
 
 import dataclasses
@@ -12,11 +13,11 @@ from typing import Any, Final
 import xxhash
 
 from parquedb.documents.codec import decode, encode
-from parquedb.errors import CorruptionError
+from parquedb.errors import CorruptionError, NewerFormatError
+from parquedb.storage.formats import CHECKSUM_BYTES, is_whole, refuse_newer
 from parquedb.storage.log.entry import descending, position_of
 
 MAGIC: Final = b"PQM1"
-_CHECKSUM_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,9 @@ class Manifest:
         return frozenset([*segments, *self.history.keys, *(wire["key"] for wire in self.files)])
 
 
+_FIELDS: Final = frozenset(each.name for each in dataclasses.fields(Manifest))
+
+
 def manifest_key(through: int, epoch: int, token: str) -> str:
     """Return the key of a manifest, relative to its namespace; later ones sort first (rule 1)."""
     return f"manifest/{descending(through)}-{epoch}-{token}"
@@ -208,12 +212,15 @@ def decode_manifest(key: str, data: bytes) -> Manifest:
 
     Raises:
         CorruptionError: truncated, checksum differs, or fields missing; names `key`.
+        NewerFormatError: a later version wrote it, and it says what this one does not know.
     """
-    content, found = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
-    if content[:4] != MAGIC or xxhash.xxh3_128_digest(content) != found:
+    whole = is_whole(data)
+    if whole:
+        refuse_newer(key, data, MAGIC)
+    if not whole or data[: len(MAGIC)] != MAGIC:
         raise CorruptionError(key=key, reason="not a manifest, cut short, or checksum differs")
     try:
-        fields = decode(content[4:])
+        fields = decode(memoryview(data)[len(MAGIC) : -CHECKSUM_BYTES])
         for name in ("fences", "files"):
             fields[name] = tuple(fields[name])
         fields["request_ids"] = tuple(Segment(**segment) for segment in fields["request_ids"])
@@ -221,6 +228,9 @@ def decode_manifest(key: str, data: bytes) -> Manifest:
         fields["tails"] = tuple(_segment(wire) if "begins" in wire else Segment(**wire) for wire in fields["tails"])
         fields["history"] = History.from_wire(fields.get("history", {"segments": (), "files": ()}))
         fields["past"] = tuple((key, log_time_us) for key, log_time_us in fields.get("past", ()))
+        if unknown := fields.keys() - _FIELDS:
+            # The next manifest would be written without them.
+            raise NewerFormatError(key=key, reason=f"a manifest with {', '.join(sorted(map(str, unknown)))}")
         return Manifest(**fields)
     except (CorruptionError, TypeError, KeyError, ValueError) as error:
         raise CorruptionError(key=key, reason=f"manifest unreadable: {error}", cause=error) from error

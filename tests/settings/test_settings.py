@@ -414,3 +414,33 @@ def test_no_form_of_the_settings_shows_keys_or_grant():
             assert "canary" not in told
         assert (made.access.keys, made.access.grant) == ((), None)
         assert {settings: 1}[settings] == 1
+
+
+def of_another_version(settings: Any, *, set_: tuple[str, ...] = (), without: tuple[str, ...] = (), **more: Any) -> Any:
+    """Return settings that come out of a pickle as another version would have made it."""
+    state = settings.__getstate__()
+    values = {name: value for name, value in state["__dict__"].items() if name not in without} | more
+    asked = state["__pydantic_fields_set__"] | set(set_)
+    made = type(settings).__new__(type(settings))
+    made.__setstate__({**state, "__dict__": values, "__pydantic_fields_set__": asked})
+    return made
+
+
+def test_settings_of_an_earlier_version_get_the_defaults_of_what_they_lack():
+    made = load_settings("a", engine={"flush_rows": 7})
+    assert of_another_version(made, without=("owner_resource", "client")) == made
+    assert of_another_version(made.engine, without=("read_lease_s",)) == made.engine
+
+
+def test_what_only_a_later_version_knows_is_left_out_where_nobody_has_set_it():
+    made = load_settings("a")
+    assert of_another_version(made, warp=9) == made
+    assert not hasattr(of_another_version(made, warp=9), "warp")
+
+
+def test_what_only_a_later_version_knows_is_refused_by_name_where_somebody_has_set_it():
+    made = load_settings("a")
+    for group, words in ((made, "'warp' of Settings"), (made.engine, "'warp' of EngineSettings")):
+        with pytest.raises(ConfigurationError, match=words + r" was set .* upgrade the nodes") as caught:
+            of_another_version(group, set_=("warp",), warp=9)
+        assert caught.value.setting == "warp"

@@ -49,6 +49,11 @@ async def test_a_database_at_work_is_ready(client: httpx.AsyncClient) -> None:
     assert answer.json()["owners"]["posts"]["status"] == "healthy"
 
 
+def without_head(error: str | None) -> DatabaseHealth:
+    known = OwnerHealth("posts", "healthy" if error is None else "unhealthy", "open", error=error)
+    return DatabaseHealth("degraded", {"posts": known}, {}, "the cluster did not say")
+
+
 @pytest.mark.parametrize(
     ("found", "status", "words"),
     [
@@ -57,6 +62,9 @@ async def test_a_database_at_work_is_ready(client: httpx.AsyncClient) -> None:
         (owner(lag={"unflushed_s": 999.0}), "degraded", "have waited 999 s for a flush"),
         (DatabaseHealth("unhealthy", {}, {}, "no Ray"), "unhealthy", "cannot be listed"),
         (RpcUnavailableError("gone"), "unhealthy", "RPC_UNAVAILABLE"),
+        # The head of the cluster is away: those that are known answer, or none does.
+        (without_head(error=None), "degraded", "the owners cannot be listed"),
+        (without_head(error="no answer"), "unhealthy", "the owners cannot be listed"),
     ],
 )
 async def test_trouble_of_owners_is_told(

@@ -214,6 +214,19 @@ class Client:
         return f"{self._name}-{next(self._numbers)}"
 
 
+def join_from(node_ip: str, address: str) -> None:
+    """Become a driver of one node of a cluster whose nodes are all on this machine: by default one gets any."""
+    import ray  # noqa: PLC0415 - for those who have to say it
+
+    ray.init(
+        address=address,
+        _node_ip_address=node_ip,
+        namespace="parquedb",
+        log_to_driver=False,
+        configure_logging=False,
+    )
+
+
 async def _connected(settings: dict[str, Any]) -> parquedb.AsyncDatabase:
     """Connect; the store may be down just now."""
     while True:
@@ -245,6 +258,8 @@ async def _main() -> None:
     say, task = own_stdout(), json.loads(sys.argv[1])
     *earlier, path = [Path(each) for each in task["records"]]
     recorder = Recorder(path)
+    if node_ip := task.get("node_ip"):
+        join_from(node_ip, task["settings"]["ray_address"])
     database = await _connected(task["settings"])
     client = Client(database, task, recorder)
     if task.get("setup"):

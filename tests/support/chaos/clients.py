@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,18 @@ START_S, STOP_S, DUMP_S = 120.0, 90.0, 120.0
 
 
 class Clients:
-    """The client processes, and how far they have come."""
+    """The client processes, and how far they have come.
 
-    def __init__(self, folder: Path, settings: dict[str, Any], environment: dict[str, str]) -> None:
+    Args:
+        folder: For their records and logs.
+        settings: Of the database.
+        environment: Of the processes.
+        node_ip: Of the node whose drivers they shall be; any when empty.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any], environment: dict[str, str], node_ip: str = "") -> None:
         self._folder = folder
+        self._node_ip = node_ip
         self._settings = settings
         self._environment = environment
         self._address = ""
@@ -78,9 +86,9 @@ class Clients:
         self._ready[index].clear()
         self._children[index] = await self._start(index)
 
-    async def acknowledged(self, count: int, timeout_s: float) -> None:
-        """Return once every namespace has acknowledged so many more writes."""
-        goal = {namespace: self._progress[namespace] + count for namespace in NAMESPACES}
+    async def acknowledged(self, count: int, timeout_s: float, namespaces: Iterable[str] = NAMESPACES) -> None:
+        """Return once each of these namespaces has acknowledged so many more writes."""
+        goal = {namespace: self._progress[namespace] + count for namespace in namespaces}
         async with asyncio.timeout(timeout_s):
             while any(self._progress[namespace] < number for namespace, number in goal.items()):
                 self._changed.clear()
@@ -127,6 +135,12 @@ class Clients:
         on_event: Callable[[dict[str, Any]], None] = lambda _event: None,
     ) -> Child:
         settings = {**self._settings, "ray_address": self._address}
-        task = {"name": name, "records": [str(path) for path in records], "settings": settings, **facts}
+        task = {
+            "name": name,
+            "records": [str(path) for path in records],
+            "settings": settings,
+            "node_ip": self._node_ip,
+            **facts,
+        }
         log = self._folder / f"{name}.log"
         return await Child.start("client", task, log, environment=self._environment, on_event=on_event)

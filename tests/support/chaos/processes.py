@@ -20,7 +20,9 @@ _SET_DEATH_SIGNAL, _SET_CHILD_SUBREAPER = 1, 36
 
 
 class Child:
-    """A Python process that runs a module of this package with one JSON argument, and talks by lines of JSON.
+    """A Python process that runs a module with one JSON argument, and talks by lines of JSON.
+
+    The module is one of this package, or has a dotted name.
 
     What it says with an `id` answers the command of that id; everything else goes to `on_event`.
     """
@@ -44,9 +46,10 @@ class Child:
     ) -> "Child":
         """Start it; what it prints to stderr is appended to `log`."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        name = module if "." in module else f"{__package__}.{module}"
         with log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", f"{__package__}.{module}", json.dumps(task)),
+                *(sys.executable, "-m", name, json.dumps(task)),
                 cwd=ROOT,
                 env=inherited | {"PYTHONPATH": str(ROOT)} | dict(environment),
                 stdin=asyncio.subprocess.PIPE,
