@@ -34,6 +34,7 @@ def find_or_create(settings: Settings, namespace: str, hooks: bytes = b"") -> An
         get_if_exists=True,
         # Ray itself would keep any number of calls, of each process, in memory.
         max_pending_calls=settings.client.pending_calls_max,
+        label_selector=dict(settings.owner_labels),
     ).remote(
         *(settings, namespace, hooks, settings.reveal_secret(), otel_variables()),
         GrantKeys(database_name(settings), settings.access.reveal_keys()),
