@@ -27,7 +27,7 @@ _TITLE: Final = "ray::NamespaceActor"
 """How Ray calls the processes of owners, with the running method behind it."""
 
 
-DRAIN_TIMEOUT_S: Final = 10.0
+DRAIN_TIMEOUT_S: Final = 15.0
 """Seconds for telling Ray."""
 
 

@@ -87,7 +87,7 @@ def test_owners_keep_to_their_nodes_and_leave_one_that_ends(tmp_path: Path, figu
     found = told(HANDOVER, str(tmp_path / "db"))
     first, second = found["workers"]
     assert set(found["before"].values()) == {first, second}, "never the head"
-    assert found["drained"]
+    assert found["drained"], found
     assert (found["left"] > 0, found["living"]) == (True, [])
     assert set(found["after"].values()) == {second}
     assert found["versions"] == [1] * 6
@@ -190,10 +190,13 @@ def single_gateway(python: Path, folder: Path) -> Iterator[str]:
     (command,) = [json.loads(rest) for name, rest in instructions() if name == "CMD"]
     assert command[-2:] == ["--host", "0.0.0.0"]
     command = [str(python.parent / command[0]), *command[1:-1], "127.0.0.1", "--port", "0", "--json"]
-    env = environment(PARQUEDB_URL=str(folder / "db")) | {"PYTHONPATH": ""}
+    # A Ray of its own, as in a container, and not the one that other tests have started on this machine.
+    env = environment(PARQUEDB_URL=str(folder / "db"), RAY_ADDRESS="local") | {"PYTHONPATH": ""}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, cwd=folder) as running:
         assert running.stdout is not None
-        yield next(json.loads(line)["url"] for line in running.stdout if line.startswith("{"))
+        url = next((json.loads(line)["url"] for line in running.stdout if line.startswith("{")), None)
+        assert url is not None, "it ended before it listened"
+        yield url
         running.send_signal(signal.SIGTERM)
         assert running.wait(timeout=60) == 0
 

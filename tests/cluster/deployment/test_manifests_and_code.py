@@ -193,6 +193,14 @@ def test_ports_are_those_that_our_code_and_serve_listen_on(place: str) -> None:
 
 
 @every_installation
+def test_the_exporter_is_there_once_and_comes_back_by_itself(place: str) -> None:
+    found = [one for one in kubernetes.containers(cluster(place)) if exporter.__name__ in one.get("command", ())]
+    # The pods of a Ray cluster that scales are not restarted: only a sidecar is.
+    assert [one["restartPolicy"] for one in found] == ["Always"]
+    assert found == cluster(place)["headGroupSpec"]["template"]["spec"]["initContainers"]
+
+
+@every_installation
 def test_selectors_find_the_pods_that_they_mean(place: str) -> None:
     pods = [group["template"]["metadata"]["labels"] for group in groups(place)]
     pods.append(named(place, "StatefulSet/parquedb-redis")["spec"]["template"]["metadata"]["labels"])
@@ -258,7 +266,7 @@ def test_memory_is_limited_and_has_room_for_the_object_store(place: str) -> None
         pod = group["template"]["spec"]
         for container in pod["containers"]:
             resources = container["resources"]
-            assert resources["limits"]["memory"] == resources["requests"]["memory"] or container["name"] == "exporter"
+            assert resources["limits"]["memory"] == resources["requests"]["memory"]
         (shared,) = [
             in_bytes(one["emptyDir"]["sizeLimit"])
             for one in pod["volumes"]
