@@ -35,15 +35,16 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOYMENT = ROOT / "cluster" / "deployment"
 # What ssh runs to reach the server: it knows no other way to another port that the launcher would take.
 RELAY = """
-import socket, sys, threading
+import os, socket, sys, threading
 link = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 def up():
-    while data := sys.stdin.buffer.raw.read(65536):
+    while data := os.read(0, 65536):
         link.sendall(data)
     link.shutdown(socket.SHUT_WR)
 threading.Thread(target=up, daemon=True).start()
 while data := link.recv(65536):
-    sys.stdout.buffer.raw.write(data)
+    while data:
+        data = data[os.write(1, data):]
 """
 
 
