@@ -7,6 +7,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
@@ -67,11 +68,11 @@ def variables() -> dict[str, list[Variable]]:
     logs = list(_variables_of(LogSettings, env_name))
     found = {"The database": [one for one in _variables_of(Settings, env_name) if one not in logs], "Logs": logs}
     for group, model in _groups(Settings):
-        found[f"`{group}`: {_subject(model)}"] = list(_variables_of(model, lambda name, g=group: env_name(g, name)))
+        found[f"`{group}`: {_subject(model)}"] = list(_variables_of(model, partial(env_name, group)))
     found[f"The gateway: {_subject(GatewaySettings)}"] = list(_variables_of(GatewaySettings, gateway_env_name))
     for group, model in _groups(GatewaySettings):
-        name_of = lambda name, g=group: gateway_env_name(g, name)  # noqa: E731 - it goes right into the next call
-        found[f"The gateway's `{group}`: {_subject(model)}"] = list(_variables_of(model, name_of))
+        rows = _variables_of(model, partial(gateway_env_name, group))
+        found[f"The gateway's `{group}`: {_subject(model)}"] = list(rows)
     return found
 
 
