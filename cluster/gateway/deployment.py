@@ -30,7 +30,8 @@ def build_deployment(database: AsyncDatabase, settings: GatewaySettings, **optio
     Args:
         database: What is served; a copy of it travels to each replica.
         settings: Of the gateway; `replicas` and `shutdown_s` are Serve's as well.
-        **options: Of `serve.deployment`, such as `autoscaling_config` or `ray_actor_options`; they win.
+        **options: Of `serve.deployment`, such as `autoscaling_config` or `ray_actor_options`; they win, and what a
+            replica needs in its environment is added to `ray_actor_options`.
 
     Raises:
         ConfigurationError: such a gateway would not start.
@@ -47,7 +48,9 @@ def build_deployment(database: AsyncDatabase, settings: GatewaySettings, **optio
         app.add_middleware(SparedProxy)
         return app
 
-    deployment = serve.deployment(**(_options(settings) | options))(serve.ingress(build)(_Replica))
+    options = _options(settings) | options
+    options["ray_actor_options"] = _with_environment(options["ray_actor_options"])
+    deployment = serve.deployment(**options)(serve.ingress(build)(_Replica))
     application: serve.Application = deployment.bind()
     return application
 
@@ -61,11 +64,17 @@ def _options(settings: GatewaySettings) -> dict[str, Any]:
         "graceful_shutdown_timeout_s": settings.shutdown_s,
         "health_check_period_s": HEALTH_CHECK_S,
         "health_check_timeout_s": HEALTH_CHECK_S,
-        # A replica inherits nothing of this process's environment.
-        "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": otel_variables() | _ONE_LOOP}},
+        "ray_actor_options": {"num_cpus": 0},
         # The gateway has an access log of its own.
         "logging_config": {"enable_access_log": False},
     }
+
+
+def _with_environment(actor_options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of replicas with their environment: they inherit nothing of this process's."""
+    runtime = actor_options.get("runtime_env", {})
+    variables = otel_variables() | _ONE_LOOP | runtime.get("env_vars", {})
+    return {**actor_options, "runtime_env": {**runtime, "env_vars": variables}}
 
 
 _ONE_LOOP: Final = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}

@@ -1,7 +1,7 @@
 """Finding the actor of a namespace, or starting it."""
 
 import contextlib
-from typing import Any, Final
+from typing import Any
 
 import ray
 import ray.util
@@ -15,10 +15,6 @@ from parquedb.settings import Settings
 
 CLOSE_TIMEOUT_S = 5.0
 """Seconds that the end of a cluster waits for its owners."""
-
-
-OWNER_SHARE: Final = 0.001
-"""What an owner takes of `owner_resource`; a node with 1 of it has room for a thousand."""
 
 
 _found: dict[str, dict[str, Any]] = {}
@@ -36,7 +32,7 @@ def _found_here() -> dict[str, Any]:
 def node_options(settings: Settings) -> dict[str, Any]:
     """Return the options of an actor that say which nodes it may run on."""
     # Ray puts an actor that asks for nothing on any node, also on a head with `--num-cpus=0`.
-    return {} if settings.owner_resource is None else {"resources": {settings.owner_resource: OWNER_SHARE}}
+    return {"label_selector": dict(settings.owner_labels)}
 
 
 def find_or_create(settings: Settings, namespace: str, hooks: bytes = b"") -> Any:

@@ -51,7 +51,7 @@ class AccessSettings(SettingsGroup):
     jwt_lifetime_max_s: float = Field(
         default=86_400, ge=1, le=31_536_000, description="Seconds for which a token may be valid in all."
     )
-    jwt_bytes_max: int = Field(default=8192, ge=256, le=65_536, description="Length of a token.")
+    jwt_bytes_max: int = Field(default=8192, ge=256, le=65_536, description="Length of a token, bytes.")
     jwt_subject_claim: str = Field(default="sub", min_length=1, max_length=200, description="Claim with the name.")
     jwt_permissions_claim: str = Field(
         default="permissions", min_length=1, max_length=200, description="Claim with permissions: a list, or one text."
@@ -64,7 +64,10 @@ class AccessSettings(SettingsGroup):
     )
     jwks_refresh_s: float = Field(default=300, ge=1, le=86_400, description="Seconds between looks at the JWKS.")
     jwks_stale_s: float = Field(
-        default=3600, ge=1, le=604_800, description="Seconds for which its keys are used while it cannot be had."
+        default=3600,
+        ge=1,
+        le=604_800,
+        description="Seconds for which the last keys are used while the JWKS cannot be had.",
     )
     jwks_retry_s: float = Field(
         default=10,
@@ -72,8 +75,8 @@ class AccessSettings(SettingsGroup):
         le=3600,
         description="Seconds between fetches for the sake of unknown key ids or after failure.",
     )
-    jwks_timeout_s: float = Field(default=5, ge=0.01, le=60, description="Seconds for one fetch, all of it.")
-    jwks_bytes_max: int = Field(default=262_144, ge=1024, le=4_194_304, description="Length of a JWKS.")
+    jwks_timeout_s: float = Field(default=5, ge=0.01, le=60, description="Seconds for one fetch of the JWKS.")
+    jwks_bytes_max: int = Field(default=262_144, ge=1024, le=4_194_304, description="Length of a JWKS, bytes.")
     jwks_keys_max: int = Field(default=64, ge=1, le=1000, description="Keys in a JWKS.")
     tokens_cached_max: int = Field(default=10_000, ge=0, le=1_000_000, description="Verified tokens remembered.")
 
@@ -84,13 +87,17 @@ class AccessSettings(SettingsGroup):
     api_keys_cached_max: int = Field(default=10_000, ge=1, le=1_000_000, description="API keys remembered.")
 
     rate_requests: int = Field(
-        default=10_000, ge=1, le=100_000_000, description="Requests of one caller in one window, at each replica."
+        default=10_000, ge=1, le=100_000_000, description="Requests of one caller in `rate_window_s`, at each replica."
     )
-    rate_window_s: float = Field(default=10, ge=1, le=86_400, description="Seconds of a window.")
+    rate_window_s: float = Field(
+        default=10, ge=1, le=86_400, description="Seconds over which `rate_requests` are counted."
+    )
     failures_max: int = Field(
         default=30, ge=1, le=1_000_000, description="Refused proofs of identity from one address in failures_window_s."
     )
-    failures_window_s: float = Field(default=60, ge=1, le=86_400, description="Seconds that these are counted for.")
+    failures_window_s: float = Field(
+        default=60, ge=1, le=86_400, description="Seconds for which refused proofs are counted."
+    )
     callers_max: int = Field(default=100_000, ge=1, le=10_000_000, description="Callers whose rates are remembered.")
     proxies: int = Field(
         default=0,
@@ -104,8 +111,8 @@ class AccessSettings(SettingsGroup):
     )
     cors_max_age_s: int = Field(default=600, ge=0, le=86_400, description="Seconds that a preflight is remembered.")
     tls_certificate: str | None = Field(default=None, description="File with the certificate and its chain, PEM.")
-    tls_key: str | None = Field(default=None, description="File with its private key, PEM.")
-    tls_key_password: SecretStr | None = Field(default=None, description="Password of that file.")
+    tls_key: str | None = Field(default=None, description="File with the private key of the certificate, PEM.")
+    tls_key_password: SecretStr | None = Field(default=None, description="Password of the file with the private key.")
     tls_client_ca: str | None = Field(
         default=None, description="File with the authorities whose client certificates are demanded, PEM."
     )

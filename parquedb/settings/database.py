@@ -35,6 +35,8 @@ GIB: Final = 1024 * MIB
 ENV_PREFIX: Final = "PARQUEDB_"
 ENV_DELIMITER: Final = "__"
 
+# Neither commas nor the "!" and "in(...)" of Ray's selectors: owners name the nodes that they want.
+_LABEL = re.compile(r"[A-Za-z0-9]([\w./-]{0,251}[A-Za-z0-9])?")
 _HOOK = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -52,7 +54,10 @@ class EngineSettings(SettingsGroup):
         default=64 * MIB, ge=KIB, le=4 * GIB, description="Bytes of operations waiting or running."
     )
     queue_age_max_s: float = Field(
-        default=10, ge=0.001, le=3600, description="Seconds the oldest waiting write may be old when another comes."
+        default=10,
+        ge=0.001,
+        le=3600,
+        description="Age of the oldest waiting write from which another one is refused, seconds.",
     )
     group_ops_max: int = Field(default=4096, ge=1, le=100_000, description="Writes in one commit.")
     group_bytes_max: int = Field(
@@ -73,15 +78,20 @@ class EngineSettings(SettingsGroup):
         default=0.3, gt=0, le=1, description="Share of dead rows above which a file is rewritten."
     )
     compaction_file_bytes: int = Field(
-        default=128 * MIB, ge=KIB, le=512 * MIB, description="Wanted size of merged files."
+        default=128 * MIB, ge=KIB, le=512 * MIB, description="Size that merged files shall have, bytes."
     )
     compaction_bytes_max: int = Field(
         default=256 * MIB, ge=KIB, le=64 * GIB, description="Bytes of files merged at once."
     )
     checkpoint_entries_max: int = Field(
-        default=128, ge=1, le=200, description="Log entries after which they are folded; writes wait at four times it."
+        default=128,
+        ge=1,
+        le=200,
+        description="Log entries that start the next checkpoint; at four times as many writes wait.",
     )
-    checkpoint_bytes_max: int = Field(default=4 * MIB, ge=KIB, le=64 * MIB, description="The same in bytes.")
+    checkpoint_bytes_max: int = Field(
+        default=4 * MIB, ge=KIB, le=64 * MIB, description="Bytes of log entries that start the next checkpoint."
+    )
     log_grace_s: float = Field(
         default=120,
         ge=1,
@@ -101,7 +111,10 @@ class EngineSettings(SettingsGroup):
         description="Seconds that superseded changes are kept for history, change feeds and as_of.",
     )
     history_bytes_max: int = Field(
-        default=8 * GIB, ge=0, le=64 * GIB, description="The same in bytes stored; the oldest leave first."
+        default=8 * GIB,
+        ge=0,
+        le=64 * GIB,
+        description="Bytes of superseded changes that are kept; the oldest leave first.",
     )
     collect_interval_s: float = Field(
         default=60, ge=0.01, le=86_400, description="Seconds between removals of what is superseded."
@@ -110,7 +123,7 @@ class EngineSettings(SettingsGroup):
         default=300, ge=0.1, le=2_592_000, description="Seconds without calls before the owner leaves."
     )
     session_window: int = Field(
-        default=256, ge=1, le=4096, description="Writes one client session may have unanswered."
+        default=256, ge=1, le=4096, description="Writes of one client session that may be unanswered at a time."
     )
     sessions_max: int = Field(default=1000, ge=1, le=100_000, description="Client sessions remembered.")
     session_idle_s: float = Field(
@@ -120,17 +133,31 @@ class EngineSettings(SettingsGroup):
         default=100_000, ge=1, le=10_000_000, description="Request ids given by callers, remembered."
     )
     request_id_window_s: float = Field(
-        default=600, ge=1, le=86_400, description="Seconds such an id is remembered at most."
+        default=600,
+        ge=1,
+        le=86_400,
+        description="Seconds for which a request id given by a caller is remembered at most.",
     )
-    document_bytes_max: int = Field(default=16 * MIB, ge=KIB, le=256 * MIB, description="Encoded size of one document.")
+    document_bytes_max: int = Field(
+        default=16 * MIB, ge=KIB, le=256 * MIB, description="Encoded size of one document, bytes."
+    )
     depth_max: int = Field(
-        default=100, ge=1, le=200, description="Nesting of a document or filter; the document itself is 1."
+        default=100,
+        ge=1,
+        le=200,
+        description="Levels of nesting of a document or filter; the document itself is the first.",
     )
     cache_bytes_max: int = Field(
-        default=256 * MIB, ge=0, le=1024 * GIB, description="Stored files kept in memory; 0 keeps none."
+        default=256 * MIB,
+        ge=0,
+        le=1024 * GIB,
+        description="Bytes of stored files that are kept in memory; 0 keeps none.",
     )
     document_cache_bytes_max: int = Field(
-        default=64 * MIB, ge=0, le=1024 * GIB, description="Documents kept ready to be answered; 0 keeps none."
+        default=64 * MIB,
+        ge=0,
+        le=1024 * GIB,
+        description="Bytes of documents that are kept ready to be answered; 0 keeps none.",
     )
     calls_bytes_max: int = Field(
         default=256 * MIB, ge=KIB, le=16 * GIB, description="Bytes of calls that have arrived and have no answer yet."
@@ -138,7 +165,10 @@ class EngineSettings(SettingsGroup):
     queries_max: int = Field(default=16, ge=1, le=1000, description="Queries that run at once.")
     queries_waiting_max: int = Field(default=1000, ge=0, le=100_000, description="Queries that wait for their turn.")
     receipts_bytes_max: int = Field(
-        default=64 * MIB, ge=0, le=4 * GIB, description="Whole answers remembered for retries; older ones keep less."
+        default=64 * MIB,
+        ge=0,
+        le=4 * GIB,
+        description="Bytes of whole answers remembered for repeats; older ones keep less.",
     )
     degraded_after_s: float = Field(
         default=5, ge=0.001, le=3600, description="Seconds a commit or a waiting write may take before health says so."
@@ -175,9 +205,17 @@ class ClientSettings(SettingsGroup):
     queue_ops_max: int = Field(
         default=50_000, ge=1, le=1_000_000, description="Operations that may wait here for a call to one owner."
     )
-    queue_bytes_max: int = Field(default=64 * MIB, ge=KIB, le=4 * GIB, description="The same in bytes.")
+    queue_bytes_max: int = Field(
+        default=64 * MIB,
+        ge=KIB,
+        le=4 * GIB,
+        description="Bytes of operations that may wait here for a call to one owner.",
+    )
     queue_age_max_s: float = Field(
-        default=5, ge=0.001, le=3600, description="Seconds the oldest of them may be old when another comes."
+        default=5,
+        ge=0.001,
+        le=3600,
+        description="Age of the oldest of them from which another one is refused, seconds.",
     )
     pending_calls_max: int = Field(
         default=10_000, ge=1, le=1_000_000, description="Calls of one process to one owner that have no answer yet."
@@ -197,7 +235,7 @@ class Settings(LogSettings):
     key: str | None = Field(
         default=None, repr=False, description="Access key id; the environment's AWS credentials when absent."
     )
-    secret: SecretStr | None = Field(default=None, description="Secret access key.")
+    secret: SecretStr | None = Field(default=None, description="Secret access key that belongs to `key`.")
     token: SecretStr | None = Field(default=None, description="Bearer token for a gateway.")
     api_key: SecretStr | None = Field(default=None, description="API key for a gateway.")
     region: str = Field(
@@ -209,11 +247,11 @@ class Settings(LogSettings):
     ray_namespace: str = Field(
         default="parquedb", min_length=1, max_length=200, description="Ray namespace of the owners."
     )
-    owner_resource: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=200,
-        description="Custom resource of the Ray nodes that owners may run on; on any node when absent, the head too.",
+    # Pairs, for settings are keys of dicts. A dict is taken as well.
+    owner_labels: tuple[tuple[str, str], ...] = Field(
+        default=(),
+        max_length=16,
+        description='Labels of the Ray nodes that owners may run on, as "role=owners,zone=a"; any node when absent.',
     )
     hooks: tuple[str, ...] = Field(
         default=(), max_length=100, description='Hooks as "module:attribute"; in the environment separated by commas.'
@@ -270,6 +308,18 @@ class Settings(LogSettings):
         return self if secret is None else self.model_copy(update={"secret": SecretStr(secret)})
 
     _check_endpoint = field_validator("endpoint_url")(checked_endpoint)
+
+    @field_validator("owner_labels", mode="before")
+    @classmethod
+    def _split_labels(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = dict(part.strip().partition("=")[::2] for part in value.split(",") if part.strip())
+        if not isinstance(value, dict):
+            return value
+        for name, wanted in value.items():
+            if not all(isinstance(text, str) and _LABEL.fullmatch(text) for text in (name, wanted)):
+                raise ValueError('expected labels of nodes and their values, such as "role=owners"')
+        return tuple(value.items())
 
     @field_validator("hooks", mode="before")
     @classmethod

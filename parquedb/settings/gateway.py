@@ -26,17 +26,23 @@ class GatewaySettings(SettingsGroup):
     docs: bool = Field(default=True, description="Whether /docs and /openapi.json are shown.")
 
     timeout_s: float = Field(default=30, ge=0.001, le=3600, description="Seconds for a request that names none.")
-    timeout_s_max: float = Field(default=60, ge=0.001, le=3600, description="The most that Request-Timeout may name.")
+    timeout_s_max: float = Field(
+        default=60, ge=0.001, le=3600, description="The most seconds that a caller may ask for by `Request-Timeout`."
+    )
     body_bytes_max: int = Field(default=32 * MIB, ge=KIB, le=GIB, description="Bytes of a body that is read whole.")
     import_bytes_max: int = Field(default=64 * GIB, ge=KIB, le=1024 * GIB, description="Bytes of a streamed import.")
-    depth_max: int = Field(default=110, ge=4, le=200, description="Nesting of JSON in a body or in the query string.")
+    depth_max: int = Field(
+        default=110, ge=4, le=200, description="Levels of nesting of JSON in a body or in the query string."
+    )
     filter_values_max: int = Field(
         default=10_000, ge=1, le=10_000_000, description="Values in a filter, an update or a pipeline, all levels."
     )
     page_documents_max: int = Field(default=10_000, ge=1, le=10_000, description="Documents of one page.")
     operations_max: int = Field(default=4096, ge=1, le=100_000, description="Operations of one request.")
     url_bytes_max: int = Field(default=16 * KIB, ge=256, le=MIB, description="Bytes of path and query string.")
-    headers_bytes_max: int = Field(default=32 * KIB, ge=256, le=MIB, description="Bytes of names and values.")
+    headers_bytes_max: int = Field(
+        default=32 * KIB, ge=256, le=MIB, description="Bytes of all header names and values of one request."
+    )
     headers_max: int = Field(default=100, ge=1, le=10_000, description="Header lines of one request.")
     requests_max: int = Field(default=512, ge=1, le=100_000, description="Requests that are answered at a time.")
     streams_max: int = Field(

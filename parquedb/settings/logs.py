@@ -34,10 +34,13 @@ class LogSettings(BaseModel):
         default=1.0, ge=0.001, le=3600, description="Seconds from which an operation is logged as slow."
     )
     log_repeats_max: int = Field(
-        default=10, ge=1, le=1_000_000, description="Records of one message that are logged within log_repeats_s."
+        default=10,
+        ge=1,
+        le=1_000_000,
+        description="Records of one message that are logged within `log_repeats_s`; the others are counted.",
     )
     log_repeats_s: float = Field(
-        default=10.0, ge=0.1, le=3600, description="Seconds after which the others are told as one line."
+        default=10.0, ge=0.1, le=3600, description="Seconds after which the counted ones are told as one line."
     )
 
     @field_validator("log_level", "log_format", mode="before")

@@ -13,9 +13,14 @@ class StorageSettings(SettingsGroup):
     timeout_s: float = Field(default=10, ge=0.001, le=600, description="Seconds for one attempt.")
     retry_attempts_max: int = Field(default=4, ge=1, le=20, description="Attempts in all, the first included.")
     retry_base_s: float = Field(
-        default=0.05, ge=0, le=10, description="Upper end of the first random wait, seconds; it doubles."
+        default=0.05,
+        ge=0,
+        le=10,
+        description="Upper end of the random wait before the first repeat, seconds; it doubles with each.",
     )
-    retry_max_s: float = Field(default=2.0, ge=0, le=60, description="Upper end of any wait, seconds.")
+    retry_max_s: float = Field(
+        default=2.0, ge=0, le=60, description="Upper end of the random wait before any repeat, seconds."
+    )
     retry_total_s: float | None = Field(
         default=None,
         ge=0.001,
@@ -25,22 +30,24 @@ class StorageSettings(SettingsGroup):
     retry_budget_ratio: float = Field(default=0.2, ge=0, le=1, description="Repeats per first attempt over time.")
     breaker_failures: int = Field(default=5, ge=1, le=10_000, description="Failures in a row that open the circuit.")
     breaker_failure_rate: float = Field(
-        default=0.5, gt=0, le=1, description="Share of failures in the window that opens it."
+        default=0.5, gt=0, le=1, description="Share of failed calls in the window that opens the circuit."
     )
     breaker_calls_min: int = Field(
-        default=20, ge=1, le=100_000, description="Calls in the window before the share counts."
+        default=20, ge=1, le=100_000, description="Calls that must be in the window before shares count."
     )
-    breaker_window_s: float = Field(default=60, ge=0.1, le=3600, description="Seconds that the shares look back.")
+    breaker_window_s: float = Field(
+        default=60, ge=0.1, le=3600, description="Seconds that the window of shares looks back."
+    )
     breaker_slow_call_s: float | None = Field(
         default=None, ge=0.001, le=600, description="Seconds from which a call is slow; slowness is fine when absent."
     )
     breaker_slow_call_rate: float = Field(
-        default=1.0, gt=0, le=1, description="Share of slow calls in the window that opens it."
+        default=1.0, gt=0, le=1, description="Share of slow calls in the window that opens the circuit."
     )
     breaker_open_s: float = Field(
         default=30, ge=0.001, le=3600, description="Seconds before an open circuit admits a probe."
     )
-    breaker_successes: int = Field(default=2, ge=1, le=1000, description="Successful probes that close it.")
+    breaker_successes: int = Field(default=2, ge=1, le=1000, description="Successful probes that close the circuit.")
     breaker_probes_max: int = Field(default=2, ge=1, le=1000, description="Probes at the same time.")
     breaker_stat_bypass: bool = Field(
         default=False, description="Whether questions for existence and size pass an open circuit, uncounted."

@@ -129,6 +129,19 @@ def test_hooks_come_as_a_list_or_separated_by_commas(monkeypatch: pytest.MonkeyP
     assert load_settings("a").hooks == ("app.hooks:audit", "app:Hooks.slow")
 
 
+def test_labels_of_nodes_come_as_a_dict_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch):
+    assert load_settings("a", owner_labels={"role": "owners"}).owner_labels == (("role", "owners"),)
+    monkeypatch.setenv("PARQUEDB_OWNER_LABELS", "parquedb.dev/role=owners, zone=a,")
+    assert load_settings("a").owner_labels == (("parquedb.dev/role", "owners"), ("zone", "a"))
+
+
+@pytest.mark.parametrize("labels", ["role", "role=", "=owners", "role=!owners", "role=in(a,b)", {"role": 1}])
+def test_what_is_no_label_of_a_node_is_refused(labels: object):
+    assert "owner_labels (PARQUEDB_OWNER_LABELS): expected labels of nodes" in str(
+        refusal(url="a", owner_labels=labels)
+    )
+
+
 def test_the_log_level_may_be_lower_case(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PARQUEDB_LOG_LEVEL", "debug")
     assert load_settings("a").log_level == "DEBUG"
@@ -428,7 +441,7 @@ def of_another_version(settings: Any, *, set_: tuple[str, ...] = (), without: tu
 
 def test_settings_of_an_earlier_version_get_the_defaults_of_what_they_lack():
     made = load_settings("a", engine={"flush_rows": 7})
-    assert of_another_version(made, without=("owner_resource", "client")) == made
+    assert of_another_version(made, without=("owner_labels", "client")) == made
     assert of_another_version(made.engine, without=("read_lease_s",)) == made.engine
 
 

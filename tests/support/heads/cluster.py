@@ -16,7 +16,7 @@ from tests.support.heads.waiting import until_listening
 HEAD_IP = "127.0.0.2"
 NODE_IPS = ("127.0.0.3", "127.0.0.4")
 OBJECT_STORE_BYTES = 80 << 20
-OWNERS = "owners"
+OWNERS = {"parquedb.dev/owners": "true"}
 """Name of the resource that nodes have which may run owners."""
 
 
@@ -53,7 +53,8 @@ class HeadCluster:
         self.redis.start()
         self.start_head()
         for ip in NODE_IPS[: self._nodes]:
-            resources = ["--num-cpus=1", f'--resources={{"{OWNERS}": 1000}}', f"--node-ip-address={ip}"]
+            labels = ",".join(f"{name}={value}" for name, value in OWNERS.items())
+            resources = ["--num-cpus=1", f"--labels={labels}", f"--node-ip-address={ip}"]
             self._others.append(self._ray_start(f"node-{ip}", [f"--address={self.address}", *resources]))
 
     def start_head(self) -> None:

@@ -99,7 +99,7 @@ class Drill:
     def __init__(self, seed: int, folder: Path, program: str) -> None:
         self._rng = random.Random(seed)
         self._folder = folder
-        self._settings = {"url": str(folder / "db"), "owner_resource": OWNERS}
+        self._settings = {"url": str(folder / "db"), "owner_labels": OWNERS}
         self._cluster = HeadCluster(folder, program, environment=HEALTH_CHECKS)
         self._clients = Clients(folder, self._settings, self._environment, NODE_IPS[0])
         self._newcomer: Child | None = None
