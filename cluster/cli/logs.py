@@ -1,9 +1,7 @@
 """`parquedb logs`: what processes have stored of their logs, searched, followed and counted without starting Ray."""
 
-import argparse
 import json
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from parquedb.cluster.cli.terminal import output
 from parquedb.errors import ConfigurationError, ErrorCode, InvalidInputError, NotFoundError
 from parquedb.observability.worker_logs.queries import LogStatistics
 from parquedb.observability.worker_logs.view import WorkerLogsView
@@ -32,6 +31,37 @@ _FACTS: Final = ("namespace", "operation", "request_id", "trace_id", "http_metho
 _LEVEL_WIDTH: Final = 8
 _COUNTED_MAX: Final = 20
 _NAME_WIDTH_MAX: Final = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogsOptions:
+    """What was typed.
+
+    Attributes:
+        url: Where the logs are; what the environment says when None.
+        equal: Values that fields of a row must have, by name; None for any.
+        level: The least severe level to show.
+        grep: Expression to be found in the message or the exception.
+        since: An age or a time; see `moment`.
+        until: Another one.
+        limit: Rows at most.
+        follow: Whether to go on with rows as they are stored.
+        stats: Whether to show numbers instead of rows.
+        stacks: Whether to show where exceptions came from.
+        as_json: Whether to print JSON.
+    """
+
+    url: str | None = None
+    equal: Mapping[str, str | None] = field(default_factory=dict)
+    level: str | None = None
+    grep: str | None = None
+    since: str | None = None
+    until: str | None = None
+    limit: int | None = None
+    follow: bool = False
+    stats: bool = False
+    stacks: bool = False
+    as_json: bool = False
 
 
 @dataclass
@@ -62,11 +92,11 @@ class LogsCommand:
     stacks: bool = False
     as_json: bool = False
     poll_s: float = 1.0
-    screen: Console = field(default_factory=lambda: Console(file=sys.stdout, soft_wrap=True, highlight=False))
+    screen: Console = field(default_factory=output)
 
     @classmethod
-    def from_options(cls, options: argparse.Namespace) -> "LogsCommand":
-        """Make it from the command line.
+    def of(cls, options: "LogsOptions") -> "LogsCommand":
+        """Make it from what was typed.
 
         Raises:
             InvalidInputError: a time is none, or options exclude each other.
@@ -80,7 +110,7 @@ class LogsCommand:
             raise InvalidInputError("--follow has no end, and --until is one")
         limit = options.limit or (FOLLOWED_LIMIT if options.follow else FOUND_LIMIT)
         return cls(
-            options.url, wanted, since, until, limit, options.follow, options.stats, options.stacks, options.json
+            options.url, wanted, since, until, limit, options.follow, options.stats, options.stacks, options.as_json
         )
 
     def run(self) -> bool:
@@ -217,9 +247,8 @@ def moment(text: str | None, option: str, now: datetime) -> datetime | None:
         raise InvalidInputError(f"{option}: expected {expected}; got {text!r}", field=option) from None
 
 
-def _filter_of(options: argparse.Namespace) -> dict[str, Any]:
-    equal = {name: getattr(options, name) for name in ("script", "namespace", "request_id", "trace_id", "outcome")}
-    wanted: dict[str, Any] = {name: value for name, value in equal.items() if value is not None}
+def _filter_of(options: LogsOptions) -> dict[str, Any]:
+    wanted: dict[str, Any] = {name: value for name, value in options.equal.items() if value is not None}
     if options.level is not None:
         wanted["level"] = {"$in": list(LEVELS[LEVELS.index(options.level) :])}
     if options.grep is not None:

@@ -1,8 +1,6 @@
 """`parquedb usage`: what requests to models came to, as tables and bars or as a page of HTML."""
 
-import argparse
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import parquedb
+from parquedb.cluster.cli.terminal import output
 from parquedb.errors import CollectionNotFoundError, ConfigurationError
 from parquedb.observability.ai.charts import compact
 from parquedb.observability.ai.prices import load_custom_prices
@@ -59,22 +58,7 @@ class UsageCommand:
     html: Path | None = None
     full: bool = False
     as_json: bool = False
-    screen: Console = field(default_factory=lambda: Console(file=sys.stdout, highlight=False))
-
-    @classmethod
-    def from_options(cls, options: argparse.Namespace) -> "UsageCommand":
-        """Make it from the command line."""
-        return cls(
-            options.url,
-            options.granularity,
-            options.since,
-            options.until,
-            options.tenant,
-            options.prices,
-            options.html,
-            options.full,
-            options.json,
-        )
+    screen: Console = field(default_factory=lambda: output(soft_wrap=False))
 
     def run(self) -> bool:
         """Refresh the view and show it.

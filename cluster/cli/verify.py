@@ -1,10 +1,9 @@
 """`parquedb verify`: what is stored, checked from the command line without starting Ray."""
 
-import argparse
 import asyncio
 import json
-import sys
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from rich.progress import Progress as Bar
 from rich.progress import TextColumn as Text
 
 from parquedb.cluster.cli.demo_screen import duration
+from parquedb.cluster.cli.terminal import notices, output
 from parquedb.cluster.overview.verifying import verify_database
 from parquedb.cluster.runtime.naming import resolve
 from parquedb.errors import CollectionNotFoundError
@@ -47,18 +47,19 @@ class Verification:
     namespaces: tuple[str, ...] = ()
     full: bool = True
     as_json: bool = False
-    screen: Console = field(default_factory=lambda: Console(file=sys.stdout, soft_wrap=True, highlight=False))
-    notices: Console = field(default_factory=lambda: Console(file=sys.stderr))
+    screen: Console = field(default_factory=output)
+    notices: Console = field(default_factory=notices)
 
     @classmethod
-    def from_options(cls, options: argparse.Namespace) -> "Verification":
-        """Make it from the command line.
+    def of(
+        cls, url: str | None, namespaces: Iterable[str] = (), *, full: bool = True, as_json: bool = False
+    ) -> "Verification":
+        """Make one for a URL, or for that of the environment when it is None; the other arguments as of the class.
 
         Raises:
             ConfigurationError: there is no such place for a database.
         """
-        settings = resolve(load_settings(options.url))
-        return cls(settings, tuple(options.namespaces), not options.quick, options.json)
+        return cls(resolve(load_settings(url)), tuple(namespaces), full, as_json)
 
     def run(self) -> bool:
         """Look, and print what was found; return whether no promise is broken.

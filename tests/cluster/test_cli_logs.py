@@ -198,7 +198,7 @@ def test_it_starts_no_ray_and_a_reader_who_has_seen_enough_is_no_error(place: st
     reading.stdout.readline()
     reading.stdout.close()
     assert reading.stderr.read() == b""
-    assert reading.wait(60) == 1
+    assert reading.wait(60) == 2
 
 
 def test_a_terminal_gets_colours_by_level_and_nothing_that_it_would_obey() -> None:

@@ -63,7 +63,7 @@ def test_a_reader_who_has_seen_enough_is_no_error(vault: Vault) -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait() == 1
+        assert process.wait() == 2
 
 
 def test_json_is_the_whole_report(vault: Vault, capsys: pytest.CaptureFixture[str]) -> None:
