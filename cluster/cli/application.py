@@ -10,17 +10,40 @@ from typing import Annotated, Final
 import typer
 
 from parquedb import __version__
-from parquedb.cluster.cli.commands import demo, keys, logs, serve, usage, verify
+from parquedb.cluster.cli.commands import (
+    compact,
+    demo,
+    export,
+    health,
+    import_,
+    keys,
+    logs,
+    metrics,
+    namespaces,
+    query,
+    serve,
+    status,
+    usage,
+    verify,
+)
 from parquedb.cluster.cli.work import Work
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 
-_SUB_COMMANDS: Final[tuple[tuple[Callable[..., Work], tuple[str, ...]], ...]] = (
-    (demo.demo, demo.EXAMPLES),
-    (serve.serve, serve.EXAMPLES),
-    (verify.verify, verify.EXAMPLES),
-    (logs.logs, logs.EXAMPLES),
-    (usage.usage, usage.EXAMPLES),
+_SUB_COMMANDS: Final[tuple[tuple[str, Callable[..., Work], tuple[str, ...]], ...]] = (
+    ("demo", demo.demo, demo.EXAMPLES),
+    ("serve", serve.serve, serve.EXAMPLES),
+    ("status", status.status, status.EXAMPLES),
+    ("health", health.health, health.EXAMPLES),
+    ("verify", verify.verify, verify.EXAMPLES),
+    ("query", query.query, query.EXAMPLES),
+    ("import", import_.import_, import_.EXAMPLES),
+    ("export", export.export, export.EXAMPLES),
+    ("namespaces", namespaces.namespaces, namespaces.EXAMPLES),
+    ("compact", compact.compact, compact.EXAMPLES),
+    ("metrics", metrics.metrics, metrics.EXAMPLES),
+    ("logs", logs.logs, logs.EXAMPLES),
+    ("usage", usage.usage, usage.EXAMPLES),
 )
 
 
@@ -30,8 +53,8 @@ def application() -> typer.Typer:
         name="parquedb", context_settings=SETTINGS, rich_markup_mode="rich", pretty_exceptions_enable=False
     )
     made.callback()(parquedb)
-    for command, examples in _SUB_COMMANDS:
-        made.command(epilog=_epilog(examples))(command)
+    for name, command, examples in _SUB_COMMANDS:
+        made.command(name, epilog=_epilog(examples))(command)
     made.add_typer(_keys())
     return made
 

@@ -15,7 +15,8 @@ import ray
 
 import parquedb
 from parquedb.cluster.cli import demo_data, demo_trials
-from parquedb.cluster.cli.demo_screen import Screen, duration
+from parquedb.cluster.cli.demo_screen import Screen
+from parquedb.cluster.cli.wording import duration
 from parquedb.errors import ConfigurationError
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024

@@ -1,7 +1,6 @@
 """`parquedb logs`: what processes have stored of their logs, searched, followed and counted without starting Ray."""
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from parquedb.cluster.cli.terminal import output
+from parquedb.cluster.cli.times import moment
+from parquedb.cluster.cli.wording import clean
 from parquedb.errors import ConfigurationError, ErrorCode, InvalidInputError, NotFoundError
 from parquedb.observability.worker_logs.queries import LogStatistics
 from parquedb.observability.worker_logs.view import WorkerLogsView
@@ -24,8 +25,6 @@ FOLLOWED_LIMIT: Final = 10
 FOLLOWED_AGE: Final = timedelta(days=1)
 """Events older than this, when following begins, are not looked for: it would list the whole past again and again."""
 
-_AGE: Final = re.compile(r"(\d{1,9})([smhdw])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _STYLES: Final = {"DEBUG": "dim", "INFO": "green", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold white on red"}
 _FACTS: Final = ("namespace", "operation", "request_id", "trace_id", "http_method", "http_status", "http_url")
 _LEVEL_WIDTH: Final = 8
@@ -220,31 +219,6 @@ def line_of(row: Mapping[str, Any], *, stacks: bool = False) -> Text:
         if stacks and row.get("stack"):
             line.append("\n    " + clean(row["stack"].rstrip()).replace("\n", "\n    "), style="dim")
     return line
-
-
-def clean(text: str) -> str:
-    """Return a text without what a terminal would obey: logs hold what strangers sent."""
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else ascii(sign)[1:-1] for sign in text)
-
-
-def moment(text: str | None, option: str, now: datetime) -> datetime | None:
-    """Return the time that an option names: `15m` ago, or a day or time of ISO 8601, UTC where it does not say.
-
-    Raises:
-        InvalidInputError: it names none.
-    """
-    if text is None:
-        return None
-    try:
-        if (age := _AGE.fullmatch(text)) is not None:
-            return now - timedelta(**{_UNITS[age[2]]: int(age[1])})
-        time = datetime.fromisoformat(text)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        expected = "an age such as 30s, 15m, 2h, 3d or 1w, or a time such as 2026-11-26T12:00"
-        raise InvalidInputError(f"{option}: expected {expected}; got {text!r}", field=option) from None
 
 
 def _filter_of(options: LogsOptions) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Where the command prints: a rich console that leaves a closed pipe to the command as a whole."""
 
+import os
 import sys
 from typing import NoReturn
 
@@ -26,3 +27,8 @@ def output(*, soft_wrap: bool = True) -> Terminal:
 def notices() -> Terminal:
     """Return the console of standard error: progress, and what else is not the answer."""
     return Terminal(file=sys.stderr, soft_wrap=True, highlight=False)
+
+
+def page_width(screen: Console) -> int | None:
+    """Return how many cells a line has; None where nobody reads it on a screen, and nothing need be cut off."""
+    return screen.width if screen.is_terminal or os.environ.get("COLUMNS") else None

@@ -13,6 +13,7 @@ from rich.table import Table
 
 import parquedb
 from parquedb.cluster.cli.terminal import output
+from parquedb.cluster.cli.wording import counted
 from parquedb.errors import CollectionNotFoundError, ConfigurationError
 from parquedb.observability.ai.charts import compact
 from parquedb.observability.ai.prices import load_custom_prices
@@ -171,11 +172,6 @@ class UsageCommand:
             )
         self.screen.print()
         self.screen.print(table)
-
-
-def counted(number: int, what: str) -> str:
-    """Word a number of things."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _plain(summary: UsageSummary, periods: list[UsageRow]) -> dict[str, Any]:

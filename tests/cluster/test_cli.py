@@ -9,9 +9,10 @@ from rich.console import Console
 
 from parquedb.cluster.cli import demo_data
 from parquedb.cluster.cli.demo_faults import Journal
-from parquedb.cluster.cli.demo_screen import Screen, duration, quantile
+from parquedb.cluster.cli.demo_screen import Screen, quantile
 from parquedb.cluster.cli.demo_trace import Span, is_whole, trees
 from parquedb.cluster.cli.main import main
+from parquedb.cluster.cli.wording import duration
 
 
 def screen() -> Screen:

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from parquedb.cluster.cli.logs import clean, line_of, moment
+from parquedb.cluster.cli.logs import line_of
 from parquedb.cluster.cli.main import main
+from parquedb.cluster.cli.times import moment
+from parquedb.cluster.cli.wording import clean
 from parquedb.errors import InvalidInputError
 from parquedb.observability.worker_logs.view import WorkerLogsView
 from parquedb.storage.worker_logs import open_worker_logs

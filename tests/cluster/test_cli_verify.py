@@ -12,7 +12,8 @@ import ray
 from rich.console import Console
 
 from parquedb.cluster.cli.main import main
-from parquedb.cluster.cli.verify import Verification, size
+from parquedb.cluster.cli.verify import Verification
+from parquedb.cluster.cli.wording import size
 from parquedb.settings.environment import load_settings
 from parquedb.storage.log.entry import entry_key
 from tests.support.vault import Vault, directory, furnish
