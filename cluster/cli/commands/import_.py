@@ -10,7 +10,7 @@ from parquedb.cluster.cli.work import Work
 
 EXAMPLES: Final = (
     "parquedb import ./data orders orders.csv --id order_no",
-    "parquedb import s3://bucket/prefix events 2026-*.ndjson.gz --refused-max 10",
+    "parquedb import - events 2026-*.ndjson.gz --refused-max 10",
 )
 
 
@@ -21,8 +21,8 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
         list[Path], typer.Argument(metavar="FILE", help=".csv .ndjson .jsonl (these also .gz, .zst) .parquet .arrow")
     ],
     format_: Annotated[
-        Literal["csv", "ndjson", "jsonl", "parquet", "arrow"] | None,
-        typer.Option("--format", help="whatever the names of the files"),
+        Literal["csv", "ndjson", "parquet", "arrow"] | None,
+        typer.Option("--format", help="whatever their names"),
     ] = None,
     id_: Annotated[
         str | None,
@@ -56,9 +56,11 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
 ) -> Work:
     """Store the rows of files as new documents.
 
-    A row that is refused (an id that is taken, a value that the schema does not allow) is left out and told of with its
-    line. Exit codes: 0 all rows are stored, 1 some were refused, more than --refused-max, 2 it could not be done;
-    what was stored before stays.
+    A row that is refused (an id that is taken, a value that the schema does not allow) is left out and told of with
+    its line.
+
+    Exit codes: 0 all rows are stored, 1 some were refused, more than --refused-max, 2 it could not be done; what
+    was stored before stays.
     """
     options: dict[str, Any] = {
         "id_column": id_,

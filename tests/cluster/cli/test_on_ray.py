@@ -21,9 +21,8 @@ def rows(tmp_path: Path) -> str:
     return str(tmp_path / "orders.csv")
 
 
-def test_a_directory_is_filled_asked_merged_exported_and_checked(
-    ray_cluster: str, run: Run, rows: str, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_directory_is_filled_asked_merged_exported_and_checked(run: Run, rows: str, tmp_path: Path) -> None:
     url = str(tmp_path / "db")
     assert run("import", url, "orders", rows, "--id", "no").code == 0
     assert run("query", url, "orders", '{"city": "Bern"}', "--count").out == "100\n"
@@ -53,8 +52,9 @@ def test_a_directory_is_filled_asked_merged_exported_and_checked(
     assert checked["namespaces"] == ["canary", "orders"]
 
 
+@pytest.mark.usefixtures("ray_cluster")
 def test_s3_is_a_place_like_any_other(
-    ray_cluster: str, run: Run, rows: str, moto: S3Server, unique_prefix: str, monkeypatch: pytest.MonkeyPatch
+    run: Run, rows: str, moto: S3Server, unique_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"s3://{moto.bucket}/{unique_prefix}"
     monkeypatch.setenv("PARQUEDB_ENDPOINT_URL", moto.endpoint_url)
