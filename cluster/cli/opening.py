@@ -11,7 +11,7 @@ from typing import Final
 import parquedb
 from parquedb.cluster.loads.direct_storage import open_storage, stored_namespaces
 from parquedb.cluster.runtime.naming import resolve
-from parquedb.errors import CollectionNotFoundError, RpcUnavailableError
+from parquedb.errors import CollectionNotFoundError, ConfigurationError, RpcUnavailableError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
 from parquedb.settings.environment import load_settings
@@ -29,6 +29,19 @@ def place_of(url: str | None) -> Settings:
     """
     settings = load_settings(url)
     return settings if settings.is_gateway else resolve(settings)
+
+
+def storage_of(url: str | None, name: str) -> Settings:
+    """Return the settings for a URL whose storage a sub-command reads by itself.
+
+    Raises:
+        ConfigurationError: it is that of a gateway, or there is no such place for a database.
+    """
+    settings = load_settings(url)
+    if settings.is_gateway:
+        message = f"{name} needs the storage itself, which is behind a gateway here: give the URL of the storage"
+        raise ConfigurationError(message, setting="url")
+    return resolve(settings)
 
 
 def names_in_storage(settings: Settings) -> list[str]:

@@ -36,8 +36,8 @@ def owners_table(owners: Iterable[OwnerHealth]) -> Table:
         lag: Mapping[str, Any] = one.report.get("lag") or {}
         waiting = f"{lag['queued_ops']:,}" if lag else ""
         ages = [_age(lag.get(name)) for name in ("queue_age_s", "unflushed_s")]
-        name = Text(one_line(one.namespace))
-        table.add_row(name, verdict(one.status), one.state, waiting, *ages, _circuits(one))
+        shown = Text(one_line(one.namespace))
+        table.add_row(shown, verdict(one.status), one.state, waiting, *ages, _circuits(one))
     return table
 
 
