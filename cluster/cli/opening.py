@@ -109,12 +109,12 @@ def watched(url: str | None) -> Iterator[parquedb.Database]:
         with _quiet():
             database = parquedb.connect(url, ray_address=address)
     except RpcUnavailableError as error:
-        if settings.ray_address is not None:
+        if settings.ray_address is not None or not isinstance(error.__cause__, ConnectionError):
             raise
-        raise RpcUnavailableError(
-            "no Ray runs on this machine, so no owner can be asked: owners live where the database is used. "
-            "PARQUEDB_RAY_ADDRESS names a cluster elsewhere; `parquedb status` looks at what is stored"
-        ) from error
+        message = (
+            "no Ray runs on this machine, so no owner can be asked; PARQUEDB_RAY_ADDRESS names one elsewhere"
+        )
+        raise RpcUnavailableError(message) from error
     with database:
         yield database
 
