@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from parquedb.cluster.cli.states import worst_of
 from parquedb.cluster.cli.wording import counted
 from parquedb.cluster.client.database import Database
 from parquedb.cluster.overview.verifying import verify_database
@@ -101,8 +102,9 @@ class Canary:
 
     def _health(self) -> str:
         health = self._database.health()
-        said = f"{health.status}, {counted(len(health.owners), 'owner')}"
-        if health.status != "healthy":
+        worst = worst_of(health)
+        said = f"{worst}, {counted(len(health.owners), 'owner')}"
+        if worst != "healthy":
             raise Refuted(f"{said}{f': {health.error}' if health.error else ''}; `parquedb health` says more")
         return said
 

@@ -111,9 +111,7 @@ def watched(url: str | None) -> Iterator[parquedb.Database]:
     except RpcUnavailableError as error:
         if settings.ray_address is not None or not isinstance(error.__cause__, ConnectionError):
             raise
-        message = (
-            "no Ray runs on this machine, so no owner can be asked; PARQUEDB_RAY_ADDRESS names one elsewhere"
-        )
+        message = "no Ray runs on this machine, so no owner can be asked; PARQUEDB_RAY_ADDRESS names one elsewhere"
         raise RpcUnavailableError(message) from error
     with database:
         yield database

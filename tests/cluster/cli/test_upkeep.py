@@ -58,4 +58,8 @@ def test_merging_says_what_was_done_to_each_namespace(run: Run, gateway: str) ->
     ended = run("compact", gateway)
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == "orders: nothing to merge\n"
+    half = run("compact", gateway, "a/b", "orders")
+    assert half.code == 2
+    assert half.out == "orders: nothing to merge\n", "whatever becomes of another one"
+    assert half.err.startswith("parquedb: PATH_TRAVERSAL: ")
     assert json.loads(run("compact", gateway, "orders", "--json").out)["namespaces"]["orders"]["compactions"] == 0
