@@ -12,6 +12,7 @@ import logging
 import random
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from parquedb.clock import Clock
@@ -206,6 +207,13 @@ class ObservedBackend(DelegatingBackend):
         if not self._hooks.hears("storage"):
             return await call
         return await self._announced(self._context("create", key, size=len(data)), call)
+
+    async def create_file(self, key: str, path: Path, *, timeout_s: float | None = None) -> ObjectInfo:
+        """Create from a file, announced as a create."""
+        call = self.inner.create_file(key, path, timeout_s=timeout_s)
+        if not self._hooks.hears("storage"):
+            return await call
+        return await self._announced(self._context("create", key, size=path.stat().st_size), call)
 
     async def write(
         self, key: str, data: bytes, *, if_match: str | None = None, timeout_s: float | None = None
