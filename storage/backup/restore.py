@@ -201,16 +201,18 @@ class Restore:
         self._target = target
         self._transfers = transfers
         self._progress = progress
+        self._parts: list[NamespaceRestore] = []
         self.copied = Copied()
 
-    async def restore(self, catalogue: Catalogue, namespaces: Sequence[str] = ()) -> tuple[NamespacePoint, ...]:
-        """Restore namespaces, all of the point when none is named; return what they are now.
+    async def check(self, catalogue: Catalogue, namespaces: Sequence[str] = ()) -> tuple[NamespacePoint, ...]:
+        """See whether namespaces can be restored, all of the point when none is named; return what they would be.
+
+        Changes nothing; `restore` comes next.
 
         Raises:
-            CollectionNotFoundError: the point does not hold one of them; nothing is changed.
+            CollectionNotFoundError: the point does not hold one of them.
             ConflictError: something is stored where one of them shall be.
-            CorruptionError: a copy is missing or damaged; names it. What is damaged is only found when it is read: then
-                the namespaces stay as they are, and cannot be opened.
+            CorruptionError: the archive lacks a copy, or part of it; names it.
             ParqueDBError: a store refused, or did not answer.
         """
         wanted = chosen(catalogue, namespaces)
@@ -224,14 +226,24 @@ class Restore:
         # A restore that was killed at its very end has let go of some namespaces. Without one that it still holds, what
         # is there may as well be the original.
         if any(part.is_whole for part in parts) and not any(part.is_begun for part in parts):
-            raise next(part for part in parts if part.is_whole).in_the_way(UNFINISHED.partition("/")[0] + "/")
-        parts = [part for part in parts if not part.is_whole]
+            part = next(part for part in parts if part.is_whole)
+            raise part.in_the_way(namespace_prefix(part.content.namespace) + "log/")
+        self._parts = [part for part in parts if not part.is_whole]
+        return tuple(wanted)
+
+    async def restore(self) -> None:
+        """Restore what has been checked.
+
+        Raises:
+            ConflictError: somebody has stored something there in the meantime.
+            CorruptionError: a copy is damaged; names it. The namespaces stay as they are then, and cannot be opened.
+            ParqueDBError: a store refused, or did not answer.
+        """
         # All are begun before any is copied, and all are whole before any can be opened: who finds one of several
         # missing would take it for empty.
-        await each(NamespaceRestore.begin, parts, NAMESPACES_AT_ONCE)
-        await each(NamespaceRestore.copy, parts, NAMESPACES_AT_ONCE)
-        await each(NamespaceRestore.end, parts, NAMESPACES_AT_ONCE)
-        return tuple(wanted)
+        await each(NamespaceRestore.begin, self._parts, NAMESPACES_AT_ONCE)
+        await each(NamespaceRestore.copy, self._parts, NAMESPACES_AT_ONCE)
+        await each(NamespaceRestore.end, self._parts, NAMESPACES_AT_ONCE)
 
 
 def chosen(catalogue: Catalogue, namespaces: Sequence[str]) -> list[NamespacePoint]:

@@ -67,7 +67,10 @@ async def put_back(  # noqa: PLR0913 - as above
     moves = transfers(clock, parallel)
     place = Archive(store, moves)
     catalogue = await place.catalogue(await place.find(point))
-    return await Restore(place, target, moves, progress=progress).restore(catalogue, namespaces)
+    made = Restore(place, target, moves, progress=progress)
+    restored = await made.check(catalogue, namespaces)
+    await made.restore()
+    return restored
 
 
 async def inspected(store: StorageBackend) -> Inspection:
