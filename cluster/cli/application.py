@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from parquedb import __version__
-from parquedb.cluster.cli.commands import backup, demo, keys, logs, restore, serve, usage, verify
+from parquedb.cluster.cli.commands import backup, demo, doctor, keys, logs, restore, serve, usage, verify
 from parquedb.cluster.cli.work import Work
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
@@ -21,6 +21,7 @@ _SUB_COMMANDS: Final[tuple[tuple[Callable[..., Work], tuple[str, ...]], ...]] = 
     (verify.verify, verify.EXAMPLES),
     (backup.backup, backup.EXAMPLES),
     (restore.restore, restore.EXAMPLES),
+    (doctor.doctor, doctor.EXAMPLES),
     (logs.logs, logs.EXAMPLES),
     (usage.usage, usage.EXAMPLES),
 )
