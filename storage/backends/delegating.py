@@ -11,7 +11,7 @@ from parquedb.storage.backend import ListPage, ObjectInfo, Range, StorageBackend
 T = TypeVar("T")
 
 READ_OPERATIONS = frozenset({"read", "read_range", "read_ranges", "list", "list_folders", "stat", "exists"})
-WRITE_OPERATIONS = frozenset({"create", "write", "delete", "abort_uploads", "verifies_uploads"})
+WRITE_OPERATIONS = frozenset({"create", "create_file", "write", "delete", "abort_uploads", "verifies_uploads"})
 
 
 class DelegatingBackend(StorageBackend):
@@ -152,9 +152,9 @@ class FunnelBackend(DelegatingBackend):
         )
 
     async def create_file(self, key: str, path: Path, *, timeout_s: float | None = None) -> ObjectInfo:
-        """Pass, as a create."""
+        """Pass."""
         return await self._pass(
-            Call("create", key, lambda to, limit_s: to.create_file(key, path, timeout_s=limit_s), timeout_s, True)
+            Call("create_file", key, lambda to, limit_s: to.create_file(key, path, timeout_s=limit_s), timeout_s, True)
         )
 
     async def write(

@@ -209,11 +209,11 @@ class ObservedBackend(DelegatingBackend):
         return await self._announced(self._context("create", key, size=len(data)), call)
 
     async def create_file(self, key: str, path: Path, *, timeout_s: float | None = None) -> ObjectInfo:
-        """Create from a file, announced as a create."""
+        """Create from a file, announced."""
         call = self.inner.create_file(key, path, timeout_s=timeout_s)
         if not self._hooks.hears("storage"):
             return await call
-        return await self._announced(self._context("create", key, size=path.stat().st_size), call)
+        return await self._announced(self._context("create_file", key, size=path.stat().st_size), call)
 
     async def write(
         self, key: str, data: bytes, *, if_match: str | None = None, timeout_s: float | None = None

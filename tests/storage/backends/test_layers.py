@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import inspect
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "read_range": ("posts/a", 1, 2),
     "read_ranges": ([Range("posts/a", 0, 1), Range("posts/a", 2, 2)],),
     "create": ("posts/new", b"data"),
+    "create_file": ("posts/new", Path(__file__)),
     "write": ("posts/a", b"data"),
     "delete": ("posts/a",),
     "abort_uploads": ("posts/", 60.0),
