@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import builtins
 import random
+import tempfile
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from parquedb.actors.requests.arguments import check_timeout
@@ -23,12 +25,16 @@ from parquedb.errors import ConflictError, InvalidInputError
 from parquedb.errors import TimeoutError as NoAnswerError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
+from parquedb.storage.backends.local import LocalBackend
 from parquedb.storage.backends.probe import probe
 from parquedb.storage.backup.archive import LATEST, Archive
 from parquedb.storage.backup.backup import Backup, Progress
+from parquedb.storage.backup.catalogue import Catalogue
 from parquedb.storage.backup.inspection import Inspection, inspect
 from parquedb.storage.backup.pruning import Pruned, prune
-from parquedb.storage.backup.restore import Restore
+from parquedb.storage.backup.renaming import Renaming
+from parquedb.storage.backup.restore import Restore, chosen
+from parquedb.storage.backup.transfer import Transfers
 from parquedb.storage.keys import check_namespace
 
 T = TypeVar("T")
@@ -107,6 +113,7 @@ async def restore_database(  # noqa: PLR0913 - as above
     namespaces: Sequence[str] = (),
     *,
     point: str = LATEST,
+    as_name: str | None = None,
     progress: OnProgress | None = None,
     timeout_s: float | None = None,
 ) -> RestoreReport:
@@ -118,6 +125,8 @@ async def restore_database(  # noqa: PLR0913 - as above
         source: URL of the archive.
         namespaces: Their names.
         point: Which one, by its name or the beginning of it.
+        as_name: The one namespace that is restored gets this name; it is made anew in the system's folder for temporary
+            files first.
         progress: Told how far it is, on the event loop.
         timeout_s: Seconds for all of it; None: as long as it takes. Run again, it goes on.
 
@@ -126,29 +135,57 @@ async def restore_database(  # noqa: PLR0913 - as above
         ConfigurationError: no such archive, or the store is not fit for a database.
         ConflictError: something is stored already of one of them; nothing is changed.
         CorruptionError: a copy is missing or damaged; names it.
+        InvalidInputError: `as_name` is given for several namespaces.
         SnapshotNotFoundError: there is no such point.
         TimeoutError: time was up.
         ParqueDBError: a store refused, or did not answer.
     """
     names = [check_namespace(name) for name in dict.fromkeys(namespaces)]
+    if as_name is not None:
+        check_namespace(as_name)
     check_stored(settings)
     check_apart(settings, archive_settings(settings, source))
 
     async def work() -> RestoreReport:
         began_s = time.monotonic()
-        async with opened_archive(settings, source, hooks, read_only=True) as (archive, moves):
-            catalogue = await archive.catalogue(await archive.find(point))
-            async with opened(settings, hooks, read_only=False) as target:
-                made = Restore(archive, target, moves, progress=progress)
-                restored = await made.check(catalogue, names)
-                await probe(target)
-                await made.restore()
+        async with AsyncExitStack() as stack:
+            opening = opened_archive(settings, source, hooks, read_only=True)
+            archive, moves = await stack.enter_async_context(opening)
+            catalogue, wanted = await archive.catalogue(await archive.find(point)), names
+            if as_name is not None:
+                renaming = _renamed(archive, catalogue, names, as_name, moves)
+                archive, catalogue = await stack.enter_async_context(renaming)
+                wanted = [as_name]
+            target = await stack.enter_async_context(opened(settings, hooks, read_only=False))
+            made = Restore(archive, target, moves, progress=progress)
+            restored = await made.check(catalogue, wanted)
+            await probe(target)
+            await made.restore()
         took_s = time.monotonic() - began_s
         return RestoreReport.of(catalogue.point, settings.url, restored, made.copied.objects, took_s)
 
     report = await _within(timeout_s, "the restore", work())
     journal.restored(report.point, settings.url, report.namespaces, report.duration_s)
     return report
+
+
+@asynccontextmanager
+async def _renamed(
+    archive: Archive, catalogue: Catalogue, names: Sequence[str], name: str, moves: Transfers
+) -> AsyncIterator[tuple[Archive, Catalogue]]:
+    """Make one namespace of a point anew under another name, in an archive that is gone afterwards."""
+    wanted = chosen(catalogue, names)
+    if len(wanted) != 1:
+        held = ", ".join(one.namespace for one in wanted)
+        raise InvalidInputError(f"one namespace can be restored as {name!r}, not {len(wanted)} ({held}): name it")
+    with tempfile.TemporaryDirectory(prefix="parquedb-") as folder:
+        storage = LocalBackend(folder)
+        try:
+            staged = Archive(storage, moves)
+            made = await Renaming(archive, wanted[0], name, staged, moves).run()
+            yield staged, replace(catalogue, namespaces=(made,))
+        finally:
+            await storage.close()
 
 
 async def list_backup(

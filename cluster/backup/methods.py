@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from parquedb.storage.backup.inspection import Inspection
 
 
-async def restore_async(
+async def restore_async(  # noqa: PLR0913 - the public arguments
     source: str | os.PathLike[str],
     url: str | os.PathLike[str] | None = None,
     *namespaces: str,
     point: str = LATEST,
+    as_name: str | None = None,
     progress: OnProgress | None = None,
     timeout_s: float | None = None,
     **settings: Any,
@@ -31,15 +32,23 @@ async def restore_async(
     """Restore namespaces from a backup; see `restore`."""
     made = _settings(url, settings)
     return await restore_database(
-        made, global_hook_registry, os.fspath(source), namespaces, point=point, progress=progress, timeout_s=timeout_s
+        made,
+        global_hook_registry,
+        os.fspath(source),
+        namespaces,
+        point=point,
+        as_name=as_name,
+        progress=progress,
+        timeout_s=timeout_s,
     )
 
 
-def restore(
+def restore(  # noqa: PLR0913 - as above
     source: str | os.PathLike[str],
     url: str | os.PathLike[str] | None = None,
     *namespaces: str,
     point: str = LATEST,
+    as_name: str | None = None,
     progress: OnProgress | None = None,
     timeout_s: float | None = None,
     **settings: Any,
@@ -54,6 +63,7 @@ def restore(
         url: Where the database shall be; `PARQUEDB_URL` when None.
         *namespaces: Their names.
         point: Which point, by its name or the beginning of it.
+        as_name: The one namespace that is restored gets this name.
         progress: Told how far it is, in another thread.
         timeout_s: Seconds for all of it; None: as long as it takes.
         **settings: As of `connect`; the group `backup` says how the backup is reached.
@@ -65,7 +75,9 @@ def restore(
         CollectionNotFoundError, ConfigurationError, TimeoutError, ParqueDBError: as `docs/backup.md` says.
     """
     return run_blocking(
-        restore_async(source, url, *namespaces, point=point, progress=progress, timeout_s=timeout_s, **settings)
+        restore_async(
+            source, url, *namespaces, point=point, as_name=as_name, progress=progress, timeout_s=timeout_s, **settings
+        )
     )
 
 

@@ -193,24 +193,28 @@ class RestoreCommand(_Command):
     Attributes:
         namespaces: Which ones; none for all of the point.
         point: Its name, or the beginning of it.
+        as_name: What the one namespace is to be called; None for what it was.
     """
 
     namespaces: tuple[str, ...] = ()
     point: str = "latest"
+    as_name: str | None = None
 
     @classmethod
-    def of(  # noqa: PLR0913 - the command line
+    def of(  # noqa: PLR0913, PLR0917 - the command line
         cls,
         archive: str,
         url: str,
         namespaces: Iterable[str] = (),
         point: str = "latest",
+        as_name: str | None = None,
         parallel: int | None = None,
         *,
         as_json: bool = False,
     ) -> RestoreCommand:
         """Make one; raises like `BackupCommand.of`."""
-        return cls(settings_of(url, parallel), archive, as_json, namespaces=tuple(namespaces), point=point)
+        settings, names = settings_of(url, parallel), tuple(namespaces)
+        return cls(settings, archive, as_json, namespaces=names, point=point, as_name=as_name)
 
     def run(self) -> bool:
         """Restore, and print what came of it.
@@ -220,7 +224,13 @@ class RestoreCommand(_Command):
         """
         meter = Meter()
         made = restore_database(
-            self.settings, HookRegistry(), self.archive, self.namespaces, point=self.point, progress=meter.show
+            self.settings,
+            HookRegistry(),
+            self.archive,
+            self.namespaces,
+            point=self.point,
+            as_name=self.as_name,
+            progress=meter.show,
         )
         report = self._run(made, meter)
         if self.as_json:

@@ -69,16 +69,23 @@ class Transfers:
             ObjectNotFoundError: it is not there.
             ParqueDBError: a store refused.
         """
-        async with self._free:
-            for last in (False, True):
-                async with self._fetched(source, key) as found:
-                    if found.checksum == checksum:
-                        await self.create(target, name, found.content, found.size)
-                        return found.size
-                if last:
-                    break
-        reason = f"checksum differs: expected {checksum:016x}, found {found.checksum:016x} ({found.size} bytes)"
-        raise CorruptionError(key=key, reason=reason)
+        async with self.verified(source, key, checksum) as found:
+            await self.create(target, name, found.content, found.size)
+            return found.size
+
+    @asynccontextmanager
+    async def verified(self, source: StorageBackend, key: str, checksum: int) -> AsyncIterator[Bytes]:
+        """Hold an object whose checksum is the one that is expected; raises like `copy`."""
+        async with self._free, self._fetched(source, key) as found:
+            if found.checksum == checksum:
+                yield found
+                return
+        # Once more, as for entries of the log (rule 7).
+        async with self._free, self._fetched(source, key) as found:
+            if found.checksum != checksum:
+                reason = f"checksum differs: expected {checksum:016x}, found {found.checksum:016x}"
+                raise CorruptionError(key=key, reason=f"{reason} ({found.size} bytes)")
+            yield found
 
     async def checksum(self, source: StorageBackend, key: str) -> Bytes:
         """Read an object and return what it is, without its content."""

@@ -120,3 +120,16 @@ def test_a_terminal_is_shown_how_far_it_is(vault: Vault, tmp_path: Path) -> None
     made.notices, made.screen = notices, screen
     assert made.run()
     assert "posts" in notices.file.getvalue()
+
+
+def test_a_namespace_comes_back_under_another_name_beside_the_original(
+    vault: Vault, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies = str(tmp_path / "copies")
+    assert main(["backup", str(vault.folder), copies]) == 0
+    assert main(["restore", copies, str(vault.folder), "posts", "--as", "posts-then"]) == 0
+    assert "posts-then: as of seq 51" in capsys.readouterr().out
+    assert main(["verify", str(vault.folder), "posts", "posts-then"]) == 0
+    assert main(["restore", copies, str(vault.folder), "--as", "posts-then"]) == 2
+    assert "a restore overwrites nothing" in capsys.readouterr().err
+    assert main(["restore", copies, str(vault.folder), "--as", "../up"]) == 2

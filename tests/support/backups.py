@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from parquedb.actors.engine import NamespaceEngine
@@ -9,13 +10,15 @@ from parquedb.clock import Clock, SystemClock
 from parquedb.errors import EventNotFoundError, ObjectNotFoundError
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.delegating import DelegatingBackend
+from parquedb.storage.backends.memory import MemoryBackend
 from parquedb.storage.backup.archive import Archive
 from parquedb.storage.backup.backup import Backup
 from parquedb.storage.backup.catalogue import Catalogue, NamespacePoint
 from parquedb.storage.backup.inspection import Inspection, inspect
+from parquedb.storage.backup.renaming import Renaming
 from parquedb.storage.backup.restore import Restore
 from parquedb.storage.backup.transfer import Transfers
-from tests.support.engines import NAMESPACE, opened, run, settings
+from tests.support.engines import NAMESPACE, inline, opened, run, settings
 
 SOURCE = "/data"
 
@@ -71,6 +74,21 @@ async def put_back(  # noqa: PLR0913 - as above
     restored = await made.check(catalogue, namespaces)
     await made.restore()
     return restored
+
+
+async def put_back_as(
+    store: StorageBackend, target: StorageBackend, name: str, *, point: str = "latest", clock: Clock | None = None
+) -> NamespacePoint:
+    """Restore the one namespace of a point under another name."""
+    moves = transfers(clock)
+    place, staged = Archive(store, moves), Archive(MemoryBackend(), moves)
+    catalogue = await place.catalogue(await place.find(point))
+    [namespace] = catalogue.namespaces
+    made = await Renaming(place, namespace, name, staged, moves, inline).run()
+    restore = Restore(staged, target, moves)
+    await restore.check(replace(catalogue, namespaces=(made,)))
+    await restore.restore()
+    return made
 
 
 async def inspected(store: StorageBackend) -> Inspection:

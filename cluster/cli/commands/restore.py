@@ -9,6 +9,7 @@ from parquedb.cluster.cli.work import Work
 
 EXAMPLES: Final = (
     "parquedb restore s3://backups/orders ./restored",
+    "parquedb restore ./copies ./data orders --as orders-in-march --point 202603",
     "parquedb restore ./copies s3://bucket/new orders --point 20261126t0300",
 )
 
@@ -26,6 +27,9 @@ def restore(  # noqa: PLR0913, PLR0917 - the command line
         typer.Argument(metavar="NAMESPACE", help="which ones (default: all of the point)", show_default=False),
     ] = None,
     point: Annotated[str, typer.Option(metavar="POINT", help="its name or the beginning of it")] = "latest",
+    as_name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="the one namespace that is restored gets this name")
+    ] = None,
     parallel: Annotated[
         int | None, typer.Option(min=1, max=64, metavar="N", help="objects on their way at a time (default: 8)")
     ] = None,
@@ -40,6 +44,6 @@ def restore(  # noqa: PLR0913, PLR0917 - the command line
     def work() -> bool:
         from parquedb.cluster.cli.backup import RestoreCommand  # noqa: PLC0415 - imports PyArrow
 
-        return RestoreCommand.of(source, url, namespaces or (), point, parallel, as_json=as_json).run()
+        return RestoreCommand.of(source, url, namespaces or (), point, as_name, parallel, as_json=as_json).run()
 
     return work
