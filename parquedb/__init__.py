@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from parquedb.cluster.client.many_writes import UpdateResult as UpdateResult
     from parquedb.cluster.client.pages import AsyncPage as AsyncPage
     from parquedb.cluster.client.pages import Page as Page
+    from parquedb.cluster.doctor.doctor import DoctorReport as DoctorReport
+    from parquedb.cluster.doctor.doctor import doctor as doctor
     from parquedb.cluster.exchange.results import ExportResult as ExportResult
     from parquedb.cluster.exchange.results import ImportResult as ImportResult
     from parquedb.cluster.exchange.results import RowError as RowError
@@ -79,6 +81,7 @@ _HOMES = {
     "Database": "parquedb.cluster.client.database",
     "DatabaseHealth": "parquedb.cluster.overview.health",
     "DatabaseReport": "parquedb.storage.verification.report",
+    "DoctorReport": "parquedb.cluster.doctor.doctor",
     "Explanation": "parquedb.cluster.client.explanation",
     "ExportResult": "parquedb.cluster.exchange.results",
     "HookRegistry": "parquedb.observability.hooks",
@@ -103,6 +106,7 @@ _HOMES = {
     "create_query_context": "parquedb.observability.contexts",
     "create_storage_context": "parquedb.observability.contexts",
     "create_ai_usage_view": "parquedb.observability.ai.usage_view",
+    "doctor": "parquedb.cluster.doctor.doctor",
     "global_circuit_breaker_monitor": "parquedb.storage.breaker.monitor",
     "global_hook_registry": "parquedb.observability.hooks",
     "load_settings": "parquedb.settings.environment",
@@ -132,6 +136,7 @@ __all__ = [
     "Collection",
     "Database",
     "DatabaseHealth",
+    "DoctorReport",
     "Explanation",
     "ExportResult",
     "HookRegistry",
@@ -158,6 +163,7 @@ __all__ = [
     "create_query_context",
     "create_storage_context",
     "create_worker_logs_view",
+    "doctor",
     "errors",
     "global_circuit_breaker_monitor",
     "global_hook_registry",

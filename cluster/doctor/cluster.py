@@ -55,21 +55,31 @@ def cluster(patient: Patient) -> Iterator[Check]:
 
 def token(environ: Mapping[str, str], address: str | None) -> Check:
     """Judge whether this process can show a token where the cluster asks for one."""
-    if environ.get("RAY_AUTH_MODE", "").lower() != "token":
-        if address and address != "auto":
-            return warning(
-                "ray-token", "RAY_AUTH_MODE is not token: whoever reaches the cluster's port can run programs"
-            )
-        return skipped("ray-token", "RAY_AUTH_MODE is not token, and no other machine is asked")
+    mode, remote = environ.get("RAY_AUTH_MODE", "").lower(), bool(address) and address != "auto"
+    if mode == "disabled":
+        if remote:
+            return warning("ray-token", "RAY_AUTH_MODE is disabled: whoever reaches the port can run programs there")
+        return skipped("ray-token", "RAY_AUTH_MODE is disabled, and no other machine is asked")
+    found, where = _token_in(environ)
+    if found:
+        return ok("ray-token", where)
+    if mode == "token":
+        return failed("ray-token", f"RAY_AUTH_MODE is token, and {where}")
+    if remote:
+        return warning("ray-token", f"{where}: a cluster that asks for one does not let this process in")
+    return skipped("ray-token", f"{where}; a Ray that is started here makes one")
+
+
+def _token_in(environ: Mapping[str, str]) -> tuple[bool, str]:
+    """Return whether there is a token, and where, as Ray looks for it."""
     if environ.get("RAY_AUTH_TOKEN", "").strip():
-        return ok("ray-token", "it is in RAY_AUTH_TOKEN")
+        return True, "it is in RAY_AUTH_TOKEN"
     path = Path(environ.get("RAY_AUTH_TOKEN_PATH") or Path(environ.get("HOME", "~")).expanduser() / ".ray/auth_token")
     try:
-        if path.read_text().strip():
-            return ok("ray-token", f"it is in {path}")
+        found = bool(path.read_text().strip())
     except (OSError, UnicodeDecodeError):
-        return failed("ray-token", f"RAY_AUTH_MODE is token, and there is none in RAY_AUTH_TOKEN or {path}")
-    return failed("ray-token", f"RAY_AUTH_MODE is token, and {path} is empty")
+        return False, f"there is none in RAY_AUTH_TOKEN or {path}"
+    return found, f"it is in {path}" if found else f"{path} is empty"
 
 
 def joined(address: str, environ: Mapping[str, str], timeout_s: float) -> tuple[Check, dict[str, Any] | None]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
-import ssl
 from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -13,10 +11,7 @@ from parquedb.cluster.doctor.checks import Check, Patient, failed, ok, skipped, 
 
 _SIGNALS: Final = ("TRACES", "METRICS", "LOGS")
 _PORTS: Final = {"http/protobuf": 4318, "grpc": 4317}
-# HTTP/2: whoever speaks it answers the preface with a SETTINGS frame. RFC 9113, 3.4 and 6.5.
-_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-_FRAME_BYTES: Final = 9
-_SETTINGS_FRAME: Final = 4
+_EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _NOT_FOUND: Final = 404
 _ERRORS: Final = 400
 
@@ -84,18 +79,26 @@ def _looked_at(url: str, protocol: str, timeout_s: float) -> tuple[str, str]:
 
 
 def _grpc(parts: SplitResult, host: str, port: int, timeout_s: float) -> tuple[str, str]:
-    with socket.create_connection((host, port), timeout_s) as plain:
-        plain.settimeout(timeout_s)
-        talk: socket.socket = plain
-        if parts.scheme == "https":
-            context = ssl.create_default_context()
-            context.set_alpn_protocols(["h2"])
-            talk = context.wrap_socket(plain, server_hostname=host)
-        talk.sendall(_PREFACE)
-        answer = talk.recv(_FRAME_BYTES)
-    if len(answer) == _FRAME_BYTES and answer[3] == _SETTINGS_FRAME:
-        return "ok", f"{host}:{port} speaks gRPC's HTTP/2"
-    return "failed", f"{host}:{port} does not speak gRPC; is it the port for http/protobuf?"
+    import grpc  # noqa: PLC0415 - few need it
+
+    where = f"{host}:{port}"
+    secure = parts.scheme == "https"
+    channel = grpc.secure_channel(where, grpc.ssl_channel_credentials()) if secure else grpc.insecure_channel(where)
+    try:
+        # An empty request: nothing is stored of it.
+        channel.unary_unary(_EXPORT)(b"", timeout=timeout_s)
+    except grpc.RpcError as error:
+        code = error.code()
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise TimeoutError from error
+        if code is grpc.StatusCode.UNAVAILABLE:
+            return "failed", f"{where} cannot be reached: {error.details()}"
+        if code in {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}:
+            return "failed", f"{where} does not speak OTLP over gRPC ({code.name}); is it the port for http/protobuf?"
+        return "warning", f"{where} answers {code.name}"
+    finally:
+        channel.close()
+    return "ok", f"{where} takes what is sent"
 
 
 def _http(parts: SplitResult, host: str, port: int, timeout_s: float) -> tuple[str, str]:

@@ -23,7 +23,7 @@ def known_names() -> frozenset[str]:
     names = set(OTHERS)
     for model, name in ((Settings, env_name), (LogSettings, env_name), (GatewaySettings, gateway_env_name)):
         for path in _paths(model):
-            names.add(name(*path))  # type: ignore[operator]  # Two functions of the same shape.
+            names.add(name(*path))
     return frozenset(names)
 
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -81,7 +81,7 @@ class StoreChecks:
         self.scratch = f"{PROBE_FOLDER}/{uuid.uuid4().hex}"
         self._made: list[str] = []
 
-    async def run(self) -> AsyncIterator[Check]:
+    async def run(self) -> AsyncGenerator[Check, None]:
         """Yield the checks; after the first that fails for good the others are skipped."""
         left = list(NAMES[1:])
         backend = None

@@ -143,9 +143,8 @@ class Renaming:
             return LogEntry(entry.header, encode_body(list(map(self._event, events)), list(map(self._record, records))))
         if entry.header.kind == Kind.BULK:
             bulk = decode_bulk("", entry.body)
-            files = tuple(map(self._described, bulk.files))
-            records = tuple(map(self._record, bulk.records))
-            return LogEntry(entry.header, encode_bulk(replace(bulk, files=files, records=records)))
+            files, answers = tuple(map(self._described, bulk.files)), tuple(map(self._record, bulk.records))
+            return LogEntry(entry.header, encode_bulk(replace(bulk, files=files, records=answers)))
         return entry
 
     def _event(self, event: Event | Created | Updated) -> Event | Created | Updated:

@@ -14,7 +14,14 @@ from typing import Final, TypeVar
 import xxhash
 
 from parquedb.clock import Clock
-from parquedb.errors import AlreadyExistsError, CircuitOpenError, CorruptionError, ParqueDBError
+from parquedb.errors import (
+    AlreadyExistsError,
+    CircuitOpenError,
+    CorruptionError,
+    ParqueDBError,
+    QuotaExceededError,
+    StorageWriteError,
+)
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.retry import RetryOptions, backoff_s, is_retryable
 
@@ -119,7 +126,9 @@ class Transfers:
             except AlreadyExistsError:
                 return failures > 1  # Then an earlier try may have landed after all.
             except ParqueDBError as error:
-                final = not (is_retryable(error) or isinstance(error, CircuitOpenError))
+                # Waiting for a circuit is waiting for the store; what it has refused in words it will refuse again.
+                again = isinstance(error, CircuitOpenError) or is_retryable(error)
+                final = not again or isinstance(error, StorageWriteError | QuotaExceededError)
                 if final or failures == _CREATES.attempts_max:
                     raise
                 await self._clock.sleep(max(backoff_s(failures, _CREATES, self._rng), error.retry_after or 0.0))

@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in list(os.environ):
-        if name.startswith(("PARQUEDB_", "OTEL_", "RAY_")):
+        if name.startswith(("PARQUEDB_", "OTEL_")) or name == "RAY_ADDRESS":
             monkeypatch.delenv(name)
     return
 
@@ -172,12 +172,12 @@ def test_a_bucket_that_is_not_there_is_named(moto: S3Server) -> None:
 
 
 def test_a_store_behind_a_black_hole_is_given_up_in_time(moto_proxy: FaultProxy, moto: S3Server) -> None:
-    moto_proxy.add("hang_before")
+    rule = moto_proxy.add("hang_before")
     began_s = time.monotonic()
     report = doctor(environ={}, timeout_s=0.5, **on_s3(moto, "x", endpoint_url=moto_proxy.url))
     assert time.monotonic() - began_s < 10
     refused(check(report, "store-list"), "no answer within 0.5 s")
-    moto_proxy.release()
+    rule.release()
 
 
 class IgnoresConditions(MemoryBackend):
@@ -268,7 +268,7 @@ def test_a_collector_that_takes_what_is_sent_is_fine(tmp_path: Path) -> None:
             found = check(doctor(environ=environ), "collector")
             assert found.status is Status.OK, found
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.http_endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
-        refused(check(doctor(environ=environ), "collector"), "does not speak gRPC")
+        refused(check(doctor(environ=environ), "collector"), "is it the port for http/protobuf?")
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_endpoint}
         refused(check(doctor(environ=environ), "collector"), "is it the port for grpc?")
 
@@ -342,7 +342,10 @@ def test_a_token_that_is_missing_is_named(tmp_path: Path) -> None:
     assert token({**asked, "RAY_AUTH_TOKEN": "x"}, "auto").status is Status.OK
     (tmp_path / "empty").touch()
     refused(token({**asked, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "empty")}, "auto"), "is empty")
-    refused(token({}, "head:6379"), "can run programs", status=Status.WARNING)
+    refused(token({"RAY_AUTH_MODE": "disabled"}, "head:6379"), "can run programs", status=Status.WARNING)
+    elsewhere = {"HOME": str(tmp_path / "nobody")}
+    refused(token(elsewhere, "head:6379"), "does not let this process in", status=Status.WARNING)
+    assert token(elsewhere, None).status is Status.SKIPPED
 
 
 def test_a_cluster_that_is_full_is_told() -> None:

@@ -74,3 +74,20 @@ async def test_namespaces_of_odd_names_go_along(monkeypatch: pytest.MonkeyPatch)
             assert (await run(owner, "get", "a"))["name"] == name
     [point] = await archive(place).points()
     assert (await archive(place).catalogue(point)).names == tuple(sorted(names))
+
+
+async def test_the_original_and_its_copy_live_beside_each_other_and_neither_fences_the_other() -> None:
+    source, place, target = MemoryBackend(), MemoryBackend(), MemoryBackend()
+    async with opened(source) as original:
+        await run(original, "create", "a", {"n": 1})
+        await take(source, place)  # Its owner lives, and goes on.
+        await put_back(place, target)
+        async with opened(target, read_lease_s=0.01) as copy:
+            assert copy._data.epoch > original._data.epoch, "the last owner said no goodbye: its lease was waited out"
+            for number in range(5):
+                await run(original, "update", "a", {"$set": {"n": f"original {number}"}})
+                await run(copy, "update", "a", {"$set": {"n": f"copy {number}"}})
+            assert (await run(original, "get", "a"))["n"] == "original 4"
+            assert (await run(copy, "get", "a"))["n"] == "copy 4"
+    assert (await verified(source)).ok
+    assert (await verified(target)).ok
