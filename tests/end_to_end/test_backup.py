@@ -5,7 +5,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import parquedb
+from parquedb.errors import PermissionDeniedError
 
 BUSY = {"flush_rows": 50, "checkpoint_entries_max": 4, "collect_interval_s": 0.2, "log_grace_s": 2.0}
 PAIRS = 2
@@ -57,6 +60,16 @@ def test_a_backup_beside_writers_holds_all_that_was_acknowledged_before_it(ray_c
             assert [one.id for one in restored["posts"].changes(follow=False)][-1] == f"{numbers[-1]:06}-{PAIRS - 1}"
             assert restored["others"].get("a")["n"] == 0
             assert restored["posts"].create({"n": -1})["version"] == 1
+
+
+def test_a_backup_has_to_be_allowed(ray_cluster: str, tmp_path: Path) -> None:
+    with parquedb.connect(tmp_path / "db", ray_address=ray_cluster, permissions=["read:*", "write:*"]) as db:
+        db["posts"].create({"n": 1})
+        with pytest.raises(PermissionDeniedError, match="backup"):
+            db.backup(tmp_path / "copies")
+        with pytest.raises(PermissionDeniedError, match="backup on 'posts'"):
+            db.backup(tmp_path / "copies", "posts")
+    assert not (tmp_path / "copies").exists()
 
 
 async def _again(folder: Path, address: str) -> parquedb.BackupReport:
