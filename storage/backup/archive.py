@@ -20,11 +20,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from parquedb.errors import CorruptionError, ObjectNotFoundError, SnapshotNotFoundError
+from parquedb.errors import CorruptionError, ObjectNotFoundError, ParqueDBError, SnapshotNotFoundError
+from parquedb.observability.logs import get_logger
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backup.catalogue import Catalogue, Reference, decode_catalogue, encode_catalogue
 from parquedb.storage.backup.transfer import Transfers
 from parquedb.storage.keys import encode_segment
+
+_logger = get_logger(__name__)
 
 ROOT: Final = "parquedb_backup=1/"
 POINTS: Final = f"{ROOT}points/"
@@ -125,8 +128,11 @@ class Archive:
         return key
 
     async def unmark(self, key: str) -> None:
-        """Say that the work has ended."""
-        await self.storage.delete(key)
+        """Say that the work has ended; where nothing may be deleted, time will tell."""
+        try:
+            await self.storage.delete(key)
+        except ParqueDBError as error:
+            _logger.warning("the mark %s stays for a day, and keeps old points from being removed: %s", key, error)
 
     async def is_marked(self, key: str) -> bool:
         """Whether nobody has taken a mark away."""
@@ -141,7 +147,7 @@ class Archive:
                 if page.server_s - (info.modified_s or page.server_s) < WORK_MAX_S:
                     found.append(info.key)
                 else:
-                    await self.storage.delete(info.key)
+                    await self.unmark(info.key)
             if not page.more or not page.objects:
                 return found
             after = page.objects[-1].key

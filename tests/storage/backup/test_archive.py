@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from parquedb.clock import ManualClock
-from parquedb.errors import ConflictError, CorruptionError, InvalidInputError
+from parquedb.errors import ConflictError, CorruptionError, InvalidInputError, StorageWriteError
 from parquedb.errors import TimeoutError as NoAnswerError
 from parquedb.storage.backends.memory import MemoryBackend
 from parquedb.storage.backup.archive import BACKUP, OBJECTS, POINTS, PRUNE, WORK_MAX_S
@@ -192,6 +192,25 @@ async def test_where_a_catalogue_is_damaged_nothing_is_removed() -> None:
     assert await contents(place) == before
     with pytest.raises(InvalidInputError):
         await prune(archive(place), 0)
+
+
+class KeepsAll(MemoryBackend):
+    """A bucket whose objects cannot be deleted."""
+
+    async def delete(self, key: str, *, timeout_s: float | None = None) -> None:
+        raise StorageWriteError(key=key)
+
+
+async def test_backups_go_to_a_place_where_nothing_can_be_deleted() -> None:
+    source, place = MemoryBackend(), KeepsAll()
+    await furnish(source)
+    for _ in range(2):
+        await take(source, place)
+    assert len(await archive(place).points()) == 2
+    await put_back(place, target := MemoryBackend())
+    assert (await verified(target)).ok
+    with pytest.raises(ConflictError):
+        await prune(archive(place), 1)
 
 
 async def test_two_databases_that_went_apart_share_an_archive_without_harm() -> None:
