@@ -13,7 +13,7 @@ from benchmarks.table import Row, load, machine, markdown, plain, today
 
 GROUPS = (
     *("throughput", "latency", "commits", "opening", "reads", "queries", "bulk", "failover", "overload"),
-    *("hooks", "metrics", "telemetry", "worker_logs", "ai_usage", "gateway"),
+    *("hooks", "metrics", "telemetry", "worker_logs", "ai_usage", "gateway", "backup"),
 )
 RESULTS = Path(__file__).with_name("results.md")
 

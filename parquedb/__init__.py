@@ -12,6 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parquedb import errors as errors
+    from parquedb.cluster.backup.methods import backup_points as backup_points
+    from parquedb.cluster.backup.methods import restore as restore
+    from parquedb.cluster.backup.methods import restore_async as restore_async
+    from parquedb.cluster.backup.methods import verify_backup as verify_backup
+    from parquedb.cluster.backup.reports import BackupPoint as BackupPoint
+    from parquedb.cluster.backup.reports import BackupReport as BackupReport
+    from parquedb.cluster.backup.reports import RestoreReport as RestoreReport
     from parquedb.cluster.client.async_collection import AsyncCollection as AsyncCollection
     from parquedb.cluster.client.async_database import AsyncDatabase as AsyncDatabase
     from parquedb.cluster.client.collection import Collection as Collection
@@ -23,6 +30,8 @@ if TYPE_CHECKING:
     from parquedb.cluster.client.many_writes import UpdateResult as UpdateResult
     from parquedb.cluster.client.pages import AsyncPage as AsyncPage
     from parquedb.cluster.client.pages import Page as Page
+    from parquedb.cluster.doctor.doctor import DoctorReport as DoctorReport
+    from parquedb.cluster.doctor.doctor import doctor as doctor
     from parquedb.cluster.exchange.results import ExportResult as ExportResult
     from parquedb.cluster.exchange.results import ImportResult as ImportResult
     from parquedb.cluster.exchange.results import RowError as RowError
@@ -63,6 +72,8 @@ _HOMES = {
     "AsyncCollection": "parquedb.cluster.client.async_collection",
     "AsyncDatabase": "parquedb.cluster.client.async_database",
     "AsyncPage": "parquedb.cluster.client.pages",
+    "BackupPoint": "parquedb.cluster.backup.reports",
+    "BackupReport": "parquedb.cluster.backup.reports",
     "Change": "parquedb.cluster.client.history_results",
     "CircuitBreaker": "parquedb.storage.breaker.circuit",
     "CircuitBreakerMonitor": "parquedb.storage.breaker.monitor",
@@ -70,6 +81,7 @@ _HOMES = {
     "Database": "parquedb.cluster.client.database",
     "DatabaseHealth": "parquedb.cluster.overview.health",
     "DatabaseReport": "parquedb.storage.verification.report",
+    "DoctorReport": "parquedb.cluster.doctor.doctor",
     "Explanation": "parquedb.cluster.client.explanation",
     "ExportResult": "parquedb.cluster.exchange.results",
     "HookRegistry": "parquedb.observability.hooks",
@@ -80,10 +92,12 @@ _HOMES = {
     "Page": "parquedb.cluster.client.pages",
     "ParqueDBError": "parquedb.errors",
     "RowError": "parquedb.cluster.exchange.results",
+    "RestoreReport": "parquedb.cluster.backup.reports",
     "Settings": "parquedb.settings",
     "Snapshot": "parquedb.cluster.snapshots.snapshot",
     "UpdateResult": "parquedb.cluster.client.many_writes",
     "VerificationReport": "parquedb.storage.verification.report",
+    "backup_points": "parquedb.cluster.backup.methods",
     "capture_ai_requests": "parquedb.observability.ai.capture",
     "configure_logging": "parquedb.observability.logs.configuration",
     "connect": "parquedb.cluster.client.connect",
@@ -92,6 +106,7 @@ _HOMES = {
     "create_query_context": "parquedb.observability.contexts",
     "create_storage_context": "parquedb.observability.contexts",
     "create_ai_usage_view": "parquedb.observability.ai.usage_view",
+    "doctor": "parquedb.cluster.doctor.doctor",
     "global_circuit_breaker_monitor": "parquedb.storage.breaker.monitor",
     "global_hook_registry": "parquedb.observability.hooks",
     "load_settings": "parquedb.settings.environment",
@@ -101,7 +116,10 @@ _HOMES = {
     "create_worker_logs_view": "parquedb.observability.worker_logs.view",
     "open_worker_logs": "parquedb.storage.worker_logs",
     "register_hook": "parquedb.observability.hooks",
+    "restore": "parquedb.cluster.backup.methods",
+    "restore_async": "parquedb.cluster.backup.methods",
     "set_logger": "parquedb.observability.logs",
+    "verify_backup": "parquedb.cluster.backup.methods",
 }
 
 __all__ = [
@@ -110,12 +128,15 @@ __all__ = [
     "AsyncCollection",
     "AsyncDatabase",
     "AsyncPage",
+    "BackupPoint",
+    "BackupReport",
     "Change",
     "CircuitBreaker",
     "CircuitBreakerMonitor",
     "Collection",
     "Database",
     "DatabaseHealth",
+    "DoctorReport",
     "Explanation",
     "ExportResult",
     "HookRegistry",
@@ -125,12 +146,14 @@ __all__ = [
     "MetricsSnapshot",
     "Page",
     "ParqueDBError",
+    "RestoreReport",
     "RowError",
     "Settings",
     "Snapshot",
     "UpdateResult",
     "WorkerLogsView",
     "__version__",
+    "backup_points",
     "capture_ai_requests",
     "configure_logging",
     "connect",
@@ -140,6 +163,7 @@ __all__ = [
     "create_query_context",
     "create_storage_context",
     "create_worker_logs_view",
+    "doctor",
     "errors",
     "global_circuit_breaker_monitor",
     "global_hook_registry",
@@ -148,7 +172,10 @@ __all__ = [
     "open_worker_logs",
     "record_ai_request",
     "register_hook",
+    "restore",
+    "restore_async",
     "set_logger",
+    "verify_backup",
 ]
 
 __version__ = "0.1.0"

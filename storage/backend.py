@@ -16,6 +16,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NamedTuple
 
 RANGES_AT_ONCE: Final = 8
@@ -118,6 +119,13 @@ class StorageBackend(ABC):
             AlreadyExistsError: the key is taken; perhaps by an earlier attempt of this very write.
             OutcomeUnknownError: no answer; a later 404 proves nothing.
         """
+
+    async def create_file(self, key: str, path: Path, *, timeout_s: float | None = None) -> ObjectInfo:
+        """Store the content of a local file as `create` does; the file must not change meanwhile.
+
+        Here it passes through memory as a whole; a backend that can stream it does.
+        """
+        return await self.create(key, await asyncio.to_thread(path.read_bytes), timeout_s=timeout_s)
 
     @abstractmethod
     async def write(

@@ -10,9 +10,11 @@ The tests are coroutines; run them with pytest-asyncio in auto mode.
 
 import asyncio
 import random
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from parquedb.errors import (
@@ -116,6 +118,20 @@ class StorageContract(ABC):
             assert error.key == "ns/log/1"
             assert str(error) == "object 'ns/log/1' already exists"
             assert await store.read("ns/log/1") == b"first"
+
+    async def test_a_file_is_stored_like_its_content(self) -> None:
+        """Also one that is larger than what is read of it at a time; and only where nothing is."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "object"
+            path.write_bytes(content := bytes(range(256)) * 12_000 + b"end")
+            async with self.opened() as store:
+                info = await store.create_file("ns/data/1", path)
+                assert (info.key, info.size) == ("ns/data/1", len(content))
+                assert info.etag == (await store.stat("ns/data/1")).etag
+                assert await store.read("ns/data/1") == content
+                path.write_bytes(b"other")
+                await expect(AlreadyExistsError, store.create_file("ns/data/1", path))
+                assert await store.read("ns/data/1") == content
 
     async def test_of_many_racing_creators_exactly_one_wins(self) -> None:
         """The winner's bytes are what is stored, whole."""

@@ -46,6 +46,7 @@ PROVIDED_BY = {
     "opentelemetry": "opentelemetry-sdk",
     "aiobotocore": "s3fs",
     "aiohttp": "s3fs",
+    "grpc": "opentelemetry-exporter-otlp",
     "prometheus_client": "prometheus-client",
     "re2": "google-re2",
     "genai_prices": "genai-prices",

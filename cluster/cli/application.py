@@ -12,8 +12,10 @@ import typer
 
 from parquedb import __version__
 from parquedb.cluster.cli.commands import (
+    backup,
     compact,
     demo,
+    doctor,
     export,
     health,
     import_,
@@ -22,6 +24,7 @@ from parquedb.cluster.cli.commands import (
     metrics,
     namespaces,
     query,
+    restore,
     serve,
     status,
     usage,
@@ -36,10 +39,13 @@ _SUB_COMMANDS: Final[tuple[tuple[str, Callable[..., Work], tuple[str, ...]], ...
     ("serve", serve.serve, serve.EXAMPLES),
     ("status", status.status, status.EXAMPLES),
     ("health", health.health, health.EXAMPLES),
+    ("doctor", doctor.doctor, doctor.EXAMPLES),
     ("verify", verify.verify, verify.EXAMPLES),
     ("query", query.query, query.EXAMPLES),
     ("import", import_.import_, import_.EXAMPLES),
     ("export", export.export, export.EXAMPLES),
+    ("backup", backup.backup, backup.EXAMPLES),
+    ("restore", restore.restore, restore.EXAMPLES),
     ("namespaces", namespaces.namespaces, namespaces.EXAMPLES),
     ("compact", compact.compact, compact.EXAMPLES),
     ("metrics", metrics.metrics, metrics.EXAMPLES),

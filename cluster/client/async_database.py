@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import os
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -9,6 +10,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from parquedb.access.permissions import Permissions
 from parquedb.actors.requests import arguments
 from parquedb.actors.requests.operations import Operation, Outcome
+from parquedb.cluster.backup.backups import OnProgress as OnBackup
+from parquedb.cluster.backup.backups import backup_database
+from parquedb.cluster.backup.reports import BackupReport
 from parquedb.cluster.client.async_collection import AsyncCollection
 from parquedb.cluster.client.connection import AsyncLink, Connection
 from parquedb.cluster.client.views import ViewMethods, Views, make_room
@@ -174,6 +178,30 @@ class AsyncDatabase(ViewMethods["AsyncDatabase"]):
         await asyncio.to_thread(connection.join)
         return await verify_database(
             connection.settings, connection.hooks, namespaces, full=full, progress=progress, timeout_s=timeout_s
+        )
+
+    async def backup(
+        self,
+        target: str | os.PathLike[str],
+        *namespaces: str,
+        keep: int | None = None,
+        progress: OnBackup | None = None,
+        timeout_s: float | None = None,
+    ) -> BackupReport:
+        """Copy namespaces as they are now; see `Database.backup`."""
+        for namespace in namespaces or ("",):
+            self._credentials.check("backup", namespace)
+        connection = self._connection
+        connection.require_storage("backup")
+        await asyncio.to_thread(connection.join)
+        return await backup_database(
+            connection.settings,
+            connection.hooks,
+            os.fspath(target),
+            namespaces,
+            keep=keep,
+            progress=progress,
+            timeout_s=timeout_s,
         )
 
     async def close(self) -> None:

@@ -10,6 +10,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from parquedb.access.permissions import Permissions
 from parquedb.actors.requests import arguments
 from parquedb.actors.requests.operations import Operation, Outcome
+from parquedb.cluster.backup.backups import OnProgress as OnBackup
+from parquedb.cluster.backup.backups import backup_database
+from parquedb.cluster.backup.reports import BackupReport
 from parquedb.cluster.client.collection import Collection
 from parquedb.cluster.client.connection import Connection, Link, run_blocking
 from parquedb.cluster.client.views import ViewMethods, Views, make_room
@@ -178,6 +181,48 @@ class Database(ViewMethods["Database"]):
                 connection.settings, connection.hooks, namespaces, full=full, progress=progress, timeout_s=timeout_s
             )
         )
+
+    def backup(
+        self,
+        target: str | os.PathLike[str],
+        *namespaces: str,
+        keep: int | None = None,
+        progress: OnBackup | None = None,
+        timeout_s: float | None = None,
+    ) -> BackupReport:
+        """Copy namespaces as they are now, all of them when none is named; owners go on meanwhile.
+
+        What an earlier backup has copied to the same target is not copied again. See `docs/backup.md`; the other way
+        is `parquedb.restore`.
+
+        Args:
+            target: A directory or `s3://bucket/prefix` that lies apart from the database.
+            *namespaces: Their names.
+            keep: Then remove older points but so many for each namespace; None removes nothing.
+            progress: Told how far it is, in another thread.
+            timeout_s: None: as long as it takes.
+
+        Raises:
+            CorruptionError: an object is missing or damaged; names it, and makes no point.
+            CollectionNotFoundError: nothing is stored under one of the names.
+            ConfigurationError: the target cannot be used, or the database is behind a gateway.
+            TimeoutError: time was up.
+        """
+        for namespace in namespaces or ("",):
+            self._credentials.check("backup", namespace)
+        connection = self._connection
+        connection.require_storage("backup")
+        connection.join()
+        made = backup_database(
+            connection.settings,
+            connection.hooks,
+            os.fspath(target),
+            namespaces,
+            keep=keep,
+            progress=progress,
+            timeout_s=timeout_s,
+        )
+        return run_blocking(made)
 
     def close(self) -> None:
         """Let go of the database; a Ray that `connect` started ends with its last user. Again does nothing."""

@@ -59,6 +59,7 @@ _ELSEWHERE: Final = frozenset(
 """Settings of the other side; a caller who gives one expects something that does not happen."""
 
 _INSTEAD: Final[Mapping[str, str]] = {
+    "backup": "run `parquedb backup <url of the storage> <target>` where the storage can be reached",
     "snapshot": "read with find(as_of=...) or export_file, which the gateway serves as of one moment",
     "verify": "run `parquedb verify <url of the storage>` where the storage can be reached",
 }

@@ -1,5 +1,6 @@
 """Everything the calling side tells the log: each event with its name, its level and its fields, in one place."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from parquedb.actors.requests.operations import KINDS
@@ -16,6 +17,7 @@ _CODES_SHOWN: Final = 10
 _calls = get_logger("cluster.calls")
 _ray = get_logger("cluster.ray")
 _verification = get_logger("cluster.verification")
+_backup = get_logger("cluster.backup")
 
 
 def ray_joined(address: str | None, *, started: bool) -> None:
@@ -107,3 +109,15 @@ def verified(report: VerificationReport) -> None:
         _verification.error(
             "namespace %s: what is stored is broken: %s", report.namespace, ", ".join(broken), extra=extra
         )
+
+
+def backed_up(point: str, target: str, seqs: Mapping[str, int], took_s: float) -> None:
+    """A backup has been taken."""
+    extra = {"event": "backup.done", "operation": "backup", "point": point, "duration": took_s}
+    _backup.info("point %s: %d namespaces are backed up in %s", point, len(seqs), target, extra=extra)
+
+
+def restored(point: str, url: str, seqs: Mapping[str, int], took_s: float) -> None:
+    """A restore has ended."""
+    extra = {"event": "restore.done", "operation": "restore", "point": point, "duration": took_s}
+    _backup.info("point %s: %d namespaces are restored in %s", point, len(seqs), url, extra=extra)

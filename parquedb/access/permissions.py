@@ -27,7 +27,7 @@ WRITE: Final = frozenset(
     {"create", "create_many", "update", "replace", "delete", "restore", "batch", "update_many", "delete_many", "upsert"}
     | {"insert_arrow"}
 )
-ADMIN: Final = frozenset({"register", "flush", "compact", "verify", "namespaces", "health", "metrics"})
+ADMIN: Final = frozenset({"register", "flush", "compact", "verify", "backup", "namespaces", "health", "metrics"})
 OPERATIONS: Final = READ | WRITE | ADMIN
 GROUPS: Final = {"read": READ, "write": WRITE, "admin": ADMIN, "*": OPERATIONS}
 

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from parquedb.settings.backup import BackupSettings
 from parquedb.settings.grants import GrantSettings
 from parquedb.settings.groups import SettingsGroup, at_most, checked_endpoint, checked_url, received
 from parquedb.settings.http import HttpSettings, checked_gateway_url, is_gateway_url
@@ -19,6 +20,7 @@ __all__ = [
     "GIB",
     "KIB",
     "MIB",
+    "BackupSettings",
     "ClientSettings",
     "EngineSettings",
     "GrantSettings",
@@ -277,6 +279,7 @@ class Settings(LogSettings):
     client: ClientSettings = Field(default_factory=ClientSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     access: GrantSettings = Field(default_factory=GrantSettings)
+    backup: BackupSettings = Field(default_factory=BackupSettings)
 
     _check_logs = field_validator("worker_logs", mode="before")(checked_url)
 

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from parquedb.storage.backend import ListPage, ObjectInfo, Range, StorageBackend
@@ -10,7 +11,7 @@ from parquedb.storage.backend import ListPage, ObjectInfo, Range, StorageBackend
 T = TypeVar("T")
 
 READ_OPERATIONS = frozenset({"read", "read_range", "read_ranges", "list", "list_folders", "stat", "exists"})
-WRITE_OPERATIONS = frozenset({"create", "write", "delete", "abort_uploads", "verifies_uploads"})
+WRITE_OPERATIONS = frozenset({"create", "create_file", "write", "delete", "abort_uploads", "verifies_uploads"})
 
 
 class DelegatingBackend(StorageBackend):
@@ -50,6 +51,10 @@ class DelegatingBackend(StorageBackend):
     async def create(self, key: str, data: bytes, *, timeout_s: float | None = None) -> ObjectInfo:
         """Forward."""
         return await self.inner.create(key, data, timeout_s=timeout_s)
+
+    async def create_file(self, key: str, path: Path, *, timeout_s: float | None = None) -> ObjectInfo:
+        """Forward."""
+        return await self.inner.create_file(key, path, timeout_s=timeout_s)
 
     async def write(
         self, key: str, data: bytes, *, if_match: str | None = None, timeout_s: float | None = None
@@ -144,6 +149,12 @@ class FunnelBackend(DelegatingBackend):
         """Pass."""
         return await self._pass(
             Call("create", key, lambda to, limit_s: to.create(key, data, timeout_s=limit_s), timeout_s, True)
+        )
+
+    async def create_file(self, key: str, path: Path, *, timeout_s: float | None = None) -> ObjectInfo:
+        """Pass."""
+        return await self._pass(
+            Call("create_file", key, lambda to, limit_s: to.create_file(key, path, timeout_s=limit_s), timeout_s, True)
         )
 
     async def write(

@@ -28,6 +28,7 @@ from parquedb.storage.backends.directory import LOCK_FILE, Directory, System, ha
 
 TEMP_AGE_MAX_S = 3600.0
 SYNCED_FOLDERS_MAX = 10_000
+_PIECE_BYTES = 1 << 20
 
 _OPEN_TEMP = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -60,13 +61,13 @@ class Disk(Directory):
                 if self._system.now_s() - entry.stat(follow_symlinks=False).st_ctime > TEMP_AGE_MAX_S:
                     os.unlink(entry.name, dir_fd=self._temp_fd)
 
-    def create(self, key: str, data: bytes) -> ObjectInfo:
-        """Link a new file to the key's name, durably."""
+    def create(self, key: str, data: bytes | Path) -> ObjectInfo:
+        """Link a new file to the key's name, durably; `data` is its content, or a file that has it."""
         *folder, name = parts_of(key)
         with contextlib.ExitStack() as stack:
             with self._not_applied(key):
                 descriptor = stack.enter_context(self._open_folder_for_writing(tuple(folder)))
-                temp, status = self._write_temp(data)
+                temp, status, etag = self._write_temp(data)
                 stack.callback(self._remove_temp, temp)
             taken = False
             try:
@@ -82,7 +83,7 @@ class Disk(Directory):
             self._sync_folder(tuple(folder), descriptor, key)
             if taken:
                 raise AlreadyExistsError(key=key)
-        return ObjectInfo(key, len(data), xxhash.xxh3_128_hexdigest(data), status.st_ctime)
+        return ObjectInfo(key, status.st_size, etag, status.st_ctime)
 
     def write(self, key: str, data: bytes, if_match: str | None) -> ObjectInfo:
         """Rename a new file over the key's name, durably."""
@@ -90,7 +91,7 @@ class Disk(Directory):
         with contextlib.ExitStack() as stack:
             with self._not_applied(key):
                 descriptor = stack.enter_context(self._open_folder_for_writing(tuple(folder)))
-                temp, status = self._write_temp(data)
+                temp, status, etag = self._write_temp(data)
                 stack.callback(self._remove_temp, temp)
                 # Plain writes and deletes share the lock: they may pass each other, never a compare and its swap.
                 stack.enter_context(self._locked(fcntl.LOCK_SH if if_match is None else fcntl.LOCK_EX))
@@ -101,7 +102,7 @@ class Disk(Directory):
             except OSError as error:
                 raise _unknown(key, "renamed", error) from error
             self._sync_folder(tuple(folder), descriptor, key)
-        return ObjectInfo(key, len(data), xxhash.xxh3_128_hexdigest(data), status.st_ctime)
+        return ObjectInfo(key, status.st_size, etag, status.st_ctime)
 
     def delete(self, key: str) -> None:
         """Unlink the key's name. Not synced: nothing refers to a deleted object, so its return does no harm."""
@@ -121,13 +122,16 @@ class Disk(Directory):
         if actual != expected:
             raise ETagMismatchError(key=key, expected=expected, actual=actual)
 
-    def _write_temp(self, data: bytes) -> tuple[str, os.stat_result]:
+    def _write_temp(self, data: bytes | Path) -> tuple[str, os.stat_result, str]:
         temp = f"{os.getpid()}-{uuid.uuid4().hex}"
         descriptor = self._system.open(temp, _OPEN_TEMP, 0o644, dir_fd=self._temp_fd)
         try:
-            self._system.write(descriptor, data)
+            digest = xxhash.xxh3_128()
+            for piece in _pieces(data):
+                self._system.write(descriptor, piece)
+                digest.update(piece)
             self._system.sync(descriptor)
-            return temp, os.fstat(descriptor)
+            return temp, os.fstat(descriptor), digest.hexdigest()
         except BaseException:
             self._remove_temp(temp)
             raise
@@ -196,6 +200,15 @@ class Disk(Directory):
                 message = f"no room for {key!r}: {error.strerror}"
                 raise QuotaExceededError(message, key=key, cause=error) from error
             raise StorageWriteError(self._worded("write", key, error), key=key, cause=error) from error
+
+
+def _pieces(data: bytes | Path) -> Iterator[bytes]:
+    if isinstance(data, bytes | bytearray | memoryview):
+        yield data
+        return
+    with data.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
 
 
 def _unknown(key: str, step: str, error: OSError) -> OutcomeUnknownError:

@@ -102,6 +102,11 @@ class LocalBackend(StorageBackend):
         check_key(key)
         return await self._call(key, timeout_s, True, lambda: self._disk.create(key, data))
 
+    async def create_file(self, key: str, path: Path, *, timeout_s: float | None = None) -> ObjectInfo:
+        """Store the content of a file as `create` does, a piece at a time."""
+        check_key(key)
+        return await self._call(key, timeout_s, True, lambda: self._disk.create(key, path))
+
     async def write(
         self, key: str, data: bytes, *, if_match: str | None = None, timeout_s: float | None = None
     ) -> ObjectInfo:

@@ -4,6 +4,7 @@
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import xxhash
@@ -89,6 +90,10 @@ class MemoryBackend(StorageBackend):
         if check_key(key) in self._store.objects:
             raise AlreadyExistsError(key=key)
         return self._put(key, data)
+
+    async def create_file(self, key: str, path: Path, *, timeout_s: float | None = None) -> ObjectInfo:
+        """Store the content of a file as `create` does."""
+        return await self.create(key, path.read_bytes())
 
     async def write(
         self, key: str, data: bytes, *, if_match: str | None = None, timeout_s: float | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from parquedb.errors import ParqueDBError
@@ -86,6 +87,13 @@ class ObservedBackend(DelegatingBackend):
         if not self._hooks.hears("storage"):
             return await call
         return await self._announced(call, "create", key, _Asked(len(data)))
+
+    async def create_file(self, key: str, path: Path, *, timeout_s: float | None = None) -> ObjectInfo:
+        """Create from a file, announced."""
+        call = self.inner.create_file(key, path, timeout_s=timeout_s)
+        if not self._hooks.hears("storage"):
+            return await call
+        return await self._announced(call, "create_file", key, _Asked(path.stat().st_size))
 
     async def write(
         self, key: str, data: bytes, *, if_match: str | None = None, timeout_s: float | None = None

@@ -19,6 +19,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 from parquedb.errors import (
@@ -45,6 +46,9 @@ DIGEST_IN_LOOP_MAX = 64 << 10
 
 OBJECT_BYTES_MAX = 1 << 30
 """One PUT may carry 5 GiB; parts would lose the condition on most stores."""
+
+FILE_BYTES_MAX = 5 << 30
+"""What one PUT carries, for what is not held in memory."""
 
 NOT_FOUND, CONFLICT, PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, NOT_IMPLEMENTED = 404, 409, 412, 416, 501
 OK, REQUEST_TIMEOUT, SERVER_ERRORS = 200, 408, 500
@@ -125,11 +129,21 @@ class S3Backend(StorageBackend):
             ConfigurationError: no credentials, or the store says it has no conditional writes.
             OutcomeUnknownError: no answer, or one that does not tell (5xx).
         """
+        return await self._put(key, data, {"IfNoneMatch": "*"}, lambda answer: _taken(key, answer), timeout_s)
 
-        def refusal(answer: Answer) -> ParqueDBError | None:
-            return AlreadyExistsError(key=key) if answer.status == PRECONDITION_FAILED else None
-
-        return await self._put(key, data, {"IfNoneMatch": "*"}, refusal, timeout_s)
+    async def create_file(self, key: str, path: Path, *, timeout_s: float | None = None) -> ObjectInfo:
+        """Store the content of a file as `create` does, by one PUT that reads it while it is sent."""
+        check_key(key)
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            if size > FILE_BYTES_MAX:
+                raise InvalidInputError(f"{key!r} has {size} bytes; one PUT carries at most {FILE_BYTES_MAX}")
+            digest = (await asyncio.to_thread(hashlib.file_digest, file, _md5)).digest()
+            file.seek(0)
+            condition = {"ContentMD5": base64.b64encode(digest).decode(), "IfNoneMatch": "*"}
+            put = self._call("put_object", Key=self._root + key, Body=file, ContentLength=size, **condition)
+            answer = await self._writing(key, put, lambda found: _taken(key, found), timeout_s)
+        return ObjectInfo(key, size, _etag(answer.get("ETag")))
 
     async def write(
         self, key: str, data: bytes, *, if_match: str | None = None, timeout_s: float | None = None
@@ -371,6 +385,14 @@ def _server_s(answer: dict[str, Any], prefix: str) -> float:
         # Our own clock would decide what is old enough to delete; it may be wrong by hours.
         raise StorageReadError(f"the store gave no Date with the listing of {prefix!r}", key=prefix)
     return parsedate_to_datetime(date).timestamp()
+
+
+def _taken(key: str, answer: Answer) -> ParqueDBError | None:
+    return AlreadyExistsError(key=key) if answer.status == PRECONDITION_FAILED else None
+
+
+def _md5() -> Any:
+    return hashlib.md5(usedforsecurity=False)
 
 
 def _digest(data: bytes) -> str:

@@ -22,6 +22,10 @@ GENESIS: Final = b"\0" * 16
 """What the first entry of a chain names as its predecessor."""
 
 POSITION_MAX: Final = 10**20 - 1
+UNFINISHED: Final = "log/0-unfinished-restore"
+"""Key, relative to a namespace, of what a restore puts there first and takes away last: it sorts before every entry,
+so whoever lists the log meets it, and as it is no entry, nobody opens what is not whole."""
+
 _POSITION_DIGITS: Final = 20
 
 
@@ -118,6 +122,9 @@ def position_of(key: str) -> int:
         CorruptionError: the key is not one of `entry_key`.
     """
     digits = key.rpartition("/")[2]
+    if key.endswith(UNFINISHED):
+        reason = "a restore is at work here or was broken off; run it again, or remove all that is stored of this"
+        raise CorruptionError(key=key, reason=f"{reason} namespace")
     if len(digits) != _POSITION_DIGITS or not digits.isdigit():
         raise CorruptionError(key=key, reason="not the name of a log entry")
     return POSITION_MAX - int(digits)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from parquedb.errors import ConfigurationError, ErrorCode
 from parquedb.settings import (
+    BackupSettings,
     ClientSettings,
     EngineSettings,
     GrantSettings,
@@ -26,6 +27,7 @@ GROUPS = {
     "client": ClientSettings,
     "http": HttpSettings,
     "access": GrantSettings,
+    "backup": BackupSettings,
 }
 NUMBERS = [
     (group, name)
@@ -255,7 +257,11 @@ def test_numbers_that_do_not_go_together_are_refused(arguments: dict[str, Any], 
             "PARQUEDB_ENGINE",
             "engine (PARQUEDB_ENGINE): expected one variable for each setting, such as PARQUEDB_ENGINE__READ_LEASE_S",
         ),
-        ({"url": "a", "endpont_url": "x"}, "endpont_url", "unknown argument 'endpont_url'; did you mean endpoint_url?"),
+        (
+            {"url": "a", "endpont_url": "x"},
+            "endpont_url",
+            "unknown argument 'endpont_url'; did you mean endpoint_url or backup={'endpoint_url': ...}?",
+        ),
         (
             {"url": "a", "timeout_s": 5},
             "timeout_s",
