@@ -1,27 +1,17 @@
-"""The documentation is held to the code: examples run, and what is named exists."""
+"""What the pages name exists, and what they link to is there."""
 
 import importlib
 import importlib.util
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.conventions import documented
+from tests.support.pages import ROOT, anchors, links, name, pages, parse
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = pages()
 FOLDERS = "parquedb|observability|storage|actors|cluster|tests|benchmarks|docs"
-
-
-def name(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-def examples(page: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 def code_in(page: Path) -> str:
@@ -29,34 +19,12 @@ def code_in(page: Path) -> str:
     return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", page.read_text(), flags=re.DOTALL))
 
 
-EXAMPLES = [
-    pytest.param(page, number, id=f"{name(page)}-{number + 1}")
-    for page in PAGES
-    for number in range(len(examples(page)))
-]
-
-
-def test_the_pages_have_examples_to_run() -> None:
-    assert len(examples(ROOT / "README.md")) >= 3
-    assert len(examples(ROOT / "docs" / "schemas.md")) >= 2
-
-
-@pytest.mark.parametrize(("page", "number"), EXAMPLES)
-def test_an_example_runs(
-    page: Path, number: int, ray_cluster: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)  # The examples write to ./data.
-    code = compile(examples(page)[number], f"{name(page)}, example {number + 1}", "exec")
-    exec(code, {"__name__": "__main__"})
-    assert (tmp_path / "data").is_dir()
-
-
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_a_page_names_only_make_targets_that_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"\bmake ([a-z-]+)", code_in(page)))
     assert named <= targets
-    assert page.name != "README.md" or {"demo", "test"} <= named
+    assert name(page) != "README.md" or {"demo", "test"} <= named
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -65,7 +33,7 @@ def test_a_page_names_only_files_that_exist(page: Path) -> None:
     # A module may be named without its suffix.
     missing = {path for path in named if not any((ROOT / (path.rstrip(".") + end)).exists() for end in ("", ".py"))}
     assert missing == set()
-    assert page.name != "README.md" or len(named) >= 10
+    assert name(page) != "README.md" or len(named) >= 10
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -91,15 +59,38 @@ def exists(dotted: str) -> bool:
     return True
 
 
-def test_make_prints_every_target_it_has() -> None:
-    printed = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-    assert phony is not None
-    assert set(re.findall(r"make ([a-z-]+)", printed)) == set(phony[1].split())
+def broken(page: Path) -> list[str]:
+    """Return the links of a page within the checkout that lead nowhere."""
+    found = []
+    for link in links(page):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        place = (page.parent / path).resolve() if path else page
+        if not place.exists() or (anchor and anchor not in anchors(place)):
+            found.append(link)
+    return found
 
 
-def test_the_command_says_what_it_can_do() -> None:
-    answer = subprocess.run(
-        [sys.executable, "-m", "parquedb.cluster.cli", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert "demo" in answer.stdout
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_link_leads_somewhere(page: Path) -> None:
+    assert broken(page) == []
+
+
+def test_a_link_to_nowhere_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.support.pages.ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text("# A `b`: c-d\n# Twice\n# Twice\n[1](#a-b-c-d) [2](#twice-1) [3](page.md#twice) [4](https://x.y)\n")
+    assert broken(page) == []
+    page.write_text("# A\n[1](#b) [2](none.md) [3](page.md#c) `[4](#in-code)`\n```text\n# D\n[5](#e)\n```\n[6](#d)\n")
+    (tmp_path / "other.md").write_text("")
+    from tests.support.pages import blocks  # noqa: PLC0415
+
+    blocks.cache_clear()
+    assert broken(page) == ["#b", "none.md", "page.md#c", "#d"]
+    blocks.cache_clear()
+
+
+def test_text_shown_as_code_ends() -> None:
+    with pytest.raises(ValueError, match=r"docs/none\.md:2"):
+        parse("text\n```python\npass\n", "docs/none.md")
