@@ -28,6 +28,7 @@ HOMES = {
     "opentelemetry": ("observability/", "cluster/cli/demo_trace.py"),
     "prometheus_client": ("observability/prometheus/",),
     "rich": ("cluster/cli/",),
+    "typer": ("cluster/cli/",),
     "httpx": ("cluster/http/", "cluster/gateway/access/"),
     "fastapi": ("cluster/gateway/",),
     "starlette": ("cluster/gateway/",),

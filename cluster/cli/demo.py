@@ -1,6 +1,5 @@
 """The demo, from start to end: real data in, then each promise is put to the test and its proof shown."""
 
-import argparse
 import asyncio
 import contextlib
 import logging
@@ -16,7 +15,8 @@ import ray
 
 import parquedb
 from parquedb.cluster.cli import demo_data, demo_trials
-from parquedb.cluster.cli.demo_screen import Screen, duration
+from parquedb.cluster.cli.demo_screen import Screen
+from parquedb.cluster.cli.wording import duration
 from parquedb.errors import ConfigurationError
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
@@ -39,17 +39,17 @@ class Demo:
     screen: Screen = field(default_factory=Screen)
 
     @classmethod
-    def from_options(cls, options: argparse.Namespace) -> "Demo":
-        """Make a demo from the command line.
+    def prepared(cls, directory: Path | None, *, keep: bool = False, flights: int | None = None) -> "Demo":
+        """Make a demo in a directory, or in a temporary one when it is None; the other arguments as of the class.
 
         Raises:
             ConfigurationError: the directory holds something already.
         """
-        if options.directory is None:
-            return cls(Path(tempfile.mkdtemp(prefix="parquedb-demo-")), options.keep, options.flights)
-        if options.directory.exists() and any(options.directory.iterdir()):
-            raise ConfigurationError(f"{options.directory} is not empty", setting="--directory")
-        return cls(options.directory.resolve(), True, options.flights)
+        if directory is None:
+            return cls(Path(tempfile.mkdtemp(prefix="parquedb-demo-")), keep, flights)
+        if directory.exists() and any(directory.iterdir()):
+            raise ConfigurationError(f"{directory} is not empty", setting="--directory")
+        return cls(directory.resolve(), True, flights)
 
     def run(self) -> bool:
         """Run every section, then clean up.

@@ -9,17 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from parquedb.cluster.cli.wording import duration
+
 WIDTH_MAX = 100
-MICROSECOND, MILLISECOND = 1e-6, 1e-3
-
-
-def duration(seconds: float) -> str:
-    """Word a duration with the unit a reader would choose."""
-    if seconds < MILLISECOND:
-        return f"{seconds / MICROSECOND:.0f} µs"
-    if seconds < 1:
-        return f"{seconds / MILLISECOND:.1f} ms"
-    return f"{seconds:.1f} s"
 
 
 def quantile(values: Sequence[float], fraction: float) -> float:

@@ -16,7 +16,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 import parquedb
-from parquedb.cluster.cli.demo_screen import duration
+from parquedb.cluster.cli.wording import duration
 from parquedb.observability.otel.tracing import OpenTelemetryHook
 
 _SHOWN = ("parquedb.commit.position", "parquedb.commit.writes", "parquedb.commit.bytes", "parquedb.storage.key")

@@ -17,7 +17,8 @@ import parquedb
 from parquedb import AsyncCollection, AsyncDatabase
 from parquedb.cluster.cli import demo_faults, demo_import, demo_trace
 from parquedb.cluster.cli.demo_data import DataSet
-from parquedb.cluster.cli.demo_screen import Screen, duration, quantile, table
+from parquedb.cluster.cli.demo_screen import Screen, quantile, table
+from parquedb.cluster.cli.wording import duration
 from parquedb.errors import VersionConflictError
 
 CONTENDERS = 32

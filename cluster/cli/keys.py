@@ -1,11 +1,10 @@
 """`parquedb keys`: API keys issued, listed, rotated and revoked from the command line."""
 
-import argparse
 import asyncio
 import json
-import sys
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.console import Console
@@ -13,60 +12,74 @@ from rich.markup import escape
 from rich.table import Table
 
 import parquedb
+from parquedb.cluster.cli.terminal import notices, output
 from parquedb.cluster.gateway.access.api_keys import OVERLAP, ApiKey, ApiKeys
+
+
+def act_on_keys(url: str | None, act: Callable[["KeysCommand"], Awaitable[None]], *, as_json: bool = False) -> bool:
+    """Open a database and do something with its keys.
+
+    Args:
+        url: Where it is; what the environment says when None.
+        act: One of the methods below.
+        as_json: Whether to print JSON.
+
+    Raises:
+        EntityNotFoundError: there is no such key.
+        InvalidInputError: a name, permission or time that cannot be used.
+        ParqueDBError: the database refused, or did not answer.
+    """
+
+    async def acted() -> None:
+        async with await parquedb.connect_async(url) as database:
+            await act(KeysCommand(ApiKeys(database), as_json))
+
+    asyncio.run(acted())
+    return True
 
 
 @dataclass
 class KeysCommand:
-    """One run of the command.
+    """What can be done with keys, and what is printed of it.
 
     Attributes:
-        options: The command line.
+        keys: Of one database.
+        as_json: Whether to print JSON.
         screen: Where keys and lists go.
         notices: Where the rest goes, so that a program can read a key from standard output.
     """
 
-    options: argparse.Namespace
-    screen: Console = field(default_factory=lambda: Console(file=sys.stdout, soft_wrap=True, highlight=False))
-    notices: Console = field(default_factory=lambda: Console(file=sys.stderr, soft_wrap=True, highlight=False))
+    keys: ApiKeys
+    as_json: bool = False
+    screen: Console = field(default_factory=output)
+    notices: Console = field(default_factory=notices)
 
-    def run(self) -> bool:
-        """Do what was asked.
+    async def issue(
+        self,
+        name: str,
+        permissions: Sequence[str],
+        *,
+        expires_in: timedelta | None = None,
+        requests_max: int | None = None,
+    ) -> None:
+        """Make a key and print it."""
+        made = await self.keys.issue(name, permissions, expires_in=expires_in, requests_max=requests_max)
+        self._show_new(*made)
 
-        Raises:
-            EntityNotFoundError: there is no such key.
-            InvalidInputError: a name, permission or time that cannot be used.
-            ParqueDBError: the database refused, or did not answer.
-        """
-        asyncio.run(self._run())
-        return True
+    async def rotate(self, id_: str, *, overlap: timedelta | None = None) -> None:
+        """Make a key that may do the same, print it, and let the old one expire."""
+        self._show_new(*await self.keys.rotate(id_, overlap=OVERLAP if overlap is None else overlap))
 
-    async def _run(self) -> None:
-        async with await parquedb.connect_async(self.options.url) as database:
-            await self.act(ApiKeys(database))
+    async def revoke(self, id_: str) -> None:
+        """Refuse a key from now on."""
+        self._show_revoked(await self.keys.revoke(id_))
 
-    async def act(self, keys: ApiKeys) -> None:
-        """Do what was asked with the keys of a database; raises as `run`."""
-        options = self.options
-        if options.action == "issue":
-            self._show_new(
-                *await keys.issue(
-                    options.name,
-                    options.permissions,
-                    expires_in=options.expires_in,
-                    requests_max=options.requests,
-                )
-            )
-        elif options.action == "rotate":
-            overlap = OVERLAP if options.overlap is None else options.overlap
-            self._show_new(*await keys.rotate(options.id, overlap=overlap))
-        elif options.action == "revoke":
-            self._show_revoked(await keys.revoke(options.id))
-        else:
-            self._show_all(await keys.list())
+    async def list(self) -> None:
+        """Print all keys, without secrets."""
+        self._show_all(await self.keys.list())
 
     def _show_new(self, text: str, record: ApiKey) -> None:
-        if self.options.json:
+        if self.as_json:
             self._print({"key": text, **record.to_json()})
             return
         print(text, file=self.screen.file)
@@ -74,13 +87,13 @@ class KeysCommand:
         self.notices.print(escape(told))
 
     def _show_revoked(self, record: ApiKey) -> None:
-        if self.options.json:
+        if self.as_json:
             self._print(record.to_json())
         else:
             self.screen.print(escape(f"key {record.id} of {record.name} is revoked"))
 
-    def _show_all(self, records: list[ApiKey]) -> None:
-        if self.options.json:
+    def _show_all(self, records: Sequence[ApiKey]) -> None:
+        if self.as_json:
             self._print([record.to_json() for record in records])
             return
         table = Table("id", "name", "state", "permissions", "created", "last used", box=None)

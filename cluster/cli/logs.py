@@ -1,9 +1,6 @@
 """`parquedb logs`: what processes have stored of their logs, searched, followed and counted without starting Ray."""
 
-import argparse
 import json
-import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from parquedb.cluster.cli.terminal import output
+from parquedb.cluster.cli.times import moment
+from parquedb.cluster.cli.wording import clean
 from parquedb.errors import ConfigurationError, ErrorCode, InvalidInputError, NotFoundError
 from parquedb.observability.worker_logs.queries import LogStatistics
 from parquedb.observability.worker_logs.view import WorkerLogsView
@@ -25,13 +25,42 @@ FOLLOWED_LIMIT: Final = 10
 FOLLOWED_AGE: Final = timedelta(days=1)
 """Events older than this, when following begins, are not looked for: it would list the whole past again and again."""
 
-_AGE: Final = re.compile(r"(\d{1,9})([smhdw])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _STYLES: Final = {"DEBUG": "dim", "INFO": "green", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold white on red"}
 _FACTS: Final = ("namespace", "operation", "request_id", "trace_id", "http_method", "http_status", "http_url")
 _LEVEL_WIDTH: Final = 8
 _COUNTED_MAX: Final = 20
 _NAME_WIDTH_MAX: Final = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogsOptions:
+    """What was typed.
+
+    Attributes:
+        url: Where the logs are; what the environment says when None.
+        equal: Values that fields of a row must have, by name; None for any.
+        level: The least severe level to show.
+        grep: Expression to be found in the message or the exception.
+        since: An age or a time; see `moment`.
+        until: Another one.
+        limit: Rows at most.
+        follow: Whether to go on with rows as they are stored.
+        stats: Whether to show numbers instead of rows.
+        stacks: Whether to show where exceptions came from.
+        as_json: Whether to print JSON.
+    """
+
+    url: str | None = None
+    equal: Mapping[str, str | None] = field(default_factory=dict)
+    level: str | None = None
+    grep: str | None = None
+    since: str | None = None
+    until: str | None = None
+    limit: int | None = None
+    follow: bool = False
+    stats: bool = False
+    stacks: bool = False
+    as_json: bool = False
 
 
 @dataclass
@@ -62,11 +91,11 @@ class LogsCommand:
     stacks: bool = False
     as_json: bool = False
     poll_s: float = 1.0
-    screen: Console = field(default_factory=lambda: Console(file=sys.stdout, soft_wrap=True, highlight=False))
+    screen: Console = field(default_factory=output)
 
     @classmethod
-    def from_options(cls, options: argparse.Namespace) -> "LogsCommand":
-        """Make it from the command line.
+    def of(cls, options: "LogsOptions") -> "LogsCommand":
+        """Make it from what was typed.
 
         Raises:
             InvalidInputError: a time is none, or options exclude each other.
@@ -80,7 +109,7 @@ class LogsCommand:
             raise InvalidInputError("--follow has no end, and --until is one")
         limit = options.limit or (FOLLOWED_LIMIT if options.follow else FOUND_LIMIT)
         return cls(
-            options.url, wanted, since, until, limit, options.follow, options.stats, options.stacks, options.json
+            options.url, wanted, since, until, limit, options.follow, options.stats, options.stacks, options.as_json
         )
 
     def run(self) -> bool:
@@ -192,34 +221,8 @@ def line_of(row: Mapping[str, Any], *, stacks: bool = False) -> Text:
     return line
 
 
-def clean(text: str) -> str:
-    """Return a text without what a terminal would obey: logs hold what strangers sent."""
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else ascii(sign)[1:-1] for sign in text)
-
-
-def moment(text: str | None, option: str, now: datetime) -> datetime | None:
-    """Return the time that an option names: `15m` ago, or a day or time of ISO 8601, UTC where it does not say.
-
-    Raises:
-        InvalidInputError: it names none.
-    """
-    if text is None:
-        return None
-    try:
-        if (age := _AGE.fullmatch(text)) is not None:
-            return now - timedelta(**{_UNITS[age[2]]: int(age[1])})
-        time = datetime.fromisoformat(text)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        expected = "an age such as 30s, 15m, 2h, 3d or 1w, or a time such as 2026-11-26T12:00"
-        raise InvalidInputError(f"{option}: expected {expected}; got {text!r}", field=option) from None
-
-
-def _filter_of(options: argparse.Namespace) -> dict[str, Any]:
-    equal = {name: getattr(options, name) for name in ("script", "namespace", "request_id", "trace_id", "outcome")}
-    wanted: dict[str, Any] = {name: value for name, value in equal.items() if value is not None}
+def _filter_of(options: LogsOptions) -> dict[str, Any]:
+    wanted: dict[str, Any] = {name: value for name, value in options.equal.items() if value is not None}
     if options.level is not None:
         wanted["level"] = {"$in": list(LEVELS[LEVELS.index(options.level) :])}
     if options.grep is not None:

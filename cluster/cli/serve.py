@@ -1,11 +1,10 @@
 """`parquedb serve`: a gateway from the command line, until it is told to end."""
 
-import argparse
 import asyncio
 import json
 import signal
-import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 import parquedb
+from parquedb.cluster.cli.terminal import output
 from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.errors import ConfigurationError
 from parquedb.settings.environment import load_gateway_settings
@@ -26,12 +26,18 @@ class ServeCommand:
     """One run of the command.
 
     Attributes:
-        options: The command line.
+        url: Where the database is; what the environment says when None.
+        options: Settings of the gateway; None where the environment decides.
+        single: Whether to answer in this process, without Ray Serve.
+        as_json: Whether to say it as JSON.
         screen: Where it says that it listens.
     """
 
-    options: argparse.Namespace
-    screen: Console = field(default_factory=lambda: Console(file=sys.stdout, soft_wrap=True, highlight=False))
+    url: str | None
+    options: Mapping[str, Any]
+    single: bool = False
+    as_json: bool = False
+    screen: Console = field(default_factory=output)
 
     def run(self) -> bool:
         """Serve until a signal says to end.
@@ -40,14 +46,13 @@ class ServeCommand:
             ConfigurationError: a setting cannot be used, or `parquedb[serve]` is not installed.
             ParqueDBError: the database cannot be reached.
         """
-        options = self.options
-        settings = load_gateway_settings(host=options.host, port=options.port, replicas=options.replicas)
+        settings = load_gateway_settings(**self.options)
         try:
             import parquedb.cluster.gateway.deployment  # noqa: F401, PLC0415 - an extra
         except ImportError as error:
             words = f"serving needs what `pip install 'parquedb[serve]'` brings: {error.name} is missing"
             raise ConfigurationError(words, setting="serve") from error
-        asyncio.run(self._single(settings)) if options.single else self._on_serve(settings)
+        asyncio.run(self._single(settings)) if self.single else self._on_serve(settings)
         return True
 
     def _on_serve(self, settings: GatewaySettings) -> None:
@@ -55,7 +60,7 @@ class ServeCommand:
 
         from parquedb.cluster.gateway.deployment import serve_gateway  # noqa: PLC0415
 
-        database = asyncio.run(parquedb.connect_async(self.options.url))
+        database = asyncio.run(parquedb.connect_async(self.url))
         try:
             served = serve_gateway(database, settings)
             try:
@@ -71,7 +76,7 @@ class ServeCommand:
         from parquedb.cluster.gateway.deployment import address  # noqa: PLC0415 - an extra
         from parquedb.cluster.gateway.single import SingleGateway  # noqa: PLC0415
 
-        async with await parquedb.connect_async(self.options.url) as database:
+        async with await parquedb.connect_async(self.url) as database:
             server = SingleGateway(database, settings)
             serving = asyncio.create_task(server.serve())
             while not server.started and not serving.done():
@@ -81,7 +86,7 @@ class ServeCommand:
             await serving
 
     def _tell(self, url: str, database: AsyncDatabase) -> None:
-        if self.options.json:
+        if self.as_json:
             self.screen.out(json.dumps({"url": url, "database": database.url}))
         else:
             self.screen.out(f"{database.url} is served at {url}; its description is at {url}/docs")

@@ -1,8 +1,6 @@
 """`parquedb usage`: what requests to models came to, as tables and bars or as a page of HTML."""
 
-import argparse
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 import parquedb
+from parquedb.cluster.cli.terminal import output
+from parquedb.cluster.cli.wording import counted
 from parquedb.errors import CollectionNotFoundError, ConfigurationError
 from parquedb.observability.ai.charts import compact
 from parquedb.observability.ai.prices import load_custom_prices
@@ -59,22 +59,7 @@ class UsageCommand:
     html: Path | None = None
     full: bool = False
     as_json: bool = False
-    screen: Console = field(default_factory=lambda: Console(file=sys.stdout, highlight=False))
-
-    @classmethod
-    def from_options(cls, options: argparse.Namespace) -> "UsageCommand":
-        """Make it from the command line."""
-        return cls(
-            options.url,
-            options.granularity,
-            options.since,
-            options.until,
-            options.tenant,
-            options.prices,
-            options.html,
-            options.full,
-            options.json,
-        )
+    screen: Console = field(default_factory=lambda: output(soft_wrap=False))
 
     def run(self) -> bool:
         """Refresh the view and show it.
@@ -187,11 +172,6 @@ class UsageCommand:
             )
         self.screen.print()
         self.screen.print(table)
-
-
-def counted(number: int, what: str) -> str:
-    """Word a number of things."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _plain(summary: UsageSummary, periods: list[UsageRow]) -> dict[str, Any]:

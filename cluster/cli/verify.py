@@ -1,20 +1,17 @@
 """`parquedb verify`: what is stored, checked from the command line without starting Ray."""
 
-import argparse
 import asyncio
 import json
-import sys
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, TaskID, TimeRemainingColumn, TransferSpeedColumn
-from rich.progress import Progress as Bar
-from rich.progress import TextColumn as Text
 
-from parquedb.cluster.cli.demo_screen import duration
+from parquedb.cluster.cli.progress import Meter
+from parquedb.cluster.cli.terminal import notices, output
+from parquedb.cluster.cli.wording import counted, duration, size
 from parquedb.cluster.overview.verifying import verify_database
 from parquedb.cluster.runtime.naming import resolve
 from parquedb.errors import CollectionNotFoundError
@@ -26,8 +23,6 @@ from parquedb.storage.verification.rules import Rule, Severity
 from parquedb.storage.verification.verifier import Progress
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFORMATION: "dim"}
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-_STEP = 1000
 
 
 @dataclass
@@ -40,25 +35,26 @@ class Verification:
         full: Whether to read every byte.
         as_json: Whether to print the report as JSON instead of for people.
         screen: Where the report goes.
-        notices: Where progress goes; nothing is shown unless it is a terminal.
+        notices: Where progress goes.
     """
 
     settings: Settings
     namespaces: tuple[str, ...] = ()
     full: bool = True
     as_json: bool = False
-    screen: Console = field(default_factory=lambda: Console(file=sys.stdout, soft_wrap=True, highlight=False))
-    notices: Console = field(default_factory=lambda: Console(file=sys.stderr))
+    screen: Console = field(default_factory=output)
+    notices: Console = field(default_factory=notices)
 
     @classmethod
-    def from_options(cls, options: argparse.Namespace) -> "Verification":
-        """Make it from the command line.
+    def of(
+        cls, url: str | None, namespaces: Iterable[str] = (), *, full: bool = True, as_json: bool = False
+    ) -> "Verification":
+        """Make one for a URL, or for that of the environment when it is None; the other arguments as of the class.
 
         Raises:
             ConfigurationError: there is no such place for a database.
         """
-        settings = resolve(load_settings(options.url))
-        return cls(settings, tuple(options.namespaces), not options.quick, options.json)
+        return cls(resolve(load_settings(url)), tuple(namespaces), full, as_json)
 
     def run(self) -> bool:
         """Look, and print what was found; return whether no promise is broken.
@@ -67,20 +63,13 @@ class Verification:
             CollectionNotFoundError: there is nothing to look at.
             ParqueDBError: storage refused, or did not answer.
         """
-        bar = Bar(
-            Text("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=self.notices,
-            transient=True,
-        )
-        with ExitStack() as shown:
-            if self.notices.is_terminal:
-                shown.enter_context(bar)
-            meter = _Meter(bar)
-            look = verify_database(self.settings, HookRegistry(), self.namespaces, full=self.full, progress=meter.show)
+        with Meter(self.notices) as meter:
+
+            def show(progress: Progress) -> None:
+                said = f"{size(progress.bytes_done)} of {size(progress.bytes_total)}"
+                meter.show(progress.namespace, progress.bytes_done, progress.bytes_total, said)
+
+            look = verify_database(self.settings, HookRegistry(), self.namespaces, full=self.full, progress=show)
             report = asyncio.run(look)
         if not report.namespaces:
             raise CollectionNotFoundError(f"no namespace is stored in {self.settings.url}")
@@ -97,11 +86,9 @@ class Verification:
             self.screen.print("[bold]beside the namespaces[/]")
             self._tell_findings(report.findings, report.unnamed)
         errors = sum(len(one.of(Severity.ERROR)) for one in report.namespaces)
-        verdict = (
-            "[bold green]nothing is broken[/]" if report.ok else f"[bold red]{errors} error{'s' * (errors != 1)}[/]"
-        )
-        names = len(report.namespaces)
-        self.screen.print(f"{names} namespace{'s' * (names != 1)}, {duration(report.duration_s)}: {verdict}")
+        verdict = "[bold green]nothing is broken[/]" if report.ok else f"[bold red]{counted(errors, 'error')}[/]"
+        names = counted(len(report.namespaces), "namespace")
+        self.screen.print(f"{names}, {duration(report.duration_s)}: {verdict}")
 
     def _tell_namespace(self, report: VerificationReport) -> None:
         counts = report.counts
@@ -135,26 +122,3 @@ class Verification:
         for code, count in quiet.items():
             total = count + (0 if code in told else unnamed.get(code, 0))
             self.screen.print(f"  [dim]{code} x {total:,}: {Rule[code].title}[/]")
-
-
-class _Meter:
-    """A bar for each namespace."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-        self._tasks: dict[str, TaskID] = {}
-
-    def show(self, progress: Progress) -> None:
-        """Move the namespace's bar."""
-        name = progress.namespace
-        if name not in self._tasks:
-            self._tasks[name] = self._bar.add_task(escape(name), total=progress.bytes_total)
-        self._bar.update(self._tasks[name], completed=progress.bytes_done, total=progress.bytes_total)
-
-
-def size(count: float) -> str:
-    """Word a number of bytes with the unit a reader would choose."""
-    number, unit = float(count), 0
-    while number >= _STEP and unit < len(_UNITS) - 1:
-        number, unit = number / _STEP, unit + 1
-    return f"{number:.0f} {_UNITS[unit]}" if unit == 0 else f"{number:.1f} {_UNITS[unit]}"

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from parquedb.cluster.cli.logs import clean, line_of, moment
+from parquedb.cluster.cli.logs import line_of
 from parquedb.cluster.cli.main import main
+from parquedb.cluster.cli.times import moment
+from parquedb.cluster.cli.wording import clean
 from parquedb.errors import InvalidInputError
 from parquedb.observability.worker_logs.view import WorkerLogsView
 from parquedb.storage.worker_logs import open_worker_logs
@@ -198,7 +200,7 @@ def test_it_starts_no_ray_and_a_reader_who_has_seen_enough_is_no_error(place: st
     reading.stdout.readline()
     reading.stdout.close()
     assert reading.stderr.read() == b""
-    assert reading.wait(60) == 1
+    assert reading.wait(60) == 2
 
 
 def test_a_terminal_gets_colours_by_level_and_nothing_that_it_would_obey() -> None:

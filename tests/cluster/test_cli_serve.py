@@ -37,10 +37,10 @@ def test_it_serves_until_sigterm_and_what_was_written_is_there(mode: list[str], 
 
 def test_a_setting_that_cannot_be_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARQUEDB_GATEWAY__BODY_BYTES_MAX", "many")
-    assert main(["serve", "./data"]) == 1
+    assert main(["serve", "./data"]) == 2
     assert "PARQUEDB_GATEWAY__BODY_BYTES_MAX" in capsys.readouterr().err
     monkeypatch.delenv("PARQUEDB_GATEWAY__BODY_BYTES_MAX")
-    assert main(["serve", "./data", "--port", "70000"]) == 1
+    assert main(["serve", "./data", "--port", "70000"]) == 2
     assert "PARQUEDB_GATEWAY__PORT" in capsys.readouterr().err
 
 
@@ -49,5 +49,5 @@ def test_production_without_a_way_to_know_callers_does_not_start(
 ) -> None:
     monkeypatch.setenv("PARQUEDB_ENVIRONMENT", "production")
     for mode in ([], ["--single"]):
-        assert main(["serve", str(tmp_path / "db"), "--port", "0", *mode]) == 1
+        assert main(["serve", str(tmp_path / "db"), "--port", "0", *mode]) == 2
         assert "production" in capsys.readouterr().err

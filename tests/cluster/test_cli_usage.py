@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from parquedb.cluster.cli.main import parser
 from parquedb.cluster.cli.usage import UsageCommand
 from parquedb.errors import ConfigurationError
 from parquedb.observability.ai import AIRequest, AIRequestsView, AIUsageView, PriceBook, Tokens, create_ai_usage_view
@@ -42,12 +42,10 @@ def view() -> Iterator[AIUsageView]:
     db.close()
 
 
-def shown(view: AIUsageView, *words: str, width: int = 120) -> str:
-    options = parser().parse_args(["usage", "./data", *words])
-    command = UsageCommand.from_options(options)
-    command.screen = Console(file=io.StringIO(), width=width, highlight=False)
-    command.show(view)
-    return command.screen.file.getvalue()  # type: ignore[attr-defined]
+def shown(view: AIUsageView, *, width: int = 120, **options: Any) -> str:
+    screen = Console(file=io.StringIO(), width=width, highlight=False)
+    UsageCommand("./data", screen=screen, **options).show(view)
+    return screen.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_it_prints_totals_periods_with_bars_and_models(view: AIUsageView) -> None:
@@ -60,13 +58,13 @@ def test_it_prints_totals_periods_with_bars_and_models(view: AIUsageView) -> Non
 
 
 def test_it_keeps_to_a_tenant_and_to_some_time(view: AIUsageView) -> None:
-    assert "2 requests" in shown(view, "--tenant", "a")
-    assert "2 requests" in shown(view, "--from", "2026-03-02")
-    assert "$1.40, 1 request, 0 errors" in shown(view, "--to", "2026-03-02")
+    assert "2 requests" in shown(view, tenant="a")
+    assert "2 requests" in shown(view, from_="2026-03-02")
+    assert "$1.40, 1 request, 0 errors" in shown(view, to="2026-03-02")
 
 
 def test_where_there_is_nothing_it_says_what_to_do(view: AIUsageView) -> None:
-    assert "no requests in this time: ask for a longer time (--from, --to)" in shown(view, "--to", "2020-01-01")
+    assert "no requests in this time: ask for a longer time (--from, --to)" in shown(view, to="2020-01-01")
 
 
 def test_of_many_periods_the_latest_are_printed_and_the_others_summed_up(view: AIUsageView) -> None:
@@ -101,19 +99,18 @@ def test_on_a_narrow_screen_names_fold_and_no_number_is_cut() -> None:
 
 
 def test_its_json_holds_exact_money(view: AIUsageView) -> None:
-    plain = json.loads(shown(view, "--json"))
+    plain = json.loads(shown(view, as_json=True))
     assert plain["total"]["cost"] == "2.8"
     assert plain["by_period"]["2026-03-02"]["requests"] == 2
     assert plain["unpriced_models"] == {"[odd] model": 1}
 
 
 def test_it_writes_a_page(view: AIUsageView, tmp_path: Path) -> None:
-    assert "written" in shown(view, "--html", str(tmp_path / "usage.html"))
+    assert "written" in shown(view, html=tmp_path / "usage.html")
     assert "<svg" in (tmp_path / "usage.html").read_text()
 
 
 def test_prices_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "prices.json").write_text("{")
-    options = parser().parse_args(["usage", str(tmp_path / "db"), "--prices", str(tmp_path / "prices.json")])
     with pytest.raises(ConfigurationError, match="--prices"):
-        UsageCommand.from_options(options)._own_prices()
+        UsageCommand(str(tmp_path / "db"), prices=tmp_path / "prices.json")._own_prices()

@@ -12,7 +12,8 @@ import ray
 from rich.console import Console
 
 from parquedb.cluster.cli.main import main
-from parquedb.cluster.cli.verify import Verification, size
+from parquedb.cluster.cli.verify import Verification
+from parquedb.cluster.cli.wording import size
 from parquedb.settings.environment import load_settings
 from parquedb.storage.log.entry import entry_key
 from tests.support.vault import Vault, directory, furnish
@@ -63,7 +64,7 @@ def test_a_reader_who_has_seen_enough_is_no_error(vault: Vault) -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait() == 1
+        assert process.wait() == 2
 
 
 def test_json_is_the_whole_report(vault: Vault, capsys: pytest.CaptureFixture[str]) -> None:

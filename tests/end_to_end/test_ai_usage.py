@@ -90,12 +90,12 @@ def test_a_large_load_is_recorded_once_and_old_days_are_taken_over_by_a_rebuild(
 def test_the_command_shows_what_is_stored(
     db: parquedb.Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["usage", str(tmp_path / "db")]) == 1
+    assert main(["usage", str(tmp_path / "db")]) == 2
     assert "no requests to models are stored" in capsys.readouterr().err
     AIRequestsView(db).record_many(some(0, 10))
     assert main(["usage", str(tmp_path / "db"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["total"]["requests"] == 10
-    assert main(["usage", str(tmp_path / "db"), "--from", "nonsense"]) == 1
+    assert main(["usage", str(tmp_path / "db"), "--from", "nonsense"]) == 2
     assert "expected a day or a time" in capsys.readouterr().err
 
 

@@ -75,7 +75,7 @@ def test_a_key_from_the_command_line_is_known_to_every_gateway_until_it_is_revok
     assert listed["id"] in command("revoke", listed["id"])
     with pytest.raises(AuthenticationRequiredError, match="revoked"):
         asyncio.run(callers(key))
-    assert main(["keys", "revoke", "0" * 16]) == 1
+    assert main(["keys", "revoke", "0" * 16]) == 2
     assert "ENTITY_NOT_FOUND" in capsys.readouterr().err
     stored = b"".join(path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file())
     assert stored
