@@ -3,10 +3,15 @@
 import importlib
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
+from parquedb.settings import Settings
+from parquedb.settings.gateway import GatewaySettings, gateway_env_name
 from tests.support.conventions import documented
 from tests.support.pages import ROOT, anchors, links, name, pages, parse
 
@@ -94,3 +99,27 @@ def test_a_link_to_nowhere_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_text_shown_as_code_ends() -> None:
     with pytest.raises(ValueError, match=r"docs/none\.md:2"):
         parse("text\n```python\npass\n", "docs/none.md")
+
+
+def variables_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    """Yield the environment variables of a group of settings and of the groups in it."""
+    for field, about in model.model_fields.items():
+        yield f"{prefix}{field.upper()}"
+        for kind in (about.annotation, *get_args(about.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from variables_of(kind, f"{prefix}{field.upper()}__")
+
+
+VARIABLES = {
+    *variables_of(Settings, "PARQUEDB_"),
+    *variables_of(GatewaySettings, "PARQUEDB_GATEWAY__"),
+    gateway_env_name("environment"),
+}
+# Those that are no setting are spelt out where they are read.
+SPELT = "".join(path.read_text() for folder in FOLDERS.split("|")[:5] for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_page_names_only_variables_that_exist(page: Path) -> None:
+    named = set(re.findall(r"PARQUEDB_(?:[A-Z]+_{1,2})*[A-Z]+\b(?!_)", page.read_text())) - VARIABLES
+    assert {variable for variable in named if f'"{variable}"' not in SPELT} == set()
