@@ -3,7 +3,7 @@
 import contextlib
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType
@@ -47,7 +47,7 @@ def lay_out(page: Path, folder: Path, files: Mapping[str, str] | None = None) ->
     """Put the files of a page into a folder, or others in their place, and a small database where none is made."""
     for block in blocks(page):
         if block.title and block.language != "python":
-            (folder / block.title).write_text((files or {}).get(block.title, block.code))
+            (folder / block.title).write_text((files or {}).get(block.title, block.code), encoding="utf-8")
     if not is_one_session(page):
         seed(str(folder / "data"))
 
@@ -58,13 +58,11 @@ def seed(url: str, **settings: Any) -> None:
         db["posts"].create_many([{"$id": "hello", "title": "Hello", "views": 1}, {"$id": "bye", "title": "Bye"}])
 
 
-def run(page: Path, folder: Path, shell: PageShell, *, left_out: Callable[[Block], bool] = lambda _: False) -> None:
+def run(page: Path, folder: Path, shell: PageShell) -> None:
     """Run the blocks of a page that go together."""
     names: dict[str, Any] = {"__name__": "__main__"}
     with contextlib.chdir(folder):
         for block in in_order(page):
-            if left_out(block):
-                continue
             if block.language == "sh":
                 shell.run(block)
             else:
