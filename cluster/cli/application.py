@@ -4,6 +4,7 @@ To add one: a module of `commands/` with a function that reads its options and r
 of its help, and a line below. What the work needs is imported when it runs, never at the top of that module.
 """
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Annotated, Final
 
@@ -54,18 +55,13 @@ def application() -> typer.Typer:
     )
     made.callback()(parquedb)
     for name, command, examples in _SUB_COMMANDS:
-        made.command(name, epilog=_epilog(examples))(command)
+        made.command(name, help=_paragraphs(command.__doc__), epilog=_epilog(examples))(command)
     made.add_typer(_keys())
     return made
 
 
 def _keys() -> typer.Typer:
-    help_ = """API keys of the HTTP gateway: issue, list, rotate, revoke.
-
-    They are kept in the database, as hashes: a key is printed once, when it is issued, and cannot be shown again. A
-    gateway notices a revocation within some seconds.
-    """
-    made = typer.Typer(name="keys", context_settings=SETTINGS, help=help_)
+    made = typer.Typer(name="keys", context_settings=SETTINGS, help=_paragraphs(keys.HELP))
     actions: dict[str, Callable[..., Work]] = {
         "issue": keys.issue,
         "list": keys.list_,
@@ -73,7 +69,7 @@ def _keys() -> typer.Typer:
         "revoke": keys.revoke,
     }
     for name, command in actions.items():
-        made.command(name, epilog=_epilog([keys.EXAMPLES[name]]))(command)
+        made.command(name, help=_paragraphs(command.__doc__), epilog=_epilog([keys.EXAMPLES[name]]))(command)
     return made
 
 
@@ -89,6 +85,12 @@ def parquedb(
     ] = False,
 ) -> None:
     """A document database that lives in your bucket."""
+
+
+def _paragraphs(text: str | None) -> str:
+    """Return a docstring as paragraphs of one line each: the width of a terminal decides where they break."""
+    paragraphs = inspect.cleandoc(text or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _epilog(examples: Iterable[str]) -> str:

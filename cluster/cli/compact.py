@@ -64,7 +64,7 @@ class CompactCommand:
         if self.as_json:
             return
         if not done["compactions"]:
-            said = "nothing to do"
+            said = "nothing to merge"
         else:
             said = (
                 f"{counted(done['files_in'], 'file')} into {done['files_out']:,}, {counted(done['rows'], 'row')}, "

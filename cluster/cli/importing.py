@@ -22,8 +22,11 @@ from parquedb.cluster.cli.wording import counted, duration, one_line, size
 from parquedb.cluster.client.collection import Collection
 from parquedb.cluster.exchange.results import ImportResult
 from parquedb.errors import ErrorCode, InvalidInputError, NotFoundError
+from parquedb.storage.exchange.file_formats import CSV
 
 ARROW: Final = "arrow"
+_DELIMITERS: Final = (b";", b"\t", b"|")
+_LINE_MAX: Final = 65_536
 _ARROW_SUFFIXES: Final = frozenset({".arrow", ".feather", ".ipc"})
 
 
@@ -62,20 +65,22 @@ class ImportCommand:
         for path in self.files:
             if not path.is_file():
                 raise NotFoundError(f"there is no file {str(path)!r}", code=ErrorCode.FILE_NOT_FOUND)
-            if self.format is None and path.suffix.lower() not in _ARROW_SUFFIXES:
-                place_of_file(str(path), None)
+            if self.format != ARROW and (self.format is not None or path.suffix.lower() not in _ARROW_SUFFIXES):
+                place = place_of_file(str(path), library_format(self.format))
+                if place.format == CSV and place.codec is None and "delimiter" not in self.options:
+                    check_delimiter(path)
         done: list[tuple[Path, ImportResult]] = []
         with opened(self.url) as database, Meter(self.notes) as meter:
             collection = database.collection(self.namespace)
             try:
-                for path in self.files:
-                    done.append((path, self._import(collection, path, meter)))  # noqa: PERF401 - see below
+                for number, path in enumerate(self.files):
+                    done.append((path, self._import(collection, path, number, meter)))
             finally:
                 # Also where a file stops it: those before it are stored.
                 self._tell(done)
         return sum(result.skipped for _, result in done) <= self.refused_max
 
-    def _import(self, collection: Collection, path: Path, meter: Meter) -> ImportResult:
+    def _import(self, collection: Collection, path: Path, number: int, meter: Meter) -> ImportResult:
         with _importable(path, self.format) as (file, format_):
             total = file.stat().st_size
 
@@ -84,7 +89,7 @@ class ImportCommand:
 
             options = dict(self.options)
             if options.get("request_id") and len(self.files) > 1:
-                options["request_id"] += f"-{self.files.index(path)}"
+                options["request_id"] += f"-{number}"
             return collection.import_file(file, format=format_, on_progress=show, **options)
 
     def _tell(self, done: Sequence[tuple[Path, ImportResult]]) -> None:
@@ -111,6 +116,23 @@ class ImportCommand:
             f"[bold]{name}[/]: {counted(result.rows, 'document')} stored{refused} "
             f"({size(result.bytes)} in {duration(result.seconds)}{rate})"
         )
+
+
+def check_delimiter(path: Path) -> None:
+    """Accept a CSV file whose cells are apart from each other by commas, or that has one column.
+
+    Raises:
+        InvalidInputError: its first line has another delimiter and no comma: each row would become a single text.
+    """
+    with path.open("rb") as file:
+        first = file.readline(_LINE_MAX)
+    for sign in _DELIMITERS if b"," not in first else ():
+        if sign in first:
+            shown = repr(sign.decode())
+            raise InvalidInputError(
+                f"{str(path)!r}: its first line has {shown} and no comma: give --delimiter {shown}, or "
+                "--delimiter ',' where it really is one column"
+            )
 
 
 @contextlib.contextmanager

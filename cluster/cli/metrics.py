@@ -14,7 +14,7 @@ from rich.text import Text
 
 from parquedb.cluster.cli.opening import watched
 from parquedb.cluster.cli.terminal import output
-from parquedb.cluster.cli.wording import duration, one_line
+from parquedb.cluster.cli.wording import counted, duration, one_line
 from parquedb.cluster.client.database import Database
 from parquedb.observability.metrics.snapshot import MetricsSnapshot, OperationKey, OperationMetrics
 from parquedb.observability.prometheus.exposition import render

@@ -94,14 +94,14 @@ class StatusCommand:
         show_owners(health, self.screen)
 
     def _tell_fact(self, name: str, said: str) -> None:
-        self.screen.print(Text(f"{name:<12}", style="bold") + Text(said, style="default"))
+        self.screen.print(Text(f"{name:<12}", style="bold") + Text(said, style="default"), soft_wrap=True)
 
     def _tell_step(self, step: Step) -> None:
         if self.as_json:
             return
         mark, style = _MARKS[step.good]
         name = Text(f"{mark} {step.name:<16}", style=style)
-        self.screen.print(name + Text(one_line(step.said), style="default"))
+        self.screen.print(name + Text(one_line(step.said), style="default"), soft_wrap=True)
 
     def _tell_verdict(self, good: bool) -> None:
         said = Text("go", style=STYLES["healthy"]) if good else Text("roll back", style=STYLES["unhealthy"])

@@ -2,9 +2,12 @@
 
 import os
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from rich.console import Console
+
+_NO_LIMIT: Final = 10_000
+"""Cells of a line where there is no terminal: tables are then as wide as what is in them."""
 
 
 class Terminal(Console):
@@ -21,7 +24,10 @@ def output(*, soft_wrap: bool = True) -> Terminal:
     Args:
         soft_wrap: Whether long lines are left to the terminal, since programs read them too.
     """
-    return Terminal(file=sys.stdout, soft_wrap=soft_wrap, highlight=False)
+    made = Terminal(file=sys.stdout, soft_wrap=soft_wrap, highlight=False)
+    if page_width(made) is None:
+        made.width = _NO_LIMIT
+    return made
 
 
 def notices() -> Terminal:

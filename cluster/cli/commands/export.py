@@ -9,7 +9,7 @@ from parquedb.cluster.cli.work import Work
 
 EXAMPLES: Final = (
     "parquedb export ./data orders orders.parquet",
-    """parquedb export s3://bucket/prefix orders - --format csv --filter '{"city": "Bern"}' --fields city,total""",
+    """parquedb export - orders - --format csv --filter '{"city": "Bern"}'""",
 )
 
 
@@ -20,7 +20,7 @@ def export(  # noqa: PLR0913, PLR0917 - one for each option
         str, typer.Argument(metavar="FILE", help=".csv .ndjson .jsonl (these also .gz, .zst) .parquet; - is stdout")
     ],
     format_: Annotated[
-        Literal["csv", "ndjson", "jsonl", "parquet"] | None,
+        Literal["csv", "ndjson", "parquet"] | None,
         typer.Option("--format", help="whatever the name of the file (default for stdout: ndjson)"),
     ] = None,
     filter_: Annotated[

@@ -22,7 +22,9 @@ def health(
     """Ask every owner how it is.
 
     Owners are asked where they run: in a Ray of this machine, in the cluster of PARQUEDB_RAY_ADDRESS, or behind a
-    gateway. Starts none. Exit codes: 0 healthy or degraded, 1 unhealthy, 2 nobody could be asked.
+    gateway. Starts none.
+
+    Exit codes: 0 healthy or degraded, 1 unhealthy, 2 nobody could be asked.
     """
 
     def work() -> bool:

@@ -10,7 +10,7 @@ from parquedb.cluster.cli.work import Work
 
 EXAMPLES: Final = (
     "parquedb import ./data orders orders.csv --id order_no",
-    "parquedb import s3://bucket/prefix events 2026-*.ndjson.gz --refused-max 10",
+    "parquedb import - events 2026-*.ndjson.gz --refused-max 10",
 )
 
 
@@ -21,8 +21,8 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
         list[Path], typer.Argument(metavar="FILE", help=".csv .ndjson .jsonl (these also .gz, .zst) .parquet .arrow")
     ],
     format_: Annotated[
-        Literal["csv", "ndjson", "jsonl", "parquet", "arrow"] | None,
-        typer.Option("--format", help="whatever the names of the files"),
+        Literal["csv", "ndjson", "parquet", "arrow"] | None,
+        typer.Option("--format", help="whatever their names"),
     ] = None,
     id_: Annotated[
         str | None,
@@ -31,9 +31,10 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
     refused_max: Annotated[
         int, typer.Option("--refused-max", metavar="N", min=0, help="exit with 0 where no more rows are refused")
     ] = 0,
-    stop: Annotated[
-        bool, typer.Option("--stop", metavar="", help="stop at the first row that is refused; exit code 2")
-    ] = False,
+    on_error: Annotated[
+        Literal["skip", "stop"],
+        typer.Option("--on-error", help="skip leaves rows that are refused out, stop ends at the first, exit code 2"),
+    ] = "skip",
     delimiter: Annotated[
         str | None, typer.Option("--delimiter", metavar="SIGN", help="CSV: between cells (default: a comma)")
     ] = None,
@@ -55,14 +56,17 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
 ) -> Work:
     """Store the rows of files as new documents.
 
-    A row that is refused (an id that is taken, a value that the schema does not allow) is left out and told of with its
-    line. Exit codes: 0 all rows are stored, 1 some were refused, more than --refused-max, 2 it could not be done, or
-    --stop met a row that is refused; what was stored before stays.
+    A row that is refused (an id that is taken, a value that the schema does not allow) is left out and told of with
+    its line.
+
+    Exit codes: 0 all rows are stored, 1 some were refused, more than --refused-max, 2 it could not be done; what
+    was stored before stays.
     """
     options: dict[str, Any] = {
         "id_column": id_,
-        "on_error": "stop" if stop else "skip",
-        "delimiter": delimiter,
+        "on_error": on_error,
+        # What a shell makes of '\t' are two characters.
+        "delimiter": "\t" if delimiter == r"\t" else delimiter,
         "null_values": null or None,
         "types": _types_of(types or ()),
         "encoding": encoding,

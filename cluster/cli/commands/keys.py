@@ -18,8 +18,14 @@ KeyUrl = Annotated[
 ]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="of the key, as `parquedb keys list` shows it")]
 
+HELP: Final = """API keys of the HTTP gateway: issue, list, rotate, revoke.
+
+They are kept in the database, as hashes: a key is printed once, when it is issued, and cannot be shown again. A gateway
+notices a revocation within some seconds.
+"""
+
 EXAMPLES: Final = {
-    "issue": "parquedb keys issue billing read:orders 'write:invoice-*' --expires-in 90d --url s3://bucket/prefix",
+    "issue": "parquedb keys issue billing read:orders --expires-in 90d --url ./data",
     "list": "parquedb keys list --url ./data",
     "rotate": "parquedb keys rotate 0m2b6w9c1r8k4d7f --overlap 1d --url ./data",
     "revoke": "parquedb keys revoke 0m2b6w9c1r8k4d7f --url ./data",

@@ -60,8 +60,9 @@ def logs(  # noqa: PLR0913, PLR0917 - one for each option
 ) -> Work:
     """Search, follow or count what processes have stored of their logs.
 
-    Shows the newest rows that pass all filters, oldest first. Reads storage only and needs no Ray. Exit codes: 0 there
-    are rows, 1 none passes, 2 it could not be looked at.
+    Shows the newest rows that pass all filters, oldest first. Reads storage only and needs no Ray.
+
+    Exit codes: 0 there are rows, 1 none passes, 2 it could not be looked at.
     """
     equal = {
         "script": script,

@@ -28,7 +28,9 @@ def metrics(  # noqa: PLR0913, PLR0917 - one for each option
     """Show what owners have counted: calls, times, failures, queues.
 
     Owners are asked where they run: in a Ray of this machine, in the cluster of PARQUEDB_RAY_ADDRESS, or behind a
-    gateway. Starts none. Exit codes: 0 something was counted, 1 nothing was, 2 nobody could be asked.
+    gateway. Starts none.
+
+    Exit codes: 0 something was counted, 1 nothing was, 2 nobody could be asked.
     """
     if prometheus and as_json:
         raise typer.BadParameter("--prometheus and --json are two forms of the same: choose one")

@@ -20,7 +20,9 @@ def namespaces(
 ) -> Work:
     """List the namespaces of a database.
 
-    Reads storage only and needs no Ray. Exit codes: 0 there are some, 1 there is none, 2 it could not be looked at.
+    Reads storage only and needs no Ray.
+
+    Exit codes: 0 there are some, 1 there is none, 2 it could not be looked at.
     """
 
     def work() -> bool:

@@ -8,9 +8,9 @@ from parquedb.cluster.cli.options import Namespace, RequiredUrl
 from parquedb.cluster.cli.work import Work
 
 EXAMPLES: Final = (
-    """parquedb query ./data orders '{"city": "Bern", "total": {"$gte": 100}}' --sort -total --fields city,total""",
-    "parquedb query https://db.example.com orders --json --limit 0 > orders.ndjson",
-    """parquedb query - orders '{"placed": {"$gte": {"$date": "2026-03-01T00:00:00Z"}}}' --count""",
+    """parquedb query ./data orders '{"total": {"$gte": 100}}' --sort -total""",
+    "parquedb query https://db.example.com orders --json --limit 0",
+    """parquedb query - orders '{"at": {"$gte": {"$date": "2026-03-01"}}}' --count""",
 )
 
 
@@ -23,7 +23,7 @@ def query(  # noqa: PLR0913, PLR0917 - one for each option
     ] = None,
     sort: Annotated[
         str | None,
-        typer.Option("--sort", metavar="FIELDS", help="such as city,-total; - turns one round (default: $id)"),
+        typer.Option("--sort", metavar="FIELDS", help="such as city,-total; a minus sorts downward (default: $id)"),
     ] = None,
     fields: Annotated[
         str | None,
@@ -50,8 +50,9 @@ def query(  # noqa: PLR0913, PLR0917 - one for each option
     """Find documents, and print them as a table or as lines of JSON.
 
     A table shows as many fields as the terminal is wide. Lines of JSON hold everything, with types: dates are
-    {"$date": ...}, as from the gateway. Exit codes: 0 there are documents, 1 none matches, 2 the query is not
-    understood or cannot be answered.
+    {"$date": ...}, as from the gateway.
+
+    Exit codes: 0 there are documents, 1 none matches, 2 the query is not understood or cannot be answered.
     """
     asked: dict[str, Any] = {
         "filter": filter_,

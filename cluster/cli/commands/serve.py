@@ -7,7 +7,7 @@ import typer
 from parquedb.cluster.cli.options import StoredUrl
 from parquedb.cluster.cli.work import Work
 
-EXAMPLES: Final = ("parquedb serve ./data --port 8000", "parquedb serve s3://bucket/prefix --host 0.0.0.0 --replicas 4")
+EXAMPLES: Final = ("parquedb serve ./data --port 8000", "parquedb serve - --host 0.0.0.0 --replicas 4")
 
 
 def serve(  # noqa: PLR0913, PLR0917 - one for each option

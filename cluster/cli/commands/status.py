@@ -22,9 +22,10 @@ def status(
 ) -> Work:
     """Look at everything at once: namespaces, owners, circuits, lag.
 
-    With --verify this is the check after a deployment: a document is written, read back, changed and removed, owners
-    are asked how they are, and what is stored is looked at as `verify --quick` does (not behind a gateway). Exit codes:
-    0 well, or go; 1 unhealthy, or roll back; 2 it could not be looked at.
+    With --verify this is the check after a deployment: a document is written, read back, changed and removed,
+    owners are asked how they are, and what is stored is looked at as `verify --quick` does (not behind a gateway).
+
+    Exit codes: 0 well, or go; 1 unhealthy, or roll back; 2 it could not be looked at.
     """
 
     def work() -> bool:

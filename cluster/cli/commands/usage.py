@@ -10,7 +10,7 @@ from parquedb.cluster.cli.work import Work
 
 EXAMPLES: Final = (
     "parquedb usage ./data --by month --tenant acme",
-    "parquedb usage s3://bucket/prefix --from 2026-03-01 --html usage.html",
+    "parquedb usage - --from 2026-03-01 --html usage.html",
 )
 
 

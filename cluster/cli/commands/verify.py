@@ -7,7 +7,7 @@ import typer
 from parquedb.cluster.cli.options import Json, Namespaces, StoredUrl
 from parquedb.cluster.cli.work import Work
 
-EXAMPLES: Final = ("parquedb verify ./data", "parquedb verify s3://bucket/prefix orders invoices --quick")
+EXAMPLES: Final = ("parquedb verify ./data", "parquedb verify s3://bucket/prefix orders --quick")
 
 
 def verify(
@@ -20,8 +20,10 @@ def verify(
 ) -> Work:
     """Check everything that is stored, and change nothing.
 
-    Checksums, the log, every page and document, and whether they tell the same story. Needs no Ray, and may run beside
-    owners at work. Exit codes: 0 nothing is broken, 1 something is, 2 it could not be looked at.
+    Checksums, the log, every page and document, and whether they tell the same story. Needs no Ray, and may run
+    beside owners at work.
+
+    Exit codes: 0 nothing is broken, 1 something is, 2 it could not be looked at.
     """
 
     def work() -> bool:

@@ -7,13 +7,45 @@ from pathlib import Path
 
 import pytest
 
+from parquedb.cluster.cli import main as command
 from parquedb.cluster.cli.main import main
+from parquedb.errors import NetworkError
+from tests.cluster.cli.conftest import Run
+
+NAMES = (
+    *("demo", "serve", "status", "health", "verify", "query", "import", "export"),
+    *("namespaces", "compact", "metrics", "logs", "usage", "keys"),
+)
 
 
-def test_help_names_the_sub_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--help"]) == 0
-    told = capsys.readouterr().out
-    assert all(name in told for name in ("demo", "serve", "verify", "logs", "usage", "keys"))
+def test_help_names_the_sub_commands(run: Run) -> None:
+    ended = run("--help")
+    assert ended.code == 0
+    assert all(f" {name} " in ended.out for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_sub_command_has_help_with_an_example(name: str, run: Run) -> None:
+    words = [name, "list"] if name == "keys" else [name]
+    ended = run(*words, "--help")
+    assert ended.code == 0
+    assert f"Usage: parquedb {' '.join(words)}" in ended.out
+    assert "For example:" in ended.out
+    assert f"\n parquedb {' '.join(words)}" in ended.out
+    assert name == "demo" or "--json" in ended.out
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"demo", "keys"}))
+def test_the_first_argument_is_the_url(name: str, run: Run) -> None:
+    first = run(name, "--help").out.split("─ Arguments ─")[1].splitlines()[1]
+    assert " URL " in first
+
+
+@pytest.mark.parametrize("name", ["query", "import", "export"])
+def test_where_something_has_to_follow_the_url_it_cannot_be_left_out(name: str, run: Run) -> None:
+    ended = run(name)
+    assert ended.code == 2
+    assert "Missing argument 'URL'" in ended.err
 
 
 def test_the_version_needs_no_sub_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,9 +53,7 @@ def test_the_version_needs_no_sub_command(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out.startswith("parquedb 0.")
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["keys", "--help"], ["logs", "--help"], ["no-such-command"]], ids=" ".join
-)
+@pytest.mark.parametrize("words", [["query", "--help"], ["no-such-command"]], ids=" ".join)
 def test_help_and_refusals_wait_for_no_heavy_library(words: list[str]) -> None:
     code = (
         "import sys; from parquedb.cluster.cli.main import main; main(sys.argv[1:]);"
@@ -76,3 +106,32 @@ def test_a_dash_in_the_place_of_the_url_is_that_of_the_environment(
     for words in (["verify"], ["verify", "-"], ["verify", "-", "posts"]):
         assert main(words) == 2
         assert "of-the-environment" in capsys.readouterr().err
+
+
+def ends_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the next command's work end so."""
+
+    def work() -> bool:
+        raise error
+
+    monkeypatch.setattr(command, "read", lambda words: work)
+
+
+def test_what_nobody_foresaw_exits_with_2_and_shows_where_it_was(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    ends_with(ZeroDivisionError("oops"), monkeypatch)
+    ended = run("verify")
+    assert ended.code == 2, "1 would be an answer"
+    assert "Traceback" in ended.err
+    assert ended.err.splitlines()[-1] == "parquedb: INTERNAL: ZeroDivisionError: oops"
+
+
+def test_an_error_of_ours_shows_its_message_without_a_stack(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    ends_with(NetworkError("the store is away"), monkeypatch)
+    assert run("verify").err == "parquedb: NETWORK_ERROR: the store is away\n"
+    assert json.loads(run("verify", "--json").err)["message"] == "the store is away"
+
+
+def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    ends_with(KeyboardInterrupt(), monkeypatch)
+    ended = run("verify")
+    assert (ended.code, ended.err) == (130, "parquedb: interrupted\n")
