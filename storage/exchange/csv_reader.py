@@ -43,6 +43,7 @@ from parquedb.storage.exchange.row_pieces import (
 )
 from parquedb.storage.files.columns import ID_COLUMN
 
+_DELIMITERS: Final = ";\t|,"
 BLOCK_BYTES: Final = 4 << 20
 """Bytes that are parsed at once; a row must be smaller. PyArrow reads up to 32 blocks ahead."""
 
@@ -89,7 +90,8 @@ class CsvReader:
         id_column: The column that holds the ids.
 
     Raises:
-        InvalidInputError: the file cannot be read, or its columns are not what the options say.
+        InvalidInputError: the file cannot be read, its columns are not what the options say, or it has another
+            delimiter.
         ValidationError: a column cannot be a field.
     """
 
@@ -186,6 +188,8 @@ class CsvReader:
             raise InvalidInputError("column_names: expected names, since header=False", field="column_names")
         with reading(self._place), _open(self._place, options, None, None) as reader:
             names: list[str] = reader.schema.names
+        if options.column_names is None:
+            _check_delimiter(names, options.delimiter)
         return names
 
     def _batches(self, *, quiet: bool = False) -> Iterator[_Batch]:
@@ -283,6 +287,21 @@ def _open(
             null_values=list(options.null_values),
         ),
     )
+
+
+def _check_delimiter(names: Sequence[str], delimiter: str) -> None:
+    """Refuse a header that another delimiter would part: nobody wants one column named `id;name;city`.
+
+    Raises:
+        InvalidInputError: it is such a header; whoever means it gives `column_names`.
+    """
+    if len(names) != 1:
+        return
+    other = next((each for each in _DELIMITERS if each in names[0]), None)
+    if other is not None:
+        expected = f"delimiter={other!r}, or column_names"
+        message = f"delimiter: {delimiter!r} leaves the header {names[0]!r} in one piece; expected {expected}"
+        raise InvalidInputError(message, field="delimiter", expected=expected, actual=delimiter)
 
 
 def _undecodable(name: str) -> str:

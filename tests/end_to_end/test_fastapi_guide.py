@@ -17,7 +17,8 @@ from parquedb.storage.keys import namespace_prefix
 from parquedb.storage.log.entry import Kind, decode_entry
 from parquedb.storage.open import open_backend
 from tests.support.collector import rotel_binary, running_collector
-from tests.support.services import Callers, Service, listing, running_service
+from tests.support.pages import listing
+from tests.support.services import Callers, Service, running_service
 
 REQUEST_ID = "req-7.a:b"
 TRACE = "00-" + "5" * 32 + "-" + "6" * 16 + "-01"
@@ -25,7 +26,7 @@ TRACE = "00-" + "5" * 32 + "-" + "6" * 16 + "-01"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "app.py").write_text(listing("fastapi.md", "app.py"))
+    (tmp_path / "app.py").write_text(listing("guides/fastapi.md", "app.py"))
     return tmp_path
 
 

@@ -12,7 +12,8 @@ import pytest
 
 import parquedb
 from tests.support.collector import free_port
-from tests.support.services import ROOT, Callers, listing, replica_pids
+from tests.support.pages import ROOT, listing
+from tests.support.services import Callers, replica_pids
 
 serve = pytest.importorskip("ray.serve", reason="ray[serve] is not installed")
 
@@ -31,7 +32,7 @@ def url(ray_cluster: str) -> Iterator[str]:
 
 @pytest.fixture
 def deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy]:
-    for page, title in (("fastapi.md", "app.py"), ("serve.md", "served.py")):
+    for page, title in (("guides/fastapi.md", "app.py"), ("guides/serve.md", "served.py")):
         (tmp_path / title).write_text(listing(page, title))
     monkeypatch.syspath_prepend(str(tmp_path))
     served = importlib.import_module("served")

@@ -12,17 +12,9 @@ from typing import Any
 
 import httpx
 
-ROOT = Path(__file__).parents[2]
-GUIDES = ROOT / "docs" / "guides"
+from tests.support.pages import ROOT
+
 START_S = 60.0
-
-
-def listing(page: str, title: str) -> str:
-    """Return a file that a guide spells out."""
-    [code] = re.findall(
-        rf'^```python title="{title}"\n(.*?)^```', (GUIDES / page).read_text(), re.MULTILINE | re.DOTALL
-    )
-    return str(code)
 
 
 def replica_pids(app: str) -> set[int]:

@@ -3,19 +3,21 @@
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from parquedb.errors import InvalidInputError
 from parquedb.storage.exchange.csv_reader import CsvOptions, CsvReader, _Numbers
 from parquedb.storage.exchange.file_formats import place_of
 from parquedb.storage.exchange.row_pieces import Refusals
 
 
-def reader(folder: Path, text: str) -> tuple[CsvReader, Refusals]:
+def reader(folder: Path, text: str, **options: Any) -> tuple[CsvReader, Refusals]:
     path = folder / "rows.csv"
     path.write_text(text)
     refusals = Refusals(skip=True)
-    return CsvReader(place_of(path, None), CsvOptions(), refusals, "$id"), refusals
+    return CsvReader(place_of(path, None), CsvOptions(**options), refusals, "$id"), refusals
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,19 @@ def test_many_rows_that_are_left_out_take_time_in_proportion() -> None:
     assert numbers.of(rows).tolist() == list(range(2, 2 * rows + 2, 2))
     # A tenth of a second, and many seconds if each row left out moved all behind it.
     assert time.thread_time() - started_s < 2
+
+
+@pytest.mark.parametrize(("text", "delimiter"), [("id;city\n1;Bern\n", ";"), ("id\tcity\n", "\t"), ("id|x\n", "|")])
+def test_a_header_that_another_delimiter_would_part_is_refused_with_that_one(
+    tmp_path: Path, text: str, delimiter: str
+) -> None:
+    with pytest.raises(InvalidInputError, match="in one piece") as refused:
+        reader(tmp_path, text)
+    assert refused.value.context["expected"] == f"delimiter={delimiter!r}, or column_names"
+    assert len(reader(tmp_path, text, delimiter=delimiter)[0].names) == 2
+    # Somebody means it.
+    assert reader(tmp_path, text, column_names=["a;b"])[0].names == ["a;b"]
+
+
+def test_a_header_of_one_column_is_taken(tmp_path: Path) -> None:
+    assert reader(tmp_path, "city\nBern; Switzerland\n")[0].names == ["city"]
