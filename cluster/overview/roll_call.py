@@ -82,6 +82,9 @@ def _asked(
                 silent[namespace] = late
         except PendingCallsLimitExceeded:
             silent[namespace] = "too many calls of this process wait for it already"
+        except AttributeError as error:
+            # In the middle of an upgrade: it was started by an older version of this library.
+            silent[namespace] = f"its owner cannot be asked that: {error}"
     waited = [reply for asked in replies.values() for reply in asked]
     if waited:
         left_s = max(0.0, deadline_s - time.monotonic())
