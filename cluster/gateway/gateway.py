@@ -5,6 +5,7 @@ import asyncio
 from parquedb.access.principal import Principal
 from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.cluster.gateway.streams import Room
+from parquedb.observability.metrics.highlights import Highlights
 from parquedb.observability.metrics.http_requests import HttpRequests
 from parquedb.settings.gateway import GatewaySettings
 
@@ -20,6 +21,7 @@ class Gateway:
         imports: Room for imports.
         exports: Room for exports.
         counts: Requests that were answered.
+        highlights: What this process could not do, for the console.
         closing: Set when the process is about to end: feeds end then.
     """
 
@@ -31,6 +33,7 @@ class Gateway:
         self.imports = Room("imports", settings.streams_max)
         self.exports = Room("exports", settings.streams_max)
         self.counts = HttpRequests()
+        self.highlights = Highlights()
         self.closing = asyncio.Event()
 
     def database_for(self, principal: Principal) -> AsyncDatabase:
