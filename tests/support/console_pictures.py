@@ -23,12 +23,32 @@ STEP_S: Final = 5
 SPAN_S: Final = 15 * 60
 WARM_S: Final = 12.0
 BYTES_MAX: Final = 150_000
-WIDE: Final = {"width": 1440, "height": 960}
+WIDE: Final = {"width": 1280, "height": 860}
 NARROW: Final = {"width": 390, "height": 844}
+LOW: Final = {"width": 1280, "height": 400}
+
+VIEWS: Final = {
+    "": ("/console#/", WIDE, ""),
+    "documents": (
+        '/console#/orders?filter={"state": "paid", "address.city": {"$in": ["Bern", "Basel"]}}&sort=-placed',
+        {"width": 1280, "height": 660},
+        "",
+    ),
+    "history": ("/console#/orders/ord-00042", {"width": 1280, "height": 800}, ""),
+    "filter": ('/console#/orders?filter={"total": {"$above": 100}}', LOW, ""),
+    "narrow": ("/console#/", NARROW, ""),
+    "errors": ("/console#/", WIDE, "section[aria-labelledby=about-recent-errors]"),
+}
+"""Where each is taken, in a window of which size, and which part of the page it shows; all that fits by default."""
+
+PICTURES: Final = frozenset(
+    {"light", "dark", "documents-light", "documents-dark", "history-light", "history-dark"}
+    | {"filter-light", "filter-dark", "narrow-light", "narrow-dark", "errors-light", "errors-dark"}
+)
 
 
-def main(folder: Path) -> None:
-    """Make them all."""
+def main(folder: Path, *wanted: str) -> None:
+    """Make the pictures with these names, without `console-`; all of them where none is named."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, GatewayServer(place) as server, browser() as chromium:
         server.local.stored |= set(ASLEEP)
@@ -39,15 +59,12 @@ def main(folder: Path) -> None:
                 polled(client)
                 time.sleep(WARM_S)
                 last = polled(client)
-        url, order = f"{server.url}/console", "#/orders/ord-00042"
-        paid = '#/orders?filter={"state": "paid", "address.city": {"$in": ["Bern", "Basel"]}}&sort=-placed'
-        for scheme in ("light", "dark"):
-            take(chromium, f"{url}#/", last, folder / f"console-{scheme}.png", scheme=scheme)
-            take(chromium, url + paid, last, folder / f"console-documents-{scheme}.png", scheme=scheme)
-            take(chromium, url + order, last, folder / f"console-history-{scheme}.png", scheme=scheme)
-            take(chromium, f"{url}#/", last, folder / f"console-narrow-{scheme}.png", scheme=scheme, size=NARROW)
-        wrong = '#/orders?filter={"total": {"$above": 100}}'
-        take(chromium, url + wrong, last, folder / "console-filter-light.png", scheme="light", height=420)
+        for name, (where, size, part) in VIEWS.items():
+            for scheme in ("light", "dark"):
+                picture = f"{name}-{scheme}".lstrip("-")
+                if picture in (wanted or PICTURES):
+                    path = folder / f"console-{picture}.png"
+                    take(chromium, server.url + where, last, path, scheme=scheme, size=size, part=part)
 
 
 def polled(client: httpx.Client) -> dict[str, Any]:
@@ -63,12 +80,12 @@ def take(  # noqa: PLR0913 - what is looked at, and how
     path: Path,
     *,
     scheme: str,
-    size: dict[str, int] = WIDE,
-    height: int | None = None,
+    size: dict[str, int],
+    part: str = "",
 ) -> None:
     """Take a picture of a console that has been open for a quarter of an hour."""
     told = moments(last)
-    context = chromium.new_context(viewport={**size, "height": height or size["height"]}, color_scheme=scheme)
+    context = chromium.new_context(viewport=size, color_scheme=scheme)
     page = context.new_page()
     page.route("**/console/data", lambda route: route.fulfill(json=next(told, last)))
     page.clock.install()
@@ -78,7 +95,7 @@ def take(  # noqa: PLR0913 - what is looked at, and how
             page.clock.run_for(2000)
     page.clock.resume()
     page.wait_for_load_state("networkidle")
-    page.screenshot(path=path)
+    (page.locator(part) if part else page).screenshot(path=path)
     context.close()
     if path.stat().st_size > BYTES_MAX:
         sys.exit(f"{path} has {path.stat().st_size} bytes; {BYTES_MAX} is the most")
@@ -95,11 +112,12 @@ def moments(last: dict[str, Any]) -> Any:
         for name in ("reads_per_s", "writes_per_s", "p50_s"):
             totals[name] *= swell * rng.uniform(0.95, 1.05) if before_s else 1
         totals["p99_s"] *= swell * rng.uniform(0.85, 1.2) if before_s else 1
-        totals["error_rate"] = max(0.0, 0.004 * math.sin(before_s / 110) + rng.uniform(-0.0008, 0.0008)) + 0.0002
+        # Some minutes ago something was wrong for a while.
+        totals["error_rate"] = 0.009 * math.exp(-(((before_s - 380) / 45) ** 2)) + rng.uniform(0.0, 0.0006)
         totals["flush_lag_s"] = (1 + (SPAN_S - before_s) * 7 // 5) % 60
-        totals["commit_lag_s"] = rng.uniform(0.0, 0.4)
+        totals["commit_lag_s"] = rng.uniform(0.0, 0.05)
         yield told
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images"), *sys.argv[2:])

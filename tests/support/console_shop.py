@@ -14,6 +14,9 @@ ASLEEP: Final = ("archive-2024", "archive-2025", "newsletter", "suppliers")
 SHARES: Final = {"orders": 0.45, "carts": 0.25, "products": 0.15, "customers": 0.1, "tickets": 0.05}
 """Who is asked how often, as a part of all."""
 
+PAUSE_S: Final = 0.006
+"""Seconds that a customer thinks."""
+
 _CITIES = ("Bern", "Genève", "Zürich", "Lugano", "Basel", "Chur")
 _FIRST = ("Ada", "Grace", "Edsger", "Barbara", "Donald", "Frances", "Niklaus", "Radia")
 _LAST = ("Keller", "Rossi", "Favre", "Meier", "Bianchi", "Weber", "Dubois", "Huber")
@@ -83,7 +86,7 @@ def busy(url: str) -> Iterator[None]:
     def shop() -> None:
         rng = random.Random(11)
         with httpx.Client(base_url=url) as client:
-            while not over.is_set():
+            while not over.wait(PAUSE_S):
                 [namespace] = rng.choices(list(SHARES), list(SHARES.values()))
                 id_ = f"{namespace[:3]}-{rng.randrange(SIZES[namespace]):05}"
                 kind = rng.random()

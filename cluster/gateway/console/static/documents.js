@@ -14,7 +14,8 @@ const SYSTEM_FIELDS = ["$id", "version", "createdAt", "createdBy", "updatedBy", 
 
 /**
  * @typedef {import("./exact_json.js").Value} Value
- * @typedef {Map<string, Value>} Document
+ * @typedef {Map<string, Value>} Found
+ * @typedef {{place: number, document: Found}} Row a document, and where it stands on its page
  */
 
 export class Documents {
@@ -41,6 +42,7 @@ export class Documents {
     this.previous = h("a", { class: "button" }, "← Previous");
     this.next = h("a", { class: "button" }, "Next →");
     this.pages = h("nav", { class: "pages", "aria-label": "Pages", hidden: true }, this.first, this.previous, this.next);
+    this.found = h("section", { class: "card", "aria-label": "Documents" }, this.told, this.results, this.pages);
     this.element = h(
       "div",
       { class: "view" },
@@ -48,7 +50,7 @@ export class Documents {
       this.facts,
       this.form.element,
       this.problem,
-      h("section", { class: "card", "aria-label": "Documents" }, this.told, this.results, this.pages),
+      this.found,
     );
   }
 
@@ -113,13 +115,14 @@ export class Documents {
     const asking = (this.asking = new AbortController());
     const query = this.query;
     this.#complain(null, "");
+    this.found.hidden = false;
     setText(this.told, "Asking …");
     setAttribute(this.results, "aria-busy", "true");
     try {
       const bodies = bodiesOf(query);
       const text = await this.gateway.ask(methodPath(this.namespace, "find"), { body: bodies.find, signal: asking.signal });
       const page = /** @type {Map<string, Value>} */ (/** @type {any} */ (parse(text)).get("value"));
-      this.#show(query, /** @type {Document[]} */ (page.get("items")), /** @type {string | null} */ (page.get("next_cursor")));
+      this.#show(query, /** @type {Found[]} */ (page.get("items")), /** @type {string | null} */ (page.get("next_cursor")));
       await this.#count(bodies.count, asking.signal);
     } catch (error) {
       if (asking.signal.aborted) return;
@@ -144,9 +147,7 @@ export class Documents {
   /** @param {unknown} error */
   #refused(error) {
     this.results.removeAttribute("aria-busy");
-    fill(this.results);
-    this.pages.hidden = true;
-    setText(this.told, "");
+    this.found.hidden = true;
     const field = error instanceof WrongField ? error.field : error instanceof Refusal ? fieldOf(error) : null;
     this.#complain(field, explained(error));
   }
@@ -163,7 +164,7 @@ export class Documents {
 
   /**
    * @param {import("./query.js").Query} query
-   * @param {Document[]} items
+   * @param {Found[]} items
    * @param {string | null} cursor
    */
   #show(query, items, cursor) {
@@ -172,7 +173,7 @@ export class Documents {
     const table = new Table({
       label: "Documents",
       empty: query.filter ? "No document matches this filter." : "There are no documents here.",
-      keyOf: (/** @type {{place: number}} */ { place }) => String(place),
+      keyOf: (/** @type {Row} */ { place }) => String(place),
       columns: columns.map((name) => this.#column(name)),
     });
     fill(this.results, table.element);
@@ -183,7 +184,7 @@ export class Documents {
 
   /**
    * @param {string} name
-   * @returns {import("./table.js").Column<{document: Document}>}
+   * @returns {import("./table.js").Column<Row>}
    */
   #column(name) {
     if (name === "$id") {
@@ -227,7 +228,7 @@ class QueryForm {
     this.limit = /** @type {HTMLSelectElement} */ (h("select", { id: "limit" }, ...limits));
     this.deleted = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", id: "deleted" }));
     const submit = () => onSubmit(this.#query());
-    this.filter.input.addEventListener("keydown", (event) => {
+    this.filter.input.addEventListener("keydown", (/** @type {any} */ event) => {
       if (event.key === "Enter" && !event.shiftKey) {
         event.preventDefault();
         submit();
@@ -315,7 +316,7 @@ function field(name, label, tag, placeholder) {
 
 /**
  * Return the fields that most documents of a page have, those of the database's own last.
- * @param {Document[]} items
+ * @param {Found[]} items
  * @returns {string[]}
  */
 function columnsOf(items) {
@@ -330,7 +331,7 @@ function columnsOf(items) {
 
 /**
  * @param {string} namespace
- * @param {Document} document
+ * @param {Found} document
  */
 function bareId(namespace, document) {
   const id = String(document.get("$id") ?? "");

@@ -25,7 +25,7 @@ export class Num {
 }
 
 /**
- * @typedef {string | boolean | null | Num | Value[] | Map<string, Value>} Value
+ * @typedef {string | boolean | null | Num | any[] | Map<string, any>} Value whose parts are such values, too
  */
 
 /** What is wrong with a text that should be JSON, and where. */

@@ -116,6 +116,7 @@ class Console {
     setText(this.state, names[standing]);
     setAttribute(this.state, "class", `state ${standing}`);
     const isTold = standing === "lost" || standing === "refused";
+    setAttribute(this.main, "class", isTold && this.data !== null ? "stale" : null);
     if (this.banner.hidden === isTold) this.banner.hidden = !isTold;
     if (isTold) {
       const since = this.data === null ? "" : ` What you see is from ${words.when(this.data.time_s).slice(-8)}.`;

@@ -73,13 +73,13 @@ export class Overview {
       h("dl", { class: "tiles" }, ...this.tiles.map(({ name, value }) => h("div", { class: "card" }, name, value))),
       h("div", { class: "charts" }, ...this.charts.map((chart) => chart.element)),
       section("Namespaces", this.open, this.namespaces.element, this.more),
+      section("Recent errors", h("small", {}, "last hour, alike ones together"), this.errors.element),
       h(
         "div",
         { class: "halves" },
-        section("Recent errors", h("small", {}, "last hour, alike ones together"), this.errors.element),
         section("Slowest operations", h("small", {}, "last 10 to 20 minutes"), this.slowest.element),
+        this.circuits.element,
       ),
-      this.circuits.element,
     );
   }
 

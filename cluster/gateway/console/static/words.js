@@ -37,7 +37,7 @@ export function exactCount(value) {
  */
 export function rate(value) {
   if (value === null || value === undefined) return UNKNOWN;
-  return value === 0 ? "0" : value < 10 ? significant(value) : count(value);
+  return value === 0 ? "0" : value < 10 ? significant(value, 2) : count(value);
 }
 
 /**
@@ -47,7 +47,7 @@ export function rate(value) {
  */
 export function percent(value) {
   if (value === null || value === undefined) return UNKNOWN;
-  return value === 0 ? "0 %" : `${significant(100 * value)} %`;
+  return value === 0 ? "0 %" : `${significant(100 * value, 2)} %`;
 }
 
 /**
@@ -118,6 +118,7 @@ function padded(value) {
  * @param {number} digits
  */
 function significant(value, digits = 3) {
+  // More digits than that before the point are all told.
   if (value >= 10 ** digits) return value.toLocaleString("en-US", { maximumFractionDigits: 0 });
   return String(Number(value.toPrecision(digits)));
 }

@@ -1,6 +1,8 @@
 """The page and its files: what they may load, and from where."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import httpx
@@ -51,6 +53,23 @@ async def test_a_file_is_kept_until_it_changes_and_names_no_other_host(client: h
     assert not re.findall(r"https?://(?!www\.w3\.org/)", answer.text)
     if name.endswith(".js"):
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", answer.text)
+
+
+def test_the_modules_are_well_formed() -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node here to read JavaScript with")
+    for name in FILES:
+        if name.endswith(".js"):
+            checked = subprocess.run([node, "--check", STATIC / name], capture_output=True, text=True, check=False)
+            assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".js")])
+def test_a_module_says_what_it_is_for_and_is_no_longer_than_one_of_python(name: str) -> None:
+    text = (STATIC / name).read_text()
+    assert text.startswith("/**")
+    assert len(text.splitlines()) <= 400
 
 
 async def test_a_head_has_no_body(client: httpx.AsyncClient) -> None:
