@@ -15,7 +15,7 @@ from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.gateway import Gateway
 from parquedb.cluster.gateway.problems import Refusal, problem_response
 from parquedb.cluster.gateway.routes import PROBES, route_of
-from parquedb.errors import ErrorCode, InternalError, InvalidInputError, ParqueDBError
+from parquedb.errors import InternalError, InvalidInputError, ParqueDBError
 from parquedb.observability.logs import get_logger
 from parquedb.observability.logs.context import log_context
 from parquedb.observability.metrics.http_requests import RequestKind
@@ -27,12 +27,6 @@ CALL: Final = "parquedb.call"
 
 _REQUEST_ID: Final = re.compile(r"[\w.:/=+-]{1,128}", re.ASCII)
 _REQUEST_ID_BYTES: Final = 10
-
-_OWN_FAILURES: Final = frozenset(
-    {ErrorCode.RPC_ERROR, ErrorCode.RPC_TIMEOUT, ErrorCode.RPC_UNAVAILABLE, ErrorCode.RPC_INVALID_RESPONSE}
-    | {ErrorCode.OUTCOME_UNKNOWN, ErrorCode.INTERNAL}
-)
-"""What no owner has answered: nobody else would tell of it."""
 
 _logger = get_logger(__name__)
 _access = get_logger("cluster.gateway.access_log")
@@ -142,10 +136,8 @@ def _told(error: Exception, call: Call) -> Response:
     if not isinstance(error, ParqueDBError):
         _logger.error("a request failed in a way nobody foresaw", exc_info=error, extra={"event": "http.failed"})
         error = InternalError("an internal error; the log has more under the request id")
-    if error.code in _OWN_FAILURES:
-        namespace = call.scope.get("path_params", {}).get("namespace", "")
-        operation = call.operation or "request"
-        call.gateway.highlights.failed(namespace, operation, error, request_id=call.request_id)
+    namespace = call.scope.get("path_params", {}).get("namespace", "")
+    call.gateway.note(namespace, call.operation or "request", error, call.request_id)
     return problem_response(error, request_id=call.request_id)
 
 

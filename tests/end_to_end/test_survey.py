@@ -7,6 +7,7 @@ from pathlib import Path
 import ray
 
 import parquedb
+from parquedb.cluster.runtime.naming import actor_name
 from parquedb.cluster.runtime.placement import find, served_namespaces
 
 
@@ -44,3 +45,22 @@ def test_an_owner_that_stands_still_is_named_and_does_not_hold_up_the_others(ray
             os.kill(pid, signal.SIGCONT)
         assert list(survey.owners) == ["posts"]
         assert survey.silent == {"users": "no answer within 1 s"}
+
+
+@ray.remote
+class OlderOwner:
+    """One that was started by a version without surveys."""
+
+    def ping(self) -> str:
+        return "posts"
+
+
+def test_an_owner_of_an_older_version_is_named_and_the_others_answer(ray_cluster: str, tmp_path: Path) -> None:
+    with parquedb.connect(tmp_path / "db") as db:
+        db.create("users", {})
+        older = OlderOwner.options(name=actor_name(db.settings, "posts"), namespace=db.settings.ray_namespace).remote()
+        ray.get(older.ping.remote())
+        survey = db._connection.survey(5.0)
+        assert list(survey.owners) == ["users"]
+        assert "cannot be asked that" in survey.silent["posts"]
+        ray.kill(older)

@@ -7,7 +7,8 @@ import { addressOf } from "./place.js";
 import { jsonView } from "./values.js";
 import * as words from "./words.js";
 
-const PAGE = 100;
+/** Changes that are asked for at once; each brings the whole document. */
+const PAGE = 25;
 const FIELDS_MAX = 4;
 /** Fields that every change changes. */
 const ALWAYS = new Set(["version", "updatedAt", "updatedBy"]);

@@ -74,6 +74,27 @@ export function stringify(value, indent = 0, margin = "") {
   return indent ? `${open}\n${inner}${parts.join(`,\n${inner}`)}\n${margin}${close}` : open + parts.join(",") + close;
 }
 
+/**
+ * Return the beginning of a value's JSON text on one line, at no more cost than its length.
+ * @param {Value} value
+ * @param {number} charsMax
+ * @returns {string} a little longer than that at most
+ */
+export function beginning(value, charsMax) {
+  if (value === null || typeof value !== "object" || value instanceof Num) {
+    return typeof value === "string" ? JSON.stringify(value.slice(0, charsMax)) : stringify(value);
+  }
+  const [open, close] = Array.isArray(value) ? "[]" : "{}";
+  let text = open;
+  for (const one of value) {
+    if (text.length > charsMax) return text;
+    const [name, inner] = Array.isArray(value) ? [null, one] : one;
+    text += `${text === open ? "" : ","}${name === null ? "" : `${JSON.stringify(name)}:`}`;
+    text += beginning(inner, charsMax - text.length);
+  }
+  return text + close;
+}
+
 class Reader {
   /** @param {string} text */
   constructor(text) {

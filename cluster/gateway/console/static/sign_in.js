@@ -37,10 +37,11 @@ export class SignIn {
   }
 
   /**
-   * Ask.
+   * Ask; what was said already stays, if there is nothing new to say.
    * @param {string | null} problem what was wrong with the last one
    */
   ask(problem) {
+    if (this.element.open && problem === null) return;
     this.error.hidden = problem === null;
     setText(this.error, problem ?? "");
     if (!this.element.open) this.element.showModal();

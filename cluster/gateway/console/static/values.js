@@ -1,6 +1,6 @@
 /** Values of documents, in a few words for a cell of a table, and in full as indented JSON. */
 
-import { Num, stringify } from "./exact_json.js";
+import { Num, beginning } from "./exact_json.js";
 import { h } from "./dom.js";
 import { bytes } from "./words.js";
 
@@ -38,7 +38,7 @@ export function brief(value) {
     const [kind, word] = TAGS[tag.name];
     return { text: cut(word(tag.value)), kind };
   }
-  return { text: cut(stringify(value)), kind: "json" };
+  return { text: cut(beginning(value, CELL_CHARS_MAX)), kind: "json" };
 }
 
 /**

@@ -100,6 +100,18 @@ async def test_what_only_the_gateway_met_is_told_as_well(client: httpx.AsyncClie
     assert "boom" not in told["INTERNAL"]["message"]
 
 
+async def test_of_many_operations_in_one_request_each_failure_is_told(
+    client: httpx.AsyncClient, database: EngineDatabase
+) -> None:
+    database.refuse += [RpcUnavailableError("its owner is gone"), RuntimeError("boom")]
+    body = {"operations": [{"op": "get", "id": "a"}, {"op": "get", "id": "b"}, "nonsense"]}
+    answer = await client.post("/v1/posts/operations", json=body)
+    assert [one["ok"] for one in answer.json()["results"]] == [False] * 3
+    told = {error["code"]: error for error in (await polled(client))["errors"]}
+    assert told.keys() == {"RPC_UNAVAILABLE", "INTERNAL"}
+    assert told["RPC_UNAVAILABLE"]["operation"] == "get"
+
+
 async def test_many_pages_cost_one_look(client: httpx.AsyncClient, database: EngineDatabase) -> None:
     await client.post("/v1/posts", json={})
     answers = await asyncio.gather(*(polled(client) for _ in range(20)))
