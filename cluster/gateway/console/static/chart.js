@@ -52,7 +52,13 @@ export class Chart {
     const legend = lines.map(({ label }, place) =>
       h("span", { class: "key" }, h("i", { class: `swatch line-${place}` }), label, " ", this.now[place]),
     );
-    const head = h("figcaption", {}, h("span", { class: "title" }, title), this.at, h("span", { class: "legend" }, ...legend));
+    const head = h(
+      "figcaption",
+      {},
+      h("span", { class: "title" }, title),
+      this.at,
+      h("span", { class: "legend" }, ...legend),
+    );
     this.element = h("figure", { class: "chart card" }, head, this.picture);
     new ResizeObserver(() => this.#resize()).observe(this.element);
   }

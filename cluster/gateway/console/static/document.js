@@ -47,9 +47,25 @@ export class DocumentView {
     this.content = h("div", { "aria-busy": "true" }, h("p", { class: "empty" }, "Asking …"));
     this.list = h("ol", { class: "history" });
     this.note = h("p", { class: "more", hidden: true });
-    this.more = h("button", { type: "button", class: "quiet", hidden: true, click: () => void this.#askHistory() }, "Later changes");
-    const body = h("section", { class: "card", "aria-label": "Document" }, h("div", { class: "head" }, this.shown, this.copy), this.content);
-    const aside = h("section", { class: "card", "aria-labelledby": "about-history" }, h("h2", { id: "about-history" }, "History"), this.more, this.list, this.note);
+    this.more = h(
+      "button",
+      { type: "button", class: "quiet", hidden: true, click: () => void this.#askHistory() },
+      "Later changes",
+    );
+    const body = h(
+      "section",
+      { class: "card", "aria-label": "Document" },
+      h("div", { class: "head" }, this.shown, this.copy),
+      this.content,
+    );
+    const aside = h(
+      "section",
+      { class: "card", "aria-labelledby": "about-history" },
+      h("h2", { id: "about-history" }, "History"),
+      this.more,
+      this.list,
+      this.note,
+    );
     this.element = h(
       "div",
       { class: "view" },
@@ -151,18 +167,39 @@ export class DocumentView {
 
   /** @param {Change | undefined} change */
   #nothing(change) {
-    return h("p", { class: "empty" }, change === undefined ? "There is no such document now." : "The document was removed for good.");
+    return h(
+      "p",
+      { class: "empty" },
+      change === undefined ? "There is no such document now." : "The document was removed for good.",
+    );
   }
 
   #list() {
     const chosen = this.seq;
-    const now = item(addressOf(this.namespace, this.id), !chosen, h("b", {}, "Now"), h("small", {}, "as it was read a moment ago"));
+    const now = item(
+      addressOf(this.namespace, this.id),
+      !chosen,
+      h("b", {}, "Now"),
+      h("small", {}, "as it was read a moment ago"),
+    );
     const items = this.changes.toReversed().map(({ seq, time, action, document, what }) => {
       const version = document?.get("version");
       const head = h("b", {}, action, version === undefined ? "" : ` · version ${version}`);
       const by = document?.get("updatedBy") ?? document?.get("createdBy");
-      const facts = h("small", {}, h("time", { datetime: time }, words.when(time)), ` · change ${seq}`, by ? ` · by ${by}` : "");
-      return item(addressOf(this.namespace, this.id, { seq: String(seq) }), chosen === String(seq), head, facts, what ? h("span", {}, what) : null);
+      const facts = h(
+        "small",
+        {},
+        h("time", { datetime: time }, words.when(time)),
+        ` · change ${seq}`,
+        by ? ` · by ${by}` : "",
+      );
+      return item(
+        addressOf(this.namespace, this.id, { seq: String(seq) }),
+        chosen === String(seq),
+        head,
+        facts,
+        what ? h("span", {}, what) : null,
+      );
     });
     fill(this.list, now, ...items);
   }
@@ -215,7 +252,8 @@ function difference(before, now) {
   const added = [...now.keys()].filter((name) => !before.has(name) && !ALWAYS.has(name));
   const removed = [...before.keys()].filter((name) => !now.has(name));
   const changed = [...now.keys()].filter(
-    (name) => before.has(name) && !ALWAYS.has(name) && stringify(before.get(name) ?? null) !== stringify(now.get(name) ?? null),
+    (name) =>
+      before.has(name) && !ALWAYS.has(name) && stringify(before.get(name) ?? null) !== stringify(now.get(name) ?? null),
   );
   return [listed("changed", changed), listed("added", added), listed("removed", removed)].filter(Boolean).join("; ");
 }

@@ -3,6 +3,7 @@
 import { fill, h, setAttribute, setText } from "./dom.js";
 import { parse } from "./exact_json.js";
 import { Refusal, explained, methodPath } from "./gateway.js";
+import { showState } from "./parts.js";
 import { addressOf } from "./place.js";
 import { LIMITS, WrongField, bodiesOf, fieldOf, optionsOf, queryOf } from "./query.js";
 import { Table } from "./table.js";
@@ -41,7 +42,13 @@ export class Documents {
     this.first = h("a", { class: "button" }, "First page");
     this.previous = h("a", { class: "button" }, "← Previous");
     this.next = h("a", { class: "button" }, "Next →");
-    this.pages = h("nav", { class: "pages", "aria-label": "Pages", hidden: true }, this.first, this.previous, this.next);
+    this.pages = h(
+      "nav",
+      { class: "pages", "aria-label": "Pages", hidden: true },
+      this.first,
+      this.previous,
+      this.next,
+    );
     this.found = h("section", { class: "card", "aria-label": "Documents" }, this.told, this.results, this.pages);
     this.element = h(
       "div",
@@ -83,10 +90,8 @@ export class Documents {
    */
   update(data) {
     const row = data.namespaces.find((/** @type {any} */ one) => one.name === this.namespace);
-    this.badge.hidden = !row;
-    if (!row) return;
-    setText(this.badge, row.status === "healthy" ? row.state : `${row.status}, ${row.state}`);
-    setAttribute(this.badge, "class", `badge ${row.status === "healthy" && row.state !== "open" ? "asleep" : row.status}`);
+    showState(this.badge, row);
+    if (row === undefined) return;
     const facts = [
       `${words.exactCount(row.documents)} documents`,
       words.bytes(row.bytes),
@@ -120,9 +125,16 @@ export class Documents {
     setAttribute(this.results, "aria-busy", "true");
     try {
       const bodies = bodiesOf(query);
-      const text = await this.gateway.ask(methodPath(this.namespace, "find"), { body: bodies.find, signal: asking.signal });
+      const text = await this.gateway.ask(methodPath(this.namespace, "find"), {
+        body: bodies.find,
+        signal: asking.signal,
+      });
       const page = /** @type {Map<string, Value>} */ (/** @type {any} */ (parse(text)).get("value"));
-      this.#show(query, /** @type {Found[]} */ (page.get("items")), /** @type {string | null} */ (page.get("next_cursor")));
+      this.#show(
+        query,
+        /** @type {Found[]} */ (page.get("items")),
+        /** @type {string | null} */ (page.get("next_cursor")),
+      );
       await this.#count(bodies.count, asking.signal);
     } catch (error) {
       if (asking.signal.aborted) return;
@@ -178,7 +190,10 @@ export class Documents {
     });
     fill(this.results, table.element);
     table.update(items.map((document, place) => ({ place, document })));
-    setText(this.told, items.length ? `${words.exactCount(items.length)} document${items.length === 1 ? "" : "s"}` : "");
+    setText(
+      this.told,
+      items.length ? `${words.exactCount(items.length)} document${items.length === 1 ? "" : "s"}` : "",
+    );
     this.#link(query, cursor);
   }
 
@@ -308,10 +323,23 @@ class QueryForm {
  * @param {string} placeholder
  */
 function field(name, label, tag, placeholder) {
-  const attributes = { id: name, placeholder, spellcheck: "false", autocomplete: "off", autocapitalize: "off", "aria-describedby": `${name}-error` };
-  const input = /** @type {HTMLInputElement | HTMLTextAreaElement} */ (h(tag, tag === "input" ? { ...attributes, type: "text" } : { ...attributes, rows: 1 }));
+  const attributes = {
+    id: name,
+    placeholder,
+    spellcheck: "false",
+    autocomplete: "off",
+    autocapitalize: "off",
+    "aria-describedby": `${name}-error`,
+  };
+  const input = /** @type {HTMLInputElement | HTMLTextAreaElement} */ (
+    h(tag, tag === "input" ? { ...attributes, type: "text" } : { ...attributes, rows: 1 })
+  );
   const error = h("p", { class: "wrong", id: `${name}-error`, role: "alert", hidden: true });
-  return { input, error, element: h("div", { class: `field ${name}` }, h("label", { for: name }, label), input, error) };
+  return {
+    input,
+    error,
+    element: h("div", { class: `field ${name}` }, h("label", { for: name }, label), input, error),
+  };
 }
 
 /**

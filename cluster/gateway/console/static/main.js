@@ -121,7 +121,10 @@ class Console {
     if (isTold) {
       const since = this.data === null ? "" : ` What you see is from ${words.when(this.data.time_s).slice(-8)}.`;
       const reason = error === null ? "" : explained(error);
-      setText(this.banner, `${standing === "lost" ? `No answer: ${reason}.${since} The page tries again by itself.` : reason}`);
+      setText(
+        this.banner,
+        `${standing === "lost" ? `No answer: ${reason}.${since} The page tries again by itself.` : reason}`,
+      );
     }
   }
 

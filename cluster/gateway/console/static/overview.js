@@ -2,15 +2,20 @@
 
 import { Chart } from "./chart.js";
 import { fill, h, setAttribute, setText } from "./dom.js";
+import { section, stateOf, toneOf } from "./parts.js";
 import { addressOf } from "./place.js";
-import { Table, section } from "./table.js";
+import { Table } from "./table.js";
 import * as words from "./words.js";
 
 /** @type {Record<string, string>} */
 const STATUS_WORDS = { healthy: "Healthy", degraded: "Degraded", unhealthy: "Unhealthy" };
 
 const TILES = /** @type {[string, string, (data: any) => string][]} */ ([
-  ["Namespaces", "awake of all", (data) => `${words.exactCount(data.awake)} / ${words.exactCount(data.namespaces_total)}`],
+  [
+    "Namespaces",
+    "awake of all",
+    (data) => `${words.exactCount(data.awake)} / ${words.exactCount(data.namespaces_total)}`,
+  ],
   ["Reads", "a second", (data) => words.rate(data.totals.reads_per_s)],
   ["Writes", "a second", (data) => words.rate(data.totals.writes_per_s)],
   ["p50", "half are quicker", (data) => words.duration(data.totals.p50_s)],
@@ -112,12 +117,21 @@ export class Overview {
 function moreWords(data, left) {
   if (!data.listed) return "The store has not said yet which namespaces there are: these are the ones in use.";
   const [shown, total] = [data.namespaces.length, data.namespaces_total].map(words.exactCount);
-  return left > 0 ? `Shown are ${shown} of ${total}: those in trouble, then the busiest, then the largest. Open any other by its name.` : "";
+  return left > 0
+    ? `Shown are ${shown} of ${total}: those in trouble, then the busiest, then the largest. Open any other by its name.`
+    : "";
 }
 
 function openBox() {
   const input = /** @type {HTMLInputElement} */ (
-    h("input", { type: "text", placeholder: "Open by name", "aria-label": "Open a namespace by its name", spellcheck: "false", autocomplete: "off", maxlength: 255 })
+    h("input", {
+      type: "text",
+      placeholder: "Open by name",
+      "aria-label": "Open a namespace by its name",
+      spellcheck: "false",
+      autocomplete: "off",
+      maxlength: 255,
+    })
   );
   return h(
     "form",
@@ -143,8 +157,8 @@ function namespaceTable() {
       { title: "Namespace", text: (row) => row.name, address: (row) => addressOf(row.name) },
       {
         title: "State",
-        text: (row) => (row.status === "healthy" ? row.state : `${row.status}, ${row.state}`),
-        tone: (row) => `badge ${row.status === "healthy" && row.state !== "open" ? "asleep" : row.status}`,
+        text: stateOf,
+        tone: toneOf,
         hint: (row) => row.reasons.join("\n"),
       },
       { title: "Documents", number, text: (row) => words.exactCount(row.documents) },
@@ -152,22 +166,35 @@ function namespaceTable() {
       { title: "Reads/s", number, text: (row) => words.rate(row.reads_per_s) },
       { title: "Writes/s", number, text: (row) => words.rate(row.writes_per_s) },
       { title: "p99", number, text: (row) => words.duration(row.p99_s) },
-      { title: "Errors", number, text: (row) => words.percent(row.error_rate), tone: (row) => (row.error_rate > 0 ? "bad" : "") },
+      {
+        title: "Errors",
+        number,
+        text: (row) => words.percent(row.error_rate),
+        tone: (row) => (row.error_rate > 0 ? "bad" : ""),
+      },
       { title: "Commit lag", number, text: (row) => words.duration(row.commit_lag_s) },
       { title: "Flush lag", number, text: (row) => words.duration(row.flush_lag_s) },
-      { title: "Owner", text: (row) => (row.host ? `${row.host} · ${row.pid}` : words.UNKNOWN), hint: (row) => owner(row) },
+      {
+        title: "Owner",
+        text: (row) => (row.host ? `${row.host} · ${row.pid}` : words.UNKNOWN),
+        hint: (row) => owner(row),
+      },
     ],
   });
 }
 
 /** @param {any} row */
 function files(row) {
-  return row.files === undefined ? "" : `${words.exactCount(row.files)} data files; change ${words.exactCount(row.seq)} is the last`;
+  return row.files === undefined
+    ? ""
+    : `${words.exactCount(row.files)} data files; change ${words.exactCount(row.seq)} is the last`;
 }
 
 /** @param {any} row */
 function owner(row) {
-  return row.host ? `process ${row.pid} on ${row.host}, for ${words.duration(row.age_s)}${row.node ? `\nRay node ${row.node}` : ""}` : "";
+  return row.host
+    ? `process ${row.pid} on ${row.host}, for ${words.duration(row.age_s)}${row.node ? `\nRay node ${row.node}` : ""}`
+    : "";
 }
 
 function slowTable() {
@@ -177,7 +204,10 @@ function slowTable() {
     keyOf: (/** @type {any} */ one) => `${one.time_s} ${one.namespace} ${one.duration_s}`,
     columns: [
       { title: "Took", text: (one) => words.duration(one.duration_s) },
-      { title: "Operation", text: (one) => (one.count > 1 ? `${one.operation} × ${words.exactCount(one.count)}` : one.operation) },
+      {
+        title: "Operation",
+        text: (one) => (one.count > 1 ? `${one.operation} × ${words.exactCount(one.count)}` : one.operation),
+      },
       { title: "Namespace", text: (one) => one.namespace, address: (one) => addressOf(one.namespace) },
       { title: "When", text: (one) => words.when(one.time_s).slice(-8) },
       { title: "Request", text: (one) => one.request_id ?? words.UNKNOWN, tone: () => "id" },
@@ -196,7 +226,12 @@ function errorTable() {
       { title: "Times", number: true, text: (one) => words.exactCount(one.count) },
       { title: "Last", text: (one) => words.ago(one.time_s, one.now), hint: (one) => words.when(one.time_s) },
       { title: "Where", text: (one) => [one.operation, one.namespace].filter(Boolean).join(" · ") },
-      { title: "Message", text: (one) => one.message ?? "(needs the permission find)", tone: () => "message", hint: (one) => one.message ?? "" },
+      {
+        title: "Message",
+        text: (one) => one.message ?? "(needs the permission find)",
+        tone: () => "message",
+        hint: (one) => one.message ?? "",
+      },
       { title: "Request", text: (one) => one.request_id ?? words.UNKNOWN, tone: () => "id" },
       { title: "Seen by", text: (one) => one.seen_by },
     ],
@@ -213,7 +248,11 @@ class Circuits {
       keyOf: (/** @type {any} */ one) => `${one.namespace} ${one.circuit}`,
       columns: [
         { title: "Circuit", text: (one) => one.circuit },
-        { title: "State", text: (one) => one.state.replace("_", " "), tone: (one) => `badge ${one.state === "open" ? "unhealthy" : "degraded"}` },
+        {
+          title: "State",
+          text: (one) => one.state.replace("_", " "),
+          tone: (one) => `badge ${one.state === "open" ? "unhealthy" : "degraded"}`,
+        },
         { title: "Failures", number: true, text: (one) => words.exactCount(one.failures) },
         { title: "Success", number: true, text: (one) => words.percent(one.success_rate) },
         { title: "Refused", number: true, text: (one) => words.exactCount(one.rejected) },
@@ -228,7 +267,10 @@ class Circuits {
   /** @param {any} data */
   update({ circuits }) {
     const { closed, half_open: half, open } = circuits.counts;
-    setText(this.counts, `${words.exactCount(closed)} closed, ${words.exactCount(half)} half open, ${words.exactCount(open)} open`);
+    setText(
+      this.counts,
+      `${words.exactCount(closed)} closed, ${words.exactCount(half)} half open, ${words.exactCount(open)} open`,
+    );
     this.troubled.update(circuits.troubled);
     const told = JSON.stringify(circuits.changes);
     if (told === this.told) return;
@@ -236,7 +278,14 @@ class Circuits {
     fill(
       this.changes,
       ...circuits.changes.map((/** @type {any} */ one) =>
-        h("li", {}, h("time", {}, words.when(one.time_s)), ` ${one.circuit}: ${one.before} → `, h("b", {}, one.after), ` ${one.reason}`),
+        h(
+          "li",
+          {},
+          h("time", {}, words.when(one.time_s)),
+          ` ${one.circuit}: ${one.before} → `,
+          h("b", {}, one.after),
+          ` ${one.reason}`,
+        ),
       ),
     );
   }

@@ -6,7 +6,14 @@ export class SignIn {
   /** @param {(proof: string) => void} onProof */
   constructor(onProof) {
     this.input = /** @type {HTMLInputElement} */ (
-      h("input", { type: "password", id: "proof", autocomplete: "off", spellcheck: "false", required: true, "aria-describedby": "proof-error proof-note" })
+      h("input", {
+        type: "password",
+        id: "proof",
+        autocomplete: "off",
+        spellcheck: "false",
+        required: true,
+        "aria-describedby": "proof-error proof-note",
+      })
     );
     this.error = h("p", { class: "wrong", id: "proof-error", role: "alert", hidden: true });
     this.element = /** @type {HTMLDialogElement} */ (
@@ -25,11 +32,21 @@ export class SignIn {
             },
           },
           h("h2", { id: "about-sign-in" }, "Who is asking?"),
-          h("p", {}, "This gateway shows its data to callers that it knows. Paste a token (JWT), or an API key as ", h("code", {}, "parquedb keys issue"), " prints it."),
+          h(
+            "p",
+            {},
+            "This gateway shows its data to callers that it knows. Paste a token (JWT), or an API key as ",
+            h("code", {}, "parquedb keys issue"),
+            " prints it.",
+          ),
           h("label", { for: "proof" }, "Token or API key"),
           this.input,
           this.error,
-          h("p", { class: "quiet", id: "proof-note" }, "It is kept for this tab only, until you close it, and is sent to this gateway alone. What you see is what it may read."),
+          h(
+            "p",
+            { class: "quiet", id: "proof-note" },
+            "It is kept for this tab only, until you close it, and is sent to this gateway alone. What you see is what it may read.",
+          ),
           h("div", { class: "buttons" }, h("button", { type: "submit" }, "Sign in")),
         ),
       )

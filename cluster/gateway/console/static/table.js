@@ -33,7 +33,12 @@ export class Table {
     this.empty = h("p", { class: "empty" }, empty);
     const heads = columns.map(({ title, number }) => h("th", { scope: "col", class: number ? "number" : null }, title));
     this.table = h("table", { "aria-label": label }, h("thead", {}, h("tr", {}, ...heads)), this.body);
-    this.element = h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": label }, this.table, this.empty);
+    this.element = h(
+      "div",
+      { class: "wide", tabindex: 0, role: "region", "aria-label": label },
+      this.table,
+      this.empty,
+    );
   }
 
   /**
@@ -82,20 +87,3 @@ export class Table {
     });
   }
 }
-
-/**
- * Return a part of a page: a heading, what is beside it, and what it is about.
- * @param {string} title
- * @param {Node | null} aside
- * @param {...Node} content
- */
-export function section(title, aside, ...content) {
-  const id = `about-${title.toLowerCase().replaceAll(" ", "-")}`;
-  return h(
-    "section",
-    { class: "card", "aria-labelledby": id },
-    h("div", { class: "head" }, h("h2", { id }, title), aside),
-    ...content,
-  );
-}
-

@@ -14,7 +14,14 @@ const PARTS_MAX = 20_000;
  * @type {Record<string, [string, (value: Value) => string]>}
  */
 const TAGS = {
-  $date: ["date", (value) => String(value).replace("T", " ").replace(/(\.\d{3})\d*Z$/, "$1").replace(/\.000$|Z$/, "")],
+  $date: [
+    "date",
+    (value) =>
+      String(value)
+        .replace("T", " ")
+        .replace(/(\.\d{3})\d*Z$/, "$1")
+        .replace(/\.000$|Z$/, ""),
+  ],
   $day: ["date", String],
   $numberDecimal: ["number", String],
   $numberDouble: ["number", String],
@@ -50,7 +57,9 @@ export function jsonView(value) {
   const writer = new Writer();
   writer.write(value, "");
   const all = h("code", {}, ...writer.parts);
-  const note = writer.isFull ? h("p", { class: "note" }, "This is the beginning of a large document; Copy takes all of it.") : null;
+  const note = writer.isFull
+    ? h("p", { class: "note" }, "This is the beginning of a large document; Copy takes all of it.")
+    : null;
   return h("div", {}, note, h("pre", { class: "source", tabindex: 0, "aria-label": "JSON" }, all));
 }
 
@@ -73,8 +82,20 @@ class Writer {
     if (value instanceof Num) this.#put(value.text, "number");
     else if (typeof value === "string") this.#put(JSON.stringify(value), "string");
     else if (value === null || typeof value === "boolean") this.#put(String(value), "null");
-    else if (Array.isArray(value)) this.#all("[", "]", margin, value.map((one) => ({ one })));
-    else this.#all("{", "}", margin, [...value].map(([name, one]) => ({ name, one })));
+    else if (Array.isArray(value))
+      this.#all(
+        "[",
+        "]",
+        margin,
+        value.map((one) => ({ one })),
+      );
+    else
+      this.#all(
+        "{",
+        "}",
+        margin,
+        [...value].map(([name, one]) => ({ name, one })),
+      );
   }
 
   /**

@@ -15,7 +15,11 @@ const SECOND_UNITS = /** @type {[number, string][]} */ ([
  */
 export function count(value) {
   if (value === null || value === undefined) return UNKNOWN;
-  for (const [size, letter] of /** @type {[number, string][]} */ ([[1e9, "G"], [1e6, "M"], [1e4, "k"]])) {
+  for (const [size, letter] of /** @type {[number, string][]} */ ([
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e4, "k"],
+  ])) {
     if (value >= size) return `${significant(value / (letter === "k" ? 1e3 : size))}${letter}`;
   }
   return value.toLocaleString("en-US", { maximumFractionDigits: 0 });
