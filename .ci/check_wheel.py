@@ -25,7 +25,11 @@ def expected_files() -> set[str]:
     """Name every file the wheel must hold, from pyproject's packages, the folders they lie in, and their data."""
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     data = {
-        f"{package.replace('.', '/')}/{name}" for package, names in setuptools["package-data"].items() for name in names
+        f"{package.replace('.', '/')}/{path.relative_to(folder)}"
+        for package, patterns in setuptools["package-data"].items()
+        for folder in [ROOT / setuptools["package-dir"][package]]
+        for pattern in patterns
+        for path in folder.glob(pattern)
     }
     modules = {
         f"{package.replace('.', '/')}/{path.name}"

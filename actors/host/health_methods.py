@@ -11,6 +11,7 @@ from parquedb.actors.host.call_room import CallRoom
 from parquedb.actors.host.condition import condition
 from parquedb.actors.host.doorkeeper import Doorkeeper
 from parquedb.actors.reporting.metering import OwnerMeter
+from parquedb.actors.reporting.survey import OwnerSurvey, Surveyor
 from parquedb.clock import Clock
 from parquedb.observability.callbacks import HookStats
 from parquedb.observability.hooks import HookRegistry
@@ -36,6 +37,7 @@ class HealthMethods:
     _changing_since_s: float
     _room: CallRoom
     _started_s: float
+    _surveyor: Surveyor
 
     @ray.method(concurrency_group="health")
     async def ping(self) -> str:
@@ -57,23 +59,14 @@ class HealthMethods:
             `circuits` by name, `lag` (see `parquedb.actors.reporting.statistics.lag`; empty while idle), `calls` under
             way, the `pid`, the `version` of ParqueDB, and whether calls need a grant (`grants_required`).
         """
-        engine, change = self._engine, self._change
-        state, lag = ("idle", {}) if engine is None else (engine.state, engine.lag())
-        circuits = {circuit.name: str(circuit.state) for circuit in self._circuits()}
-        since_s = self._clock.boot_s() - self._changing_since_s
-        changing = ("", 0.0) if change is None else (change.get_name(), since_s)
-        status, reasons = condition(state, lag, circuits, self._settings.engine, changing)
-        return {
-            "status": status,
-            "reasons": reasons,
-            "state": state,
-            "circuits": circuits,
-            "lag": lag,
-            "calls": self._room.calls,
-            "pid": os.getpid(),
-            "version": VERSION,
-            "grants_required": self._door.required,
-        }
+        return self._health()
+
+    @ray.method(concurrency_group="health")
+    async def survey(self, grant: str | None = None) -> OwnerSurvey:
+        """Return all that a look at the whole database shows of this owner; no I/O."""
+        self._door.check("survey", grant)
+        circuits = global_circuit_breaker_monitor.get_health_status()
+        return self._surveyor.survey(self._health(), circuits, self._meter, self._engine)
 
     @ray.method(concurrency_group="health")
     async def metrics(self, grant: str | None = None) -> MetricsSnapshot:
@@ -91,6 +84,25 @@ class HealthMethods:
     async def circuit_health(self) -> CircuitHealthStatus:
         """Return how the circuits of this process are and what changed lately; no I/O."""
         return global_circuit_breaker_monitor.get_health_status()
+
+    def _health(self) -> dict[str, Any]:
+        engine, change = self._engine, self._change
+        state, lag = ("idle", {}) if engine is None else (engine.state, engine.lag())
+        circuits = {circuit.name: str(circuit.state) for circuit in self._circuits()}
+        since_s = self._clock.boot_s() - self._changing_since_s
+        changing = ("", 0.0) if change is None else (change.get_name(), since_s)
+        status, reasons = condition(state, lag, circuits, self._settings.engine, changing)
+        return {
+            "status": status,
+            "reasons": reasons,
+            "state": state,
+            "circuits": circuits,
+            "lag": lag,
+            "calls": self._room.calls,
+            "pid": os.getpid(),
+            "version": VERSION,
+            "grants_required": self._door.required,
+        }
 
     def _counted(self) -> MetricsSnapshot:
         engine = self._engine

@@ -31,6 +31,7 @@ from parquedb.actors.host.process import finish_process, prepare_process
 from parquedb.actors.reporting import journal
 from parquedb.actors.reporting.announcements import Announcer, announced_upkeep
 from parquedb.actors.reporting.metering import OwnerMeter
+from parquedb.actors.reporting.survey import Surveyor
 from parquedb.actors.requests import arguments
 from parquedb.actors.requests.operations import MANY, Operation, Outcome
 from parquedb.actors.requests.packing import decode_operations, encode_outcomes
@@ -107,6 +108,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         self._changing_since_s = 0.0
         self._room = CallRoom(namespace, settings.engine.calls_bytes_max, self._clock, self._random)
         self._started_s = self._clock.boot_s()
+        self._surveyor = Surveyor(namespace, self._clock, "" if context is None else context.get_node_id())
         if self._meter is not None:
             export_metrics(self._counted)
 
@@ -236,7 +238,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
         refusal = self._room.refusal(size)
         if refusal is not None:
             if self._meter is not None:
-                self._meter.refused()
+                self._meter.refused(refusal)
             raise refusal
 
     async def _one(self, build: Build, /, *given: Any, grant: str | None = None, **options: Any) -> Any:

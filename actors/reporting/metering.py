@@ -6,13 +6,16 @@ from dataclasses import replace
 from typing import Any, Final
 
 from parquedb.actors.reporting.read_counts import ReadCounts, count_reads_in
-from parquedb.actors.requests.operations import GETS, INSERT_ARROW, JOINED, READS, Operation, Outcome
+from parquedb.actors.reporting.survey import Work
+from parquedb.actors.requests.operations import GETS, INSERT_ARROW, JOINED, READS, Operation, Outcome, SessionRequest
+from parquedb.actors.state.sessions import request_id
 from parquedb.actors.writes.update_run import Answers
 from parquedb.errors import ParqueDBError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.logs import get_logger
 from parquedb.observability.losses import LOG_RECORDS, SPANS
 from parquedb.observability.metrics.collector import UpkeepCollector
+from parquedb.observability.metrics.highlights import Highlights, RecentError, SlowOperation
 from parquedb.observability.metrics.series import Series
 from parquedb.observability.metrics.snapshot import (
     CacheMetrics,
@@ -23,6 +26,7 @@ from parquedb.observability.metrics.snapshot import (
     hooks_of,
 )
 from parquedb.observability.metrics.tally import Tally
+from parquedb.observability.otel.propagation import Traceparents
 from parquedb.settings import Settings
 from parquedb.storage.breaker.circuit import CircuitBreaker
 
@@ -47,6 +51,7 @@ class OwnerMeter:
         self._tally = tally
         self._reads = ReadCounts()
         self._series: dict[str, Series] = {}
+        self._highlights = Highlights()
         hooks.register_hook(UpkeepCollector(tally, namespace))
 
     @staticmethod
@@ -65,14 +70,31 @@ class OwnerMeter:
             _logger.exception("namespace %s: a call could not be counted", self._namespace)
         return outcomes
 
-    def refused(self) -> None:
+    def refused(self, error: ParqueDBError) -> None:
         """Count a call that found no room; nobody has looked yet how much it carries."""
         self._tally.refused(self._namespace)
+        self._highlights.failed(self._namespace, "execute", error)
 
     def turned_away(self, error: ParqueDBError) -> None:
         """Count a call without a valid grant; nobody has looked what it carries."""
         series = self._tally.series("query", "execute", self._namespace, "actor")
         series.add_call(0.0, errors={type(error).__name__: 1})
+        self._highlights.failed(self._namespace, "execute", error)
+
+    def work(self) -> tuple[Work, Work]:
+        """Return the reads and the writes of callers so far."""
+        # A copy, made in one step; what travels joined shares the series of what it stands for.
+        found = {id(each): (kind in READS, each) for kind, each in self._series.copy().items()}.values()
+        reads, writes = ([each.taken() for reads, each in found if reads is wanted] for wanted in (True, False))
+        return Work.of(reads), Work.of(writes)
+
+    def slowest(self) -> tuple[SlowOperation, ...]:
+        """Return the calls that took longest of late."""
+        return self._highlights.slowest()
+
+    def errors(self) -> tuple[RecentError, ...]:
+        """Return what failed of late."""
+        return self._highlights.errors()
 
     def taken(self, lag: Mapping[str, Any], circuits: Iterable[CircuitBreaker]) -> MetricsSnapshot:
         """Return everything counted so far, and how the owner is now.
@@ -111,7 +133,10 @@ class OwnerMeter:
             outcomes: The answers, in the same order.
             began_s: When it came in, monotonic seconds.
         """
-        took_s = time.monotonic() - began_s
+        now_s = time.monotonic()
+        took_s, highlights = now_s - began_s, self._highlights
+        if took_s > highlights.slow_from_s or now_s >= highlights.renewed_s:
+            highlights.slow(_slow(self._namespace, operations, took_s))
         if len(operations) == 1:
             one = _Sum()
             one.add(operations[0], outcomes[0])
@@ -133,18 +158,23 @@ class OwnerMeter:
             series = self._tally.series(category, JOINED.get(kind, kind), self._namespace, "actor")
             self._series[kind] = series
         series.add_call(took_s, count=one.count, errors=one.errors, rows=one.rows, size=one.size)
+        if not one.errors:
+            return
         if _REFUSED in one.errors:
             self._tally.refused(self._namespace, one.errors[_REFUSED])
+        for operation, error, count in one.failed.values():
+            self._highlights.failed(self._namespace, JOINED.get(kind, kind), error, count=count, **_origin([operation]))
 
 
 class _Sum:
     """What the operations of one kind in one call came to."""
 
-    __slots__ = ("count", "errors", "rows", "size")
+    __slots__ = ("count", "errors", "failed", "rows", "size")
 
     def __init__(self) -> None:
         self.count = self.rows = self.size = 0
         self.errors: dict[str, int] = {}
+        self.failed: dict[str, tuple[Operation, ParqueDBError, int]] = {}
 
     def add(self, operation: Operation, outcome: Outcome) -> None:
         """Add one, which may stand for several."""
@@ -152,20 +182,40 @@ class _Sum:
         self.count += count
         self.size += operation.size
         if outcome.error is not None:
-            self._refuse(outcome.error, count)
+            self._refuse(operation, outcome.error, count)
         elif kind == GETS:
             self.rows += count - value.count(None)
         elif kind in JOINED:
             refused = refusals_of(value)
             for error in refused:
-                self._refuse(error, 1)
+                self._refuse(operation, error, 1)
             self.rows += count - len(refused)
         else:
             self.rows += rows_of(kind, value)
 
-    def _refuse(self, error: ParqueDBError, count: int) -> None:
+    def _refuse(self, operation: Operation, error: ParqueDBError, count: int) -> None:
         name = type(error).__name__
-        self.errors[name] = self.errors.get(name, 0) + count
+        total = self.errors[name] = self.errors.get(name, 0) + count
+        self.failed[name] = operation, error, total
+
+
+def _slow(namespace: str, operations: Sequence[Operation], took_s: float) -> SlowOperation:
+    """Describe a call that may be one of the slowest."""
+    kinds = {JOINED.get(operation.kind, operation.kind) for operation in operations}
+    name = kinds.pop() if len(kinds) == 1 else "execute"
+    count = sum(operation.count for operation in operations)
+    return SlowOperation(namespace, name, count, took_s, 0.0, **_origin(operations))
+
+
+def _origin(operations: Sequence[Operation]) -> dict[str, str | None]:
+    """Return what operations are found by in logs and traces: of the first that has it, if one has."""
+    request = next((each.request for each in operations if each.request is not None), None)
+    spans = next((each.spans for each in operations if each.spans is not None), None)
+    traceparent = None if spans is None else Traceparents(spans).leading()
+    return {
+        "request_id": request_id(request) if isinstance(request, SessionRequest) else request,
+        "trace_id": None if traceparent is None else traceparent.split("-")[1],
+    }
 
 
 def refusals_of(value: Any) -> list[ParqueDBError]:

@@ -29,6 +29,8 @@ PERMISSIONS_OF_METHODS: Final[Mapping[str, str]] = {
     **{name: name for name in ("flush", "compact", "stats", "metrics")},
     # Names hooks and counts what they were told.
     "hook_stats": "metrics",
+    # Counts, sizes and states; of operations that stand out their names and the errors.
+    "survey": "metrics",
 }
 """Permission by the method of the actor that is no operation. `activate` needs any; `Doorkeeper` says what is free."""
 

@@ -64,7 +64,7 @@ class ServeCommand:
         try:
             served = serve_gateway(database, settings)
             try:
-                self._tell(served.url, database)
+                self._tell(served.url, database, settings)
                 wait_for_signal()
             finally:
                 served.close()
@@ -82,14 +82,16 @@ class ServeCommand:
             while not server.started and not serving.done():
                 await asyncio.sleep(0.01)
             if server.started:
-                self._tell(address(settings.host, server.port, tls=server.config.is_ssl), database)
+                self._tell(address(settings.host, server.port, tls=server.config.is_ssl), database, settings)
             await serving
 
-    def _tell(self, url: str, database: AsyncDatabase) -> None:
+    def _tell(self, url: str, database: AsyncDatabase, settings: GatewaySettings) -> None:
+        console = f"{url}/console" if settings.console else None
         if self.as_json:
-            self.screen.out(json.dumps({"url": url, "database": database.url}))
+            self.screen.out(json.dumps({"url": url, "database": database.url, "console": console}))
         else:
-            self.screen.out(f"{database.url} is served at {url}; its description is at {url}/docs")
+            also = f", its console at {console}" if console else ""
+            self.screen.out(f"{database.url} is served at {url}; its description is at {url}/docs{also}")
         self.screen.file.flush()
 
 

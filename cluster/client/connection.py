@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypeVar
 from parquedb.actors.requests.operations import Operation, Outcome
 from parquedb.cluster.loads.direct_storage import DirectStorage
 from parquedb.cluster.overview.health import DatabaseHealth
+from parquedb.cluster.overview.survey import DatabaseSurvey
 from parquedb.cluster.transport.credentials import Credentials
 from parquedb.observability.brief import Brief
 from parquedb.observability.hooks import HookRegistry, global_hook_registry, load_hooks
@@ -183,6 +184,14 @@ class Connection(ABC):
         self, timeout_s: float | None, owners: bool, grant: str | None = None
     ) -> dict[str, MetricsSnapshot]:
         """Ask as `metrics` does, and return what each process has counted."""
+
+    @abstractmethod
+    def survey(self, timeout_s: float, grant: str | None = None) -> DatabaseSurvey:
+        """Look at all owners within about `timeout_s` seconds, showing a grant; starts none.
+
+        Raises:
+            ConfigurationError: they are behind a gateway, which looks at them itself.
+        """
 
     @abstractmethod
     def open_storage(self, purpose: str) -> StorageBackend:

@@ -15,7 +15,8 @@ from parquedb.cluster.loads.direct_storage import DirectStorage, open_storage, s
 from parquedb.cluster.overview.health import DatabaseHealth
 from parquedb.cluster.overview.metrics import metrics_by_process, sum_of
 from parquedb.cluster.overview.owners_health import database_health
-from parquedb.cluster.overview.roll_call import ASK_TIMEOUT_S
+from parquedb.cluster.overview.roll_call import ASK_TIMEOUT_S, ask_owners
+from parquedb.cluster.overview.survey import DatabaseSurvey
 from parquedb.cluster.runtime import ray_runtime, secrets
 from parquedb.cluster.runtime.naming import resolve
 from parquedb.cluster.runtime.placement import known_owners, served_namespaces
@@ -201,6 +202,13 @@ class RayConnection(Connection):
         limit_s = arguments.check_timeout(timeout_s, ASK_TIMEOUT_S)
         self.join()
         return database_health(self.settings, self._monitor.get_health_status(), limit_s)
+
+    def survey(self, timeout_s: float, grant: str | None = None) -> DatabaseSurvey:
+        """Ask every owner in this cluster for its survey, within about `timeout_s` seconds; starts none."""
+        self.join()
+        called = ask_owners(self.settings, ["survey"], timeout_s, grant=grant)
+        owners = {namespace: answer for namespace, [answer] in called.answers.items()}
+        return DatabaseSurvey(owners, called.silent, self._monitor.get_health_status().circuits, called.error)
 
     def metrics(self, timeout_s: float | None, namespaces_max: int, grant: str | None = None) -> MetricsSnapshot:
         """Ask every owner in this cluster what it has counted, and add what this process has; see `sum_of`.

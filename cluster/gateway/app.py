@@ -22,6 +22,7 @@ from parquedb.cluster.gateway.access.access_control import AccessControl
 from parquedb.cluster.gateway.access.authenticator import Authenticator
 from parquedb.cluster.gateway.access.callers import build_authenticator
 from parquedb.cluster.gateway.access.middleware import (
+    OPEN_PATHS,
     PRINCIPAL,
     AccessMiddleware,
     SecurityHeaders,
@@ -29,6 +30,8 @@ from parquedb.cluster.gateway.access.middleware import (
 )
 from parquedb.cluster.gateway.answers import json_response
 from parquedb.cluster.gateway.call import Call
+from parquedb.cluster.gateway.console.data import ConsoleData
+from parquedb.cluster.gateway.console.page import Page
 from parquedb.cluster.gateway.description import describe
 from parquedb.cluster.gateway.edge import CALL, Edge
 from parquedb.cluster.gateway.gateway import Gateway
@@ -63,7 +66,8 @@ def build_app(
         ConfigurationError: nobody would have to say who he is, and this is production.
     """
     gateway, access = Gateway(database, settings), settings.access
-    readiness = Readiness(gateway)
+    readiness, console = Readiness(gateway), ConsoleData(gateway)
+    page = Page() if settings.console else None
     control = AccessControl(
         authenticator or build_authenticator(access, database, production=settings.environment == "production"), access
     )
@@ -75,18 +79,22 @@ def build_app(
         end_export()
         gateway.closing.set()
         await readiness.close()
+        await console.close()
         await control.close()
 
     app = FastAPI(
         title="ParqueDB",
         version=VERSION,
-        routes=_routes(gateway, readiness, control),
+        routes=[
+            *_routes(gateway, readiness, control),
+            *([] if page is None else _console_routes(page, console)),
+        ],
         lifespan=lifespan,
         middleware=[
             Middleware(SecurityHeaders, access),
             *cors_middleware(access),
             Middleware(Edge, gateway, tells_request_id=not behind_serve),
-            Middleware(AccessMiddleware, control, _unknown),
+            Middleware(AccessMiddleware, control, _unknown, OPEN_PATHS | (page.paths if page else frozenset())),
         ],
         exception_handlers={HTTPException: _refuse},
         docs_url=routes.DOCS if settings.docs else None,
@@ -132,6 +140,15 @@ def _routes(gateway: Gateway, readiness: Readiness, control: AccessControl) -> l
         routes.METRICS: {"GET": Scrapes(gateway).answer},
         routes.HEALTH: {"GET": _health},
         routes.READY: {"GET": ready},
+    }
+    return [_route(path, found) for path, found in handlers.items()]
+
+
+def _console_routes(page: Page, console: ConsoleData) -> list[BaseRoute]:
+    handlers: dict[str, Handlers] = {
+        routes.CONSOLE: {"GET": page.index},
+        routes.CONSOLE_DATA: {"GET": console.answer},
+        routes.CONSOLE_FILE: {"GET": page.file},
     }
     return [_route(path, found) for path, found in handlers.items()]
 

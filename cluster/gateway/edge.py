@@ -136,6 +136,8 @@ def _told(error: Exception, call: Call) -> Response:
     if not isinstance(error, ParqueDBError):
         _logger.error("a request failed in a way nobody foresaw", exc_info=error, extra={"event": "http.failed"})
         error = InternalError("an internal error; the log has more under the request id")
+    namespace = call.scope.get("path_params", {}).get("namespace", "")
+    call.gateway.note(namespace, call.operation or "request", error, call.request_id)
     return problem_response(error, request_id=call.request_id)
 
 

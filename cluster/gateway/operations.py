@@ -46,15 +46,18 @@ async def _answer(call: Call, namespace: str, index: int, item: Any) -> dict[str
         outcome = await _run(call, namespace, index, item)
         value = extended_json.tagged(outcome.value)
     except ParqueDBError as error:
+        call.gateway.note(namespace, str(item.get("op")) if type(item) is dict else "", error, call.request_id)
         return {"ok": False, "error": error_data(error)}
     except Exception:
         # Others may have been applied: this one must not take their answers along.
         _logger.exception("an operation failed in a way nobody foresaw", extra={"event": "http.failed"})
-        return {"ok": False, "error": error_data(InternalError("an internal error; the log has more"))}
-    told = {"ok": True, "value": value, "seq": outcome.seq, "duplicate": outcome.duplicate}
+        told = InternalError("an internal error; the log has more")
+        call.gateway.note(namespace, "operations", told, call.request_id)
+        return {"ok": False, "error": error_data(told)}
+    answer = {"ok": True, "value": value, "seq": outcome.seq, "duplicate": outcome.duplicate}
     if outcome.cost is not None:
-        told["cost"] = list(outcome.cost)
-    return told
+        answer["cost"] = list(outcome.cost)
+    return answer
 
 
 async def _run(call: Call, namespace: str, index: int, item: Any) -> Outcome:

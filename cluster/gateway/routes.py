@@ -17,11 +17,14 @@ READY: Final = "/ready"
 METRICS: Final = "/metrics"
 OPENAPI: Final = "/openapi.json"
 DOCS: Final = "/docs"
+CONSOLE: Final = "/console"
+CONSOLE_DATA: Final = "/console/data"
+CONSOLE_FILE: Final = "/console/{file}"
 
 PROBES: Final = frozenset({HEALTH, READY})
 """Answered however busy the gateway is."""
 
-_ALONE: Final = frozenset({NAMESPACES, HEALTH, READY, METRICS, OPENAPI, DOCS})
+_ALONE: Final = frozenset({NAMESPACES, HEALTH, READY, METRICS, OPENAPI, DOCS, CONSOLE, CONSOLE_DATA})
 _BELOW: Final = {path.rpartition("/")[2]: path for path in (OPERATIONS, IMPORT, EXPORT, CHANGES, HISTORY, SCHEMA)}
 
 
@@ -37,4 +40,6 @@ def route_of(path: str) -> str:
             return _BELOW.get(below, METHOD)
         case ["", "v1", namespace, "documents", id_] if namespace and id_:
             return DOCUMENT
+        case ["", "console", file] if file:
+            return CONSOLE_FILE
     return ""

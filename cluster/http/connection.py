@@ -182,6 +182,14 @@ class HttpConnection(Connection):
             return {"": self.counted()}
         return {"": self.counted(), "gateway": self._ask("metrics", "/metrics", limit_s, metrics_of)}
 
+    def survey(self, timeout_s: float, grant: str | None = None) -> NoReturn:  # noqa: ARG002 - the seam
+        """Refuse.
+
+        Raises:
+            ConfigurationError: always; the gateway shows what it sees at `/console`.
+        """
+        raise ConfigurationError("a database behind a gateway is looked at there: open its /console", setting="url")
+
     def open_storage(self, purpose: str) -> NoReturn:
         """Refuse: storage is behind the gateway."""
         self.require_storage(purpose)

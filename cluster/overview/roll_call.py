@@ -96,6 +96,9 @@ def _answered(
             replies[namespace] = [getattr(handle, question).remote(*shown) for question in questions]
         except PendingCallsLimitExceeded:
             silent[namespace] = "too many calls of this process wait for it already"
+        except AttributeError as error:
+            # In the middle of an upgrade: it was started by an older version of this library.
+            silent[namespace] = f"its owner cannot be asked that: {error}"
     waited = [reply for asked in replies.values() for reply in asked]
     if waited:
         ray.wait(waited, num_returns=len(waited), timeout=wait_s)

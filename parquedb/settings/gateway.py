@@ -24,6 +24,7 @@ class GatewaySettings(SettingsGroup):
     port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on; 0 for any free one.")
     replicas: int = Field(default=1, ge=1, le=1000, description="Processes that answer requests.")
     docs: bool = Field(default=True, description="Whether /docs and /openapi.json are shown.")
+    console: bool = Field(default=True, description="Whether there is a web console at /console.")
 
     timeout_s: float = Field(default=30, ge=0.001, le=3600, description="Seconds for a request that names none.")
     timeout_s_max: float = Field(

@@ -52,6 +52,7 @@ def test_everything_passes_through_serve(url: str) -> None:
         races_are_decided(url, client)
         streams_pass(client)
         large_bodies_pass(client)
+        console_is_told(client)
         ready = client.get("/ready")
         assert (ready.status_code, ready.json()["status"]) == (200, "healthy"), ready.text
         assert ready.json()["owners"]["posts"]["state"] == "open"
@@ -114,6 +115,23 @@ def large_bodies_pass(client: httpx.Client) -> None:
     assert (exported.status_code, len(exported.content.splitlines())) == (200, 20_000)
     refused = client.post("/v1/rows", content=b" " * (40 << 20), headers={"Content-Type": "application/json"})
     assert (refused.status_code, refused.json()["code"]) == (413, "INVALID_INPUT")
+
+
+def console_is_told(client: httpx.Client) -> None:
+    page = client.get("/console")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert client.get("/console/main.js").status_code == 200
+    data = client.get("/console/data").json()
+    rows = {row["name"]: row for row in data["namespaces"]}
+    assert (data["status"], data["problem"]) == ("healthy", None)
+    assert rows.keys() >= {"posts", "rows"}
+    assert (rows["rows"]["documents"], rows["rows"]["state"]) == (20_000, "open")
+    assert len(rows["posts"]["node"]) > 20
+    counts = data["circuits"]["counts"]
+    assert (counts["closed"] >= 4, counts["half_open"], counts["open"]) == (True, 0, 0)
+    assert {"VERSION_CONFLICT"} <= {error["code"] for error in data["errors"]}
+    assert all(one["request_id"] for one in data["slowest"] if one["operation"] == "create")
 
 
 def test_a_client_does_its_work_through_serve_as_it_does_without(url: str, tmp_path: Path) -> None:

@@ -19,14 +19,17 @@ class AppServer:
     """An ASGI application behind uvicorn; a context manager.
 
     Attributes:
-        url: Where it listens.
+        port: Where it listens: any free one, unless it is to be where another one was.
+        url: The same as a URL.
     """
 
-    def __init__(self, app: Any, **options: Any) -> None:
+    def __init__(self, app: Any, *, port: int = 0, **options: Any) -> None:
         self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", port))
+        self.port: int = self._socket.getsockname()[1]
         scheme = "https" if "ssl_certfile" in options else "http"
-        self.url = f"{scheme}://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
         config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1, **options)
         self._server = uvicorn.Server(config)
         self._started = threading.Event()
@@ -65,11 +68,12 @@ class GatewayServer(AppServer):
         settings: GatewaySettings | None = None,
         authenticator: Any = None,
         engine: dict[str, Any] | None = None,
+        port: int = 0,
     ) -> None:
         self.local = LocalConnection(load_settings(url), **(engine or {}))
         self.database = AsyncDatabase(self.local)
         self.app = build_app(self.database, settings or GatewaySettings(), authenticator)
-        super().__init__(self.app)
+        super().__init__(self.app, port=port)
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()

@@ -8,21 +8,30 @@ Owners live on a loop of their own and open with their first call; `memory://` w
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from parquedb.actors.engine import NamespaceEngine
+from parquedb.actors.host.condition import condition
+from parquedb.actors.reporting.metering import OwnerMeter
+from parquedb.actors.reporting.survey import OwnerSurvey, Surveyor
 from parquedb.actors.requests.operations import Operation, Outcome
+from parquedb.clock import SystemClock
 from parquedb.cluster.client.connection import Connection
 from parquedb.cluster.loads.direct_storage import open_storage
 from parquedb.cluster.overview.health import DatabaseHealth, OwnerHealth
+from parquedb.cluster.overview.survey import DatabaseSurvey
 from parquedb.cluster.transport.delivery import Delivery, encode_wire
 from parquedb.documents.codec import decode
+from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
+from parquedb.observability.metrics.tally import Tally
 from parquedb.settings import Settings
 from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.memory import MemoryBackend
+from parquedb.storage.breaker.monitor import CircuitBreakerMonitor
 from tests.support.engines import engine
 
 
@@ -32,6 +41,8 @@ class LocalConnection(Connection):
     Attributes:
         operations: All that reached an owner, in order, with their namespaces.
         refuse: Raised instead of executing an operation, as often as there are some.
+        stored: Namespaces besides that nobody has opened.
+        surveyed: How often owners were asked for their surveys.
     """
 
     def __init__(self, settings: Settings, hook_objects: Any = (), **engine_settings: Any) -> None:
@@ -39,6 +50,10 @@ class LocalConnection(Connection):
         self.operations: list[tuple[str, Operation]] = []
         self.refuse: list[Exception] = []
         self._engine_settings = engine_settings
+        self.stored: set[str] = set()
+        self.surveyed = 0
+        self._watched: dict[str, tuple[OwnerMeter, Surveyor]] = {}
+        self._monitor = CircuitBreakerMonitor()
         self._memory = MemoryBackend()
         self._owners: dict[str, asyncio.Task[NamespaceEngine]] = {}
         self._loop = asyncio.new_event_loop()
@@ -56,6 +71,10 @@ class LocalConnection(Connection):
             storage = self._memory if self.settings.url.startswith("memory:") else self.open_storage(namespace)
             made = engine(storage, namespace=namespace, **self._engine_settings)
             opening = self._owners[namespace] = self._loop.create_task(_opened(made))
+            surveyor = Surveyor(namespace, SystemClock(), "node-1")
+            self._watched[namespace] = (OwnerMeter(namespace, HookRegistry(), Tally()), surveyor)
+            if not self.settings.url.startswith("memory:"):
+                self._monitor.register(namespace, storage)
         return await asyncio.shield(opening)
 
     async def execute(self, namespace: str, operation: Operation, timeout_s: float) -> Outcome:
@@ -67,7 +86,8 @@ class LocalConnection(Connection):
         self.operations.append((namespace, sent))
         if self.refuse:
             raise self.refuse.pop()
-        [outcome] = await (await self.owner(namespace)).execute([sent])
+        owner = await self.owner(namespace)
+        [outcome] = await self._watched[namespace][0].metered([sent], owner.execute([sent]))
         outcome.result()
         if outcome.encoded is not None:
             return msgspec.structs.replace(outcome, value=decode(outcome.encoded), encoded=None)
@@ -104,7 +124,24 @@ class LocalConnection(Connection):
         return LocalAsyncLink(self, namespace)
 
     def namespaces(self) -> list[str]:
-        return sorted(self._owners)
+        return sorted({*self._owners, *self.stored})
+
+    def survey(self, timeout_s: float, grant: object = None) -> DatabaseSurvey:
+        self.surveyed += 1
+        return self.do(self._survey())
+
+    async def _survey(self) -> DatabaseSurvey:
+        return DatabaseSurvey({name: self._surveyed(name) for name, task in self._owners.items() if task.done()})
+
+    def _surveyed(self, namespace: str) -> OwnerSurvey:
+        owner, (meter, surveyor) = self._owners[namespace].result(), self._watched[namespace]
+        lag = owner.lag()
+        circuits = self._monitor.get_health_status()
+        own = {name: one for name, one in circuits.circuits.items() if name.rpartition(".")[0] == namespace}
+        states = {name: str(one.state) for name, one in own.items()}
+        status, reasons = condition(owner.state, lag, states, owner._settings, ("", 0.0))
+        health = {"status": status, "reasons": reasons, "state": owner.state, "lag": lag}
+        return surveyor.survey(health, replace(circuits, circuits=own), meter, owner)
 
     def health(self, timeout_s: float | None = None) -> DatabaseHealth:
         owners = {name: OwnerHealth(name, "healthy", "open") for name in self._owners}

@@ -77,7 +77,7 @@ class AccessMiddleware:
             await self._answer(scope, refused.error, refused.headers)(scope, receive, send)
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in self._open_paths:
+        if _path(scope) in self._open_paths:
             # What answers there may ask access control itself, and tell those more who prove who they are.
             await self._app(scope, receive, send)
             return
@@ -107,7 +107,7 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        fields = _DOCS_FIELDS if scope["path"] == DOCS_PATH else _FIELDS
+        fields = _DOCS_FIELDS if _path(scope) == DOCS_PATH else _FIELDS
         if self._hsts and (self._tls_in_front or scope.get("scheme") == "https"):
             fields = fields + self._hsts
         await self._app(scope, receive, _adding(fields, send))
@@ -132,6 +132,12 @@ def cors_middleware(settings: AccessSettings) -> list[Middleware]:
             max_age=settings.cors_max_age_s,
         )
     ]
+
+
+def _path(scope: Scope) -> str:
+    """Return the path below the prefix that the application is mounted at."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _adding(fields: Fields, send: Send) -> Send:

@@ -82,7 +82,17 @@ async def test_without_a_valid_grant_nothing_is_answered_and_nothing_is_opened(w
         lambda: actor.schema(grant=shown),
         *(
             lambda method=method: getattr(actor, method)(grant=shown)
-            for method in ("activate", "flush", "compact", "stats", "metrics", "hook_stats", "find", "changes")
+            for method in (
+                "activate",
+                "flush",
+                "compact",
+                "stats",
+                "metrics",
+                "hook_stats",
+                "survey",
+                "find",
+                "changes",
+            )
         ),
     ]
     for call in calls:
@@ -128,7 +138,7 @@ METHODS: dict[str, Any] = {
     "metrics": lambda host, g: host.metrics(grant=g),
 }
 FREE = {"ping", "health", "circuit_health", "close"}
-ELSEWHERE = {"execute", "execute_packed", "activate", "hook_stats"}
+ELSEWHERE = {"execute", "execute_packed", "activate", "hook_stats", "survey"}
 
 
 def test_every_method_of_the_actor_is_free_on_purpose_or_tested_here() -> None:

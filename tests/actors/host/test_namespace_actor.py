@@ -186,6 +186,20 @@ async def test_after_an_idle_time_the_namespace_is_closed_and_the_next_call_open
     await host.close()
 
 
+async def test_whoever_only_looks_keeps_no_owner_awake_and_wakes_none() -> None:
+    host = NamespaceActor(settings_for(uuid.uuid4().hex, idle_timeout_s=0.1), "posts")
+    assert (await host.survey()).health["state"] == "idle"
+    await host.create({"n": 1}, id="a")
+    assert (await host.survey()).health["state"] == "open"
+    async with asyncio.timeout(10):
+        while (survey := await host.survey()).health["state"] != "idle":
+            await asyncio.sleep(0)
+    assert survey.sizes is not None
+    assert (survey.sizes.documents, survey.writes.count) == (1, 1)
+    assert (await host.survey()).health["state"] == "idle"
+    await host.close()
+
+
 async def test_a_fenced_host_refuses_until_it_is_activated() -> None:
     name = uuid.uuid4().hex
     first, second = NamespaceActor(settings_for(name), "posts"), NamespaceActor(settings_for(name), "posts")

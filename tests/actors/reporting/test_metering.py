@@ -93,7 +93,7 @@ def test_a_circuit_is_told_as_it_is_with_the_changes_counted() -> None:
 
 
 def test_a_call_without_room_counts_as_backpressure(meter: OwnerMeter) -> None:
-    meter.refused()
+    meter.refused(BackpressureError("full"))
     assert meter.taken({}, ()).owners["posts"].backpressure == 1
 
 

@@ -120,7 +120,8 @@ def test_methods_of_the_actor_need_their_permission_and_activating_any() -> None
     assert not allowed("activate", "*:other")
     assert allowed("stats", "read:posts")
     assert allowed("hook_stats", "metrics:posts")
-    for method in ("flush", "compact", "metrics", "hook_stats", "anything"):
+    assert allowed("survey", "metrics:posts")
+    for method in ("flush", "compact", "metrics", "hook_stats", "survey", "anything"):
         assert not allowed(method, "read:posts", "write:posts")
 
 
