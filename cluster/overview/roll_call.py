@@ -31,11 +31,13 @@ class RollCall:
         answers: By namespace, one answer to each question.
         silent: Namespaces whose owner did not answer, and why.
         error: Why the owners could not be listed; None when they were.
+        nodes: Nodes of the cluster that are alive.
     """
 
     answers: dict[str, list[Any]] = field(default_factory=dict)
     silent: dict[str, str] = field(default_factory=dict)
     error: str | None = None
+    nodes: int = 0
 
 
 def ask_owners(settings: Settings, questions: Sequence[str], timeout_s: float, *, grant: str | None = None) -> RollCall:
@@ -93,7 +95,7 @@ def _asked(
             silent[namespace] = said
         else:
             answers[namespace] = said
-    return RollCall(answers, silent)
+    return RollCall(answers, silent, nodes=sum(node["Alive"] for node in ray.nodes()))
 
 
 def _said(namespace: str, replies: list[Any], late: str) -> list[Any] | str:

@@ -87,6 +87,7 @@ class MetricsSnapshot:
         logs_dropped: Log records that were not kept (count).
         merged_namespaces: How many namespaces are summed as `OTHER`, at least; 0 when each has its own numbers.
         unreachable: Namespaces whose owner's numbers are missing here, and why.
+        nodes: Nodes of the Ray cluster that are alive; 0 when nobody has asked.
         started_s: When counting began (Unix time); the earliest of several.
         taken_s: When this was taken (Unix time); the latest of several.
     """
@@ -100,6 +101,7 @@ class MetricsSnapshot:
     logs_dropped: int = 0
     merged_namespaces: int = 0
     unreachable: dict[str, str] = field(default_factory=dict)
+    nodes: int = 0
     started_s: float = 0.0
     taken_s: float = 0.0
 
@@ -116,6 +118,7 @@ class MetricsSnapshot:
             logs_dropped=sum(one.logs_dropped for one in snapshots),
             merged_namespaces=max((one.merged_namespaces for one in snapshots), default=0),
             unreachable={name: why for one in snapshots for name, why in one.unreachable.items()},
+            nodes=max((one.nodes for one in snapshots), default=0),
             started_s=min((one.started_s for one in snapshots if one.started_s), default=0.0),
             taken_s=max((one.taken_s for one in snapshots), default=0.0),
         )
