@@ -31,7 +31,7 @@ class RollCall:
         answers: By namespace, one answer to each question.
         silent: Namespaces whose owner did not answer, and why.
         error: Why the owners could not be listed; None when they were.
-        nodes: Nodes of the cluster that are alive.
+        nodes: Nodes of the cluster that are alive; 0 where the cluster did not say.
     """
 
     answers: dict[str, list[Any]] = field(default_factory=dict)
@@ -73,6 +73,7 @@ def _asked(
     settings: Settings, questions: Sequence[str], shown: tuple[str, ...], timeout_s: float, deadline_s: float
 ) -> RollCall:
     late = f"no answer within {timeout_s:g} s"
+    nodes = sum(node["Alive"] for node in ray.nodes())
     replies: dict[str, list[Any]] = {}
     silent: dict[str, str] = {}
     for namespace in served_namespaces(settings):
@@ -95,7 +96,7 @@ def _asked(
             silent[namespace] = said
         else:
             answers[namespace] = said
-    return RollCall(answers, silent, nodes=sum(node["Alive"] for node in ray.nodes()))
+    return RollCall(answers, silent, nodes=nodes)
 
 
 def _said(namespace: str, replies: list[Any], late: str) -> list[Any] | str:

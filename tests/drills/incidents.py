@@ -25,6 +25,7 @@ class Incident:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+SHORT_QUEUE: Final = {"engine": {"queue_ops_max": 16, "group_ops_max": 16}}
 NO_CACHES: Final = {"engine": {"cache_bytes_max": 0, "document_cache_bytes_max": 0}}
 
 INCIDENTS: Final = (
@@ -41,7 +42,7 @@ INCIDENTS: Final = (
     Incident("owners-that-do-not-stay", process_trouble.owners_that_do_not_stay),
     Incident("bad-deploy", process_trouble.bad_deploy),
     Incident("lost-gateway", process_trouble.lost_gateway),
-    Incident("hot-namespace", callers_trouble.hot_namespace, settings={"engine": {"queue_ops_max": 16}}),
+    Incident("hot-namespace", callers_trouble.hot_namespace, settings=SHORT_QUEUE),
     Incident("version-conflict-storm", callers_trouble.version_conflict_storm),
     Incident("high-latency", callers_trouble.high_latency),
     Incident("cold-cache", callers_trouble.cold_cache, settings=NO_CACHES),
