@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.drills.site import ROOT
-from tests.support.chaos.processes import _die_with_parent
+from tests.support.chaos.processes import die_with_parent
 from tests.support.collector import free_port
 
 START_S = 60.0
@@ -60,7 +60,7 @@ class Gateway:
                 env=inherited | self._variables | {"PYTHONPATH": str(code)},
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         assert self._process.stdout is not None
         try:

@@ -97,14 +97,10 @@ async def corrupt_object(stage: Stage) -> None:
         await asyncio.to_thread(replaced, stage.ground.server, _object_key(stage, key), bytes(damaged))
 
     async def restore_object(key: str) -> None:
-        await asyncio.to_thread(replaced, stage.ground.server, _object_key(stage, key), _copy_of(copies, key))
+        await asyncio.to_thread(replaced, stage.ground.server, _object_key(stage, key), copies[key])
 
     stage.site.commands["restore_object"] = restore_object
     os.kill(await stage.owner_pid(), signal.SIGKILL)
-
-
-def _copy_of(copies: dict[str, bytes], key: str) -> bytes:
-    return copies[key]
 
 
 def _object_key(stage: Stage, key: str) -> str:
