@@ -73,7 +73,7 @@ def _asked(
     settings: Settings, questions: Sequence[str], shown: tuple[str, ...], timeout_s: float, deadline_s: float
 ) -> RollCall:
     late = f"no answer within {timeout_s:g} s"
-    nodes = sum(node["Alive"] for node in ray.nodes())
+    nodes = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call] # Ray's own.
     replies: dict[str, list[Any]] = {}
     silent: dict[str, str] = {}
     for namespace in served_namespaces(settings):

@@ -8,7 +8,7 @@ from typing import Final
 from parquedb.errors import ParqueDBError
 from tests.drills.stage import Stage
 
-FLOOD, STALE, REPORTS, READERS = 64, 4, 6, 4
+FLOOD, STALE, REPORTS, READERS = 64, 4, 12, 4
 """Works of each job."""
 
 FAR_S: Final = 0.05

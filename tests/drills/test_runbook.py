@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from parquedb.observability.prometheus.alerts import alerts_yaml
+from parquedb.settings import ClientSettings, EngineSettings, StorageSettings
 from tests.drills.__main__ import table
 from tests.drills.drill import Result
 from tests.drills.incidents import INCIDENTS
@@ -47,6 +48,15 @@ def test_an_entry_names_alerts_that_exist_and_the_one_that_leads_there(entry: En
 def test_an_entry_says_all_that_is_needed(entry: Entry) -> None:
     assert [part for part in PARTS if f"**{part}**" not in entry.text] == []
     assert [step for step in STEPS if not entry.blocks[step].strip()] == []
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_an_entry_names_events_of_the_log_and_settings_that_exist(entry: Entry) -> None:
+    named = set(re.findall(r"`((?:[a-z]+)\.[a-z_]+)`", entry.text))
+    groups = {"engine": EngineSettings, "storage": StorageSettings, "client": ClientSettings}
+    settings = {f"{name}.{field}" for name, group in groups.items() for field in group.model_fields}
+    events = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", (ROOT / "docs" / "logging.md").read_text()))
+    assert named <= settings | events
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
