@@ -21,8 +21,8 @@ BURDEN: Final = 4000
 
 async def hot_namespace(stage: Stage) -> None:
     """Let many more write to one namespace than its queue has room for."""
-    assert stage.proxy is not None
-    stage.proxy.add("latency", method="PUT", path="/log/", delay_s=FAR_S)
+    assert stage.place.proxy is not None
+    stage.place.proxy.add("latency", method="PUT", path="/log/", delay_s=FAR_S)
     callers, numbers = stage.callers, itertools.count()
 
     async def create() -> None:

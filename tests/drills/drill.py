@@ -105,7 +105,7 @@ async def _check_promises(stage: Stage, result: Result) -> None:
     result.unknown = sum(each.state is State.UNKNOWN for each in attempts)
     result.faults += stage.callers.wrong
     shown = [document async for document in stage.posts.find({}, limit=1000)]
-    history = await read_history(settings_of(stage.direct), NAMESPACE)
+    history = await read_history(settings_of(stage.place.direct), NAMESPACE)
     check_attempts(history, attempts)
     stored = history.documents()
     assert {each["$id"]: each["version"] for each in shown} == {

@@ -42,7 +42,7 @@ def _other_owner(stage: Stage, taken: asyncio.Event) -> Callable[[], Coroutine[A
     ledger = stage.callers.ledger
 
     async def own() -> None:
-        async with engine_on(settings_of(stage.direct), f"other{next(numbers)}", namespace=NAMESPACE) as engine:
+        async with engine_on(settings_of(stage.place.direct), f"other{next(numbers)}", namespace=NAMESPACE) as engine:
             try:
                 await engine.open()
             except ParqueDBError:

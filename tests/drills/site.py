@@ -6,6 +6,7 @@
 import asyncio
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -25,7 +26,6 @@ COMMANDS: Final = (
     "stop_job",
 )
 BLOCK_S: Final = 60.0
-"""The longest that the commands of one step may take, seconds."""
 
 Command = Callable[..., Awaitable[None]]
 
@@ -40,15 +40,17 @@ class Site:
     Args:
         folder: For its files.
         variables: What the page calls `$PARQUEDB_URL` and so on, and all that the `parquedb` command needs.
+        block_s: The longest that the commands of one step may take, seconds.
 
     Attributes:
         commands: What each of `COMMANDS` does in this drill; one that is missing fails the block that says it.
     """
 
-    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, variables: Mapping[str, str], *, block_s: float = BLOCK_S) -> None:
         self.commands: dict[str, Command] = {}
         self._folder = folder
         self._variables = dict(variables)
+        self._block_s = block_s
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> "Site":
@@ -96,13 +98,15 @@ class Site:
             env=self._environment(),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
-            async with asyncio.timeout(BLOCK_S):
+            async with asyncio.timeout(self._block_s):
                 output, _ = await process.communicate()
         except TimeoutError as error:
-            process.kill()
-            raise BlockFailedError(f"no end within {BLOCK_S:g} s:\n{block}") from error
+            os.killpg(process.pid, signal.SIGKILL)  # Its programs too: they hold its output open.
+            await process.communicate()
+            raise BlockFailedError(f"no end within {self._block_s:g} s:\n{block}") from error
         text = output.decode(errors="replace")
         unknown = "command not found" in text
         if unknown or (strictly and process.returncode):

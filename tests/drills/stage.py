@@ -52,6 +52,23 @@ class Ground:
     programs: Programs
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a database is.
+
+    Attributes:
+        settings: Arguments of `connect` by which the gateway, and with it every owner, reaches it.
+        direct: The same without the proxy in between.
+        proxy: In front of the S3 server; None on a disk.
+        disk: The small disk; None on S3.
+    """
+
+    settings: dict[str, Any]
+    direct: dict[str, Any]
+    proxy: FaultProxy | None = None
+    disk: DiskStore | None = None
+
+
 @dataclass
 class Stage:
     """What a drill works with.
@@ -59,10 +76,7 @@ class Stage:
     Attributes:
         ground: What is shared.
         folder: Its own.
-        settings: Arguments of `connect` by which the gateway, and with it every owner, reaches the database.
-        direct: The same without the proxy in between.
-        proxy: In front of the S3 server; None on a disk.
-        disk: The small disk; None on S3.
+        place: Where its database is.
         gateway: What callers and Prometheus talk to.
         database: Behind it.
         callers: At work.
@@ -73,10 +87,7 @@ class Stage:
 
     ground: Ground
     folder: Path
-    settings: dict[str, Any]
-    direct: dict[str, Any]
-    proxy: FaultProxy | None
-    disk: DiskStore | None
+    place: Place
     gateway: Gateway
     database: AsyncDatabase
     callers: Callers
@@ -124,21 +135,14 @@ async def set_up(
     """Set the stage, with callers at work and no alert, until the block ends."""
     folder.mkdir(parents=True)
     async with AsyncExitStack() as stack:
-        proxy, disk = None, None
-        given = {"storage": {**STORAGE, **settings.get("storage", {})}, "engine": settings.get("engine", {})}
-        given["ray_address"] = ground.nodes.address
-        if on_disk:
-            disk = DiskStore(folder)
-            stack.callback(disk.close, keep=False)
-            place = {**given, "url": disk.settings["url"]}
-            direct = place
-        else:
-            proxy = FaultProxy(ground.server.endpoint_url).start()
-            stack.callback(proxy.stop)
-            place = on_s3(ground.server, name, endpoint_url=proxy.url, **given)
-            direct = on_s3(ground.server, name, **given)
+        given = {
+            "storage": {**STORAGE, **settings.get("storage", {})},
+            "engine": settings.get("engine", {}),
+            "ray_address": ground.nodes.address,
+        }
+        place = _on_a_disk(stack, folder, given) if on_disk else _on_s3(stack, ground, name, given)
         stack.push_async_callback(ground.nodes.ask, "dismiss", READY_S)
-        gateway = Gateway(as_variables(place), folder / "gateway.log")
+        gateway = Gateway(as_variables(place.settings), folder / "gateway.log")
         await gateway.start()
         stack.push_async_callback(gateway.end)
         database = await stack.enter_async_context(await parquedb.connect_async(gateway.url))
@@ -147,9 +151,9 @@ async def set_up(
         stack.push_async_callback(callers.stop)
         prometheus = await asyncio.to_thread(stack.enter_context, _prometheus(ground.programs, folder, gateway))
         watch = await stack.enter_async_context(AlertWatch(prometheus).watching())
-        variables = as_variables(direct) | {"GATEWAY": gateway.url, "PROMETHEUS": prometheus.url}
+        variables = as_variables(place.direct) | {"GATEWAY": gateway.url, "PROMETHEUS": prometheus.url}
         site = await stack.enter_async_context(Site(folder, variables))
-        stage = Stage(ground, folder, place, direct, proxy, disk, gateway, database, callers, site, watch, prometheus)
+        stage = Stage(ground, folder, place, gateway, database, callers, site, watch, prometheus)
         await stack.enter_async_context(stage.later)
         scraped = f'parquedb_operations_total{{namespace="{NAMESPACE}",side="actor"}} > 10'
         await asyncio.to_thread(prometheus.wait_for, scraped, READY_S)
@@ -157,6 +161,20 @@ async def set_up(
         await watch.until(lambda: not watch.active, QUIET_S)
         watch.forget()
         yield stage
+
+
+def _on_a_disk(stack: AsyncExitStack, folder: Path, given: dict[str, Any]) -> Place:
+    disk = DiskStore(folder)
+    stack.callback(disk.close, keep=False)
+    settings = {**given, "url": disk.settings["url"]}
+    return Place(settings, settings, disk=disk)
+
+
+def _on_s3(stack: AsyncExitStack, ground: Ground, name: str, given: dict[str, Any]) -> Place:
+    proxy = FaultProxy(ground.server.endpoint_url).start()
+    stack.callback(proxy.stop)
+    through = on_s3(ground.server, name, endpoint_url=proxy.url, **given)
+    return Place(through, on_s3(ground.server, name, **given), proxy=proxy)
 
 
 def _prometheus(programs: Programs, folder: Path, gateway: Gateway) -> Any:

@@ -70,8 +70,8 @@ async def slow_opening(stage: Stage) -> None:
 
 async def full_disk(stage: Stage) -> None:
     """Leave no block free on the disk."""
-    assert stage.disk is not None
-    full = stage.disk.full()
+    assert stage.place.disk is not None
+    full = stage.place.disk.full()
     await asyncio.to_thread(full.__enter__)
     freed = asyncio.Event()
 
@@ -104,12 +104,12 @@ async def corrupt_object(stage: Stage) -> None:
 
 
 def _object_key(stage: Stage, key: str) -> str:
-    return f"{urlsplit(stage.direct['url']).path.strip('/')}/{key}"
+    return f"{urlsplit(stage.place.direct['url']).path.strip('/')}/{key}"
 
 
 @asynccontextmanager
 async def _opened(stage: Stage) -> AsyncIterator[StorageBackend]:
-    store = open_backend(settings_of(stage.direct))
+    store = open_backend(settings_of(stage.place.direct))
     try:
         yield store
     finally:
@@ -117,14 +117,14 @@ async def _opened(stage: Stage) -> AsyncIterator[StorageBackend]:
 
 
 def _misbehave(stage: Stage, action: str, **settings: object) -> None:
-    assert stage.proxy is not None
-    stage.proxy.add(action, **settings)
+    assert stage.place.proxy is not None
+    stage.place.proxy.add(action, **settings)
     stage.site.commands["mend_store"] = _mended(stage)
 
 
 def _mended(stage: Stage) -> Callable[[], Awaitable[None]]:
     async def mend_store() -> None:
-        assert stage.proxy is not None
-        stage.proxy.clear()
+        assert stage.place.proxy is not None
+        stage.place.proxy.clear()
 
     return mend_store
