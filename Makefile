@@ -16,7 +16,7 @@ endif
 .DEFAULT_GOAL := help
 # Two installs into one environment must not run at the same time (`make -j`).
 .NOTPARALLEL:
-.PHONY: help setup demo test lint bench test-chaos test-faults test-fences test-sim test-soak check-wheel format clean
+.PHONY: help setup demo test lint bench drills test-chaos test-faults test-fences test-sim test-soak check-wheel format clean
 
 help:         ## Print this list
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ lint: $(DEV_READY) ## Formatting, lint, types
 
 bench: $(DEV_READY) ## Run the benchmarks
 	$(PY) -m benchmarks $(ARGS)
+
+drills: $(DEV_READY) ## The incidents of docs/runbook.md, for real: ten minutes; ARGS="--only storage-down" is one
+	$(PY) -m tests.drills $(ARGS)
 
 test-faults: $(DEV_READY) ## Kill processes, stall servers: minutes
 	PARQUEDB_VERIFY=1 $(PY) -m pytest -m faults $(ARGS)

@@ -134,6 +134,7 @@ def _told(error: Exception, call: Call) -> Response:
     if isinstance(error, Refusal):
         return problem_response(error.error, request_id=call.request_id, status=error.status, headers=error.headers)
     if not isinstance(error, ParqueDBError):
+        call.gateway.counts.unforeseen += 1
         _logger.error("a request failed in a way nobody foresaw", exc_info=error, extra={"event": "http.failed"})
         error = InternalError("an internal error; the log has more under the request id")
     namespace = call.scope.get("path_params", {}).get("namespace", "")

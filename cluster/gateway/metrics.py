@@ -1,17 +1,26 @@
 """`/metrics` for Prometheus: what owners and this process have counted, and this process's HTTP requests."""
 
 import asyncio
+import math
 import time
+from typing import Final
 
 from starlette.responses import Response
 
 from parquedb.cluster.gateway.answers import JSON, json_response
 from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.gateway import Gateway
+from parquedb.cluster.overview.roll_call import ASK_TIMEOUT_S
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
 from parquedb.observability.prometheus.exposition import content_type, render
 from parquedb.observability.prometheus.http_families import HttpRequestCollector
 from parquedb.observability.prometheus.totals import RunningTotals
+
+SCRAPE_TIMEOUT_HEADER: Final = "x-prometheus-scrape-timeout-seconds"
+"""By which Prometheus says how long it waits."""
+
+_SHARE: Final = 0.8
+"""Of that time, for the owners; the rest is for making the text and sending it."""
 
 
 class Scrapes:
@@ -49,7 +58,18 @@ class Scrapes:
             began_s, snapshot = self._gathered
             if began_s < call.began_s:
                 began_s = time.monotonic()
-                counts = await self._gateway.database.metrics_by_process(timeout_s=call.left_s())
+                counts = await self._gateway.database.metrics_by_process(timeout_s=patience_s(call))
                 snapshot = self._totals.update(counts)
                 self._gathered = began_s, snapshot
             return snapshot
+
+
+def patience_s(call: Call) -> float:
+    """Return how long owners may take to answer: one that is silent must not cost the numbers of all others."""
+    try:
+        waits_s = float(call.headers.get(SCRAPE_TIMEOUT_HEADER, ""))
+    except ValueError:
+        waits_s = math.inf
+    # NaN and what is not positive say nothing.
+    wanted_s = min(ASK_TIMEOUT_S, _SHARE * waits_s) if waits_s > 0 else ASK_TIMEOUT_S
+    return min(call.left_s(), wanted_s)

@@ -50,6 +50,7 @@ async def _answer(call: Call, namespace: str, index: int, item: Any) -> dict[str
         return {"ok": False, "error": error_data(error)}
     except Exception:
         # Others may have been applied: this one must not take their answers along.
+        call.gateway.counts.unforeseen += 1
         _logger.exception("an operation failed in a way nobody foresaw", extra={"event": "http.failed"})
         told = InternalError("an internal error; the log has more")
         call.gateway.note(namespace, "operations", told, call.request_id)

@@ -26,7 +26,7 @@ def metrics_by_process(
     called = ask_owners(settings, ["metrics"], timeout_s, grant=grant)
     silent = called.silent if called.error is None else {"": called.error}
     owners = {namespace: answer for namespace, [answer] in called.answers.items()}
-    return {"": replace(own, unreachable=dict(sorted(silent.items()))), **owners}
+    return {"": replace(own, unreachable=dict(sorted(silent.items())), nodes=called.nodes), **owners}
 
 
 def sum_of(found: Mapping[str, MetricsSnapshot], *, namespaces_max: int, keep: Collection[str]) -> MetricsSnapshot:

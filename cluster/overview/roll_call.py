@@ -31,11 +31,13 @@ class RollCall:
         answers: By namespace, one answer to each question.
         silent: Namespaces whose owner did not answer, and why.
         error: Why the owners could not be listed; None when they were. Then those were asked that this process knows.
+        nodes: Nodes of the cluster that are alive; 0 where the cluster did not say.
     """
 
     answers: dict[str, list[Any]] = field(default_factory=dict)
     silent: dict[str, str] = field(default_factory=dict)
     error: str | None = None
+    nodes: int = 0
 
 
 def ask_owners(settings: Settings, questions: Sequence[str], timeout_s: float, *, grant: str | None = None) -> RollCall:
@@ -73,6 +75,7 @@ def _asked(
     settings: Settings, questions: Sequence[str], shown: tuple[str, ...], timeout_s: float, deadline_s: float
 ) -> RollCall:
     late = f"no answer within {timeout_s:g} s"
+    nodes = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call] # Ray's own.
     handles: dict[str, Any] = {}
     silent: dict[str, str] = {}
     for namespace in served_namespaces(settings):
@@ -82,7 +85,7 @@ def _asked(
         elif time.monotonic() >= deadline_s:
             silent[namespace] = late
     called = _answered(handles, questions, shown, late, max(0.0, deadline_s - time.monotonic()))
-    return replace(called, silent=silent | called.silent)
+    return replace(called, silent=silent | called.silent, nodes=nodes)
 
 
 def _answered(

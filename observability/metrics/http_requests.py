@@ -54,12 +54,14 @@ class HttpRequests:
 
     Attributes:
         active: Requests that have no answer yet.
+        unforeseen: Requests, and operations of requests, that failed in a way nobody foresaw: bugs.
         started_ns: When counting began, nanoseconds since 1970.
     """
 
     def __init__(self) -> None:
         self.started_ns = time.time_ns()
         self.active = 0
+        self.unforeseen = 0
         self._counts: dict[RequestKind, RequestCounts] = {}
 
     def answered(self, kind: RequestKind, took_s: float) -> None:

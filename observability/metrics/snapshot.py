@@ -88,6 +88,7 @@ class MetricsSnapshot:
         spans_dropped: Spans that were not sent (count).
         merged_namespaces: How many namespaces are summed as `OTHER`, at least; 0 when each has its own numbers.
         unreachable: Namespaces whose owner's numbers are missing here, and why.
+        nodes: Nodes of the Ray cluster that are alive; 0 when nobody has asked.
         started_s: When counting began (Unix time); the earliest of several.
         taken_s: When this was taken (Unix time); the latest of several.
     """
@@ -102,6 +103,7 @@ class MetricsSnapshot:
     spans_dropped: int = 0
     merged_namespaces: int = 0
     unreachable: dict[str, str] = field(default_factory=dict)
+    nodes: int = 0
     started_s: float = 0.0
     taken_s: float = 0.0
 
@@ -119,6 +121,7 @@ class MetricsSnapshot:
             spans_dropped=sum(one.spans_dropped for one in snapshots),
             merged_namespaces=max((one.merged_namespaces for one in snapshots), default=0),
             unreachable={name: why for one in snapshots for name, why in one.unreachable.items()},
+            nodes=max((one.nodes for one in snapshots), default=0),
             started_s=min((one.started_s for one in snapshots if one.started_s), default=0.0),
             taken_s=max((one.taken_s for one in snapshots), default=0.0),
         )

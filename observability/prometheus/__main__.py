@@ -1,27 +1,28 @@
 """`python -m parquedb.observability.prometheus alerts|dashboard`: print the rules, or the dashboard."""
 
+import argparse
 import sys
-from collections.abc import Callable
-from importlib.resources import files
-from typing import Final
 
+from parquedb.observability.prometheus.alerts import alerts_yaml
 from parquedb.observability.prometheus.dashboard import dashboard_json
 
 
-def alerts_yaml() -> str:
-    """Return the file of rules that comes with the package."""
-    return (files("parquedb.observability.prometheus") / "alerts.yml").read_text(encoding="utf-8")
-
-
-PRINTED: Final[dict[str, Callable[[], str]]] = {"alerts": alerts_yaml, "dashboard": dashboard_json}
-
-
 def main(arguments: list[str]) -> int:
-    """Print what the one argument names; return the exit code."""
-    if len(arguments) != 1 or arguments[0] not in PRINTED:
-        sys.stderr.write(f"usage: python -m parquedb.observability.prometheus {'|'.join(PRINTED)}\n")
-        return 2
-    sys.stdout.write(PRINTED[arguments[0]]())
+    """Print what the first argument names; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m parquedb.observability.prometheus")
+    parser.add_argument("what", choices=("alerts", "dashboard"), metavar="alerts|dashboard")
+    parser.add_argument(
+        "--faster",
+        type=int,
+        default=1,
+        metavar="FACTOR",
+        help="divide the windows of the alerts by so much, for drills; thresholds stay",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        sys.stdout.write(alerts_yaml(options.faster) if options.what == "alerts" else dashboard_json())
+    except ValueError as error:
+        parser.error(f"--faster: {error}")
     return 0
 
 

@@ -28,6 +28,9 @@ _HERE: Final = 'job=~"$job",instance=~"$instance"'
 _OWNER: Final = f'{_HERE},namespace=~"$namespace"'
 _CALLS: Final = f'{_OWNER},category=~"query|mutation",side="$side"'
 
+_RACES: Final = "(Version)?ConflictError|ETagMismatchError"
+"""Errors of writes that somebody else has overtaken."""
+
 _NOES: Final = "ObjectNotFoundError|AlreadyExistsError|ETagMismatchError"
 """Kinds of errors by which a store answers a question: counted like others, and nothing that fails."""
 
@@ -97,6 +100,12 @@ def _failing() -> str:
     return f"({faults} or vector(0)) / (sum(rate(parquedb_operations_total{{{_CALLS}}}[$__rate_interval])) > 0)"
 
 
+def _lost_races() -> str:
+    writes = f'{_OWNER},category="mutation",side="$side"'
+    lost = _rate("parquedb_operation_errors_total", "namespace", f'{writes},error_type=~"{_RACES}"')
+    return f"{lost} / ({_rate('parquedb_operations_total', 'namespace', writes)} > 0)"
+
+
 def _cache_hits(by: str) -> str:
     hits = _rate("parquedb_cache_requests_total", by, f'{_OWNER},result="hit"')
     return f"{hits} / ({_rate('parquedb_cache_requests_total', by, _OWNER)} > 0)"
@@ -134,6 +143,7 @@ def _calls() -> list[Panel]:
     tail = _quantile(0.99, _DURATION, "namespace, le", _CALLS)
     quantiles = [Query(_quantile(part, _DURATION, "le", _CALLS), f"p{part * 100:g}") for part in (0.5, 0.95, 0.99)]
     rows = _rate("parquedb_operation_rows_total", "operation", _CALLS)
+    faults = f"max by (namespace, fault) (increase(parquedb_faults_total{{{_OWNER}}}[$__rate_interval]))"
     return [
         Panel("Calls by operation", _CALLS_SEEN, [Query(by_operation, "{{operation}}")], "reqps"),
         Panel("Failures by type", "All, also lost races and bad filters.", [Query(by_type, "{{error_type}}")], "reqps"),
@@ -147,7 +157,19 @@ def _calls() -> list[Panel]:
             "reqps",
             "heatmap",
         ),
-        Panel("Documents", "Read or written, a second.", [Query(rows, "{{operation}}")], "cps", width=24),
+        Panel("Documents", "Read or written, a second.", [Query(rows, "{{operation}}")], "cps"),
+        Panel(
+            "Lost races",
+            "Writes refused because the document had changed meanwhile, of all writes.",
+            [Query(_lost_races(), "{{namespace}}")],
+            "percentunit",
+            thresholds=(0.5,),
+        ),
+        Panel(
+            "Faults",
+            "Each is worth a look: a bug, a damaged object, an owner that was fenced, a store without room.",
+            [Query(faults, "{{namespace}}: {{fault}}")],
+        ),
     ]
 
 
@@ -217,6 +239,13 @@ def _storage() -> list[Panel]:
             [Query(errors, "{{operation}}: {{error_type}}")],
             "reqps",
         ),
+        Panel(
+            "Slow requests",
+            "90th percentile of single attempts, by namespace.",
+            [Query(_quantile(0.9, _DURATION, "namespace, le", storage), "{{namespace}}")],
+            "s",
+            thresholds=(0.5,),
+        ),
         Panel("Traffic", "Sent and received.", [Query(size, "{{operation}}")], "Bps"),
         Panel(
             "Cache hits",
@@ -256,6 +285,11 @@ def _watchers() -> list[Panel]:
             "Spans dropped",
             "No room in the queue, or not taken by the collector.",
             [Query(lost("parquedb_telemetry_dropped_total", "instance"), "{{instance}}")],
+        ),
+        Panel(
+            "Nodes",
+            "Of the Ray cluster, alive.",
+            [Query(f"max by (job) (parquedb_nodes{{{_HERE}}})", "{{job}}")],
         ),
         Panel(
             "Namespaces without numbers of their own",

@@ -28,6 +28,12 @@ from parquedb.observability.metrics.snapshot import (
 _BOUNDS: Final = (*map(str, BUCKETS_S), "+Inf")
 _OPERATION: Final = OperationKey._fields
 
+FAULTS: Final = {"internal": "InternalError", "corruption": "CorruptionError", "fenced": "FencedError"}
+"""Errors of which a single one is worth a look, by what they tell of."""
+
+_FULL: Final = ("storage_full", "QuotaExceededError")
+"""That of a store. From elsewhere it is a bound of ours, which a caller has met."""
+
 
 class SnapshotCollector(Collector):
     """One snapshot as what `prometheus_client` collects from."""
@@ -43,8 +49,9 @@ class SnapshotCollector(Collector):
         yield from _operations(snapshot)
         yield from _openings(snapshot)
         yield from _owners(snapshot)
+        yield _faults(snapshot)
         yield from _circuits(snapshot)
-        yield from _losses(snapshot)
+        yield from _watchers(snapshot)
         for other in self._others:
             yield from other.collect()
 
@@ -127,6 +134,26 @@ def _owners(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     yield from (depth, size, lag, refused, flushes, compactions, cache)
 
 
+def _faults(snapshot: MetricsSnapshot) -> Metric:
+    """Return counts that are there from a namespace's first operation on, at 0.
+
+    A series of errors begins with its first error, and Prometheus sees no increase in a series that begins.
+    """
+    met: dict[tuple[str, str], int] = {}
+    for key, metrics in snapshot.operations.items():
+        told = {fault: metrics.errors.get(error_type, 0) for fault, error_type in FAULTS.items()}
+        full, error_type = _FULL
+        told[full] = metrics.errors.get(error_type, 0) if key.category == "storage" else 0
+        for fault, count in told.items():
+            met[key.namespace, fault] = met.get((key.namespace, fault), 0) + count
+    family = CounterMetricFamily(
+        "parquedb_faults", "How often a fault was met, by owners and by clients.", labels=("namespace", "fault")
+    )
+    for labels, count in met.items():
+        family.add_metric(labels, count)
+    return family
+
+
 def _circuits(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     state = GaugeMetricFamily(
         "parquedb_circuit_state",
@@ -143,7 +170,7 @@ def _circuits(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     yield from (state, transitions)
 
 
-def _losses(snapshot: MetricsSnapshot) -> Iterator[Metric]:
+def _watchers(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     errors = CounterMetricFamily("parquedb_hook_errors", "Callbacks of a hook that raised.", labels=("hook",))
     dropped = CounterMetricFamily("parquedb_hook_dropped", "Callbacks of a hook that were not run.", labels=("hook",))
     for hook, metrics in snapshot.hooks.items():
@@ -162,6 +189,10 @@ def _losses(snapshot: MetricsSnapshot) -> Iterator[Metric]:
         "Owners that did not answer this time; their last numbers stand.",
         value=len(snapshot.unreachable),
     )
+    nodes = GaugeMetricFamily("parquedb_nodes", "Nodes of the Ray cluster that are alive.", labels=())
+    if snapshot.nodes:
+        nodes.add_metric((), snapshot.nodes)
+    yield nodes
 
 
 def _buckets(counts: Sequence[int]) -> list[tuple[str, float]]:

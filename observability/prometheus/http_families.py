@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final
 
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from parquedb.observability.metrics.http_requests import BOUNDS_S, HttpRequests
@@ -19,7 +19,7 @@ class HttpRequestCollector(Collector):
         self._requests = requests
 
     def collect(self) -> Iterator[Metric]:
-        """Yield both families."""
+        """Yield the families."""
         duration = HistogramMetricFamily(
             "http_server_request_duration_seconds",
             "Duration of HTTP requests that this process has answered.",
@@ -33,4 +33,10 @@ class HttpRequestCollector(Collector):
         yield duration
         yield GaugeMetricFamily(
             "http_server_active_requests", "HTTP requests without an answer.", value=self._requests.active
+        )
+        # Not each answer 500 is a bug: what storage refuses is told by the same status.
+        yield CounterMetricFamily(
+            "parquedb_gateway_failures",
+            "Requests that failed in a way nobody foresaw.",
+            value=self._requests.unforeseen,
         )

@@ -65,7 +65,7 @@ async def test_client_and_owners_count_the_same_operations_with_rows_errors_and_
         puts = metrics.operations[OperationKey("storage", "create", "posts", "actor")]
         assert commits.bytes > 0
         assert puts.count >= commits.count >= 1
-        assert (metrics.cold_starts["posts"].count, metrics.unreachable) == (1, {})
+        assert (metrics.cold_starts["posts"].count, metrics.unreachable, metrics.nodes) == (1, {}, 1)
         assert metrics.circuits[CircuitKey("posts", "local.write")].state == "closed"
         end_actors(db.settings)
 

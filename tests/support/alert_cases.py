@@ -45,8 +45,8 @@ class Case:
     summary: str
     description: str
 
-    def promtool_tests(self, rules: str) -> dict[str, Any]:
-        """Return a file for `promtool test rules`."""
+    def promtool_tests(self, rules: str, runbook_url: str) -> dict[str, Any]:
+        """Return a file for `promtool test rules`; `runbook_url` is where the alert leads."""
         true_s = QUIET_S + self.true_s
         fires_s = true_s + self.for_s
         moments = {
@@ -67,7 +67,7 @@ class Case:
                     "interval": f"{STEP_S}s",
                     "input_series": list(self.series),
                     "promql_expr_test": [self._state(moment_s, state) for moment_s, state in moments.items()],
-                    "alert_rule_test": [self._words()],
+                    "alert_rule_test": [self._words(runbook_url)],
                 }
             ],
         }
@@ -81,11 +81,11 @@ class Case:
             "exp_samples": [sample] if state else [],
         }
 
-    def _words(self) -> dict[str, Any]:
+    def _words(self, runbook_url: str) -> dict[str, Any]:
         annotations = {
             "summary": self.summary,
             "description": self.description,
-            "runbook_url": f"docs/alerts.md#{self.alert.lower()}",
+            "runbook_url": runbook_url,
         }
         alert = {"exp_labels": {"severity": self.severity, **self.labels}, "exp_annotations": annotations}
         return {"eval_time": f"{LAST_BAD_S}s", "alertname": self.alert, "exp_alerts": [alert]}

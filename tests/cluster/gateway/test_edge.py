@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from parquedb.cluster.gateway.app import build_app
 from parquedb.cluster.gateway.routes import route_of
+from parquedb.errors import StorageWriteError
 from parquedb.settings.gateway import GatewaySettings
 from tests.support.engine_database import EngineDatabase
 
@@ -68,6 +69,45 @@ async def test_requests_are_counted_by_route_and_status(client: httpx.AsyncClien
         tuple(sorted(("GET", "/v1/{namespace}/documents/{id}", "404"))): 1.0,
         tuple(sorted(("GET", "", "404"))): 1.0,
     }
+
+
+async def test_what_nobody_foresaw_is_counted_and_what_storage_refuses_is_not(
+    client: httpx.AsyncClient, database: EngineDatabase
+) -> None:
+    async def counted() -> float:
+        families = text_string_to_metric_families((await client.get("/metrics")).text)
+        [family] = [family for family in families if family.name == "parquedb_gateway_failures"]
+        return float(family.samples[0].value)
+
+    assert await counted() == 0  # There from the start: Prometheus sees no rise in a series that begins.
+    database.refuse.append(StorageWriteError("the store refused"))
+    assert (await client.post("/v1/posts", json={})).status_code == 500
+    assert await counted() == 0
+    database.refuse.append(RuntimeError("boom"))
+    await client.post("/v1/posts", json={})
+    database.refuse.append(RuntimeError("boom"))
+    await client.post("/v1/posts/operations", json={"operations": [{"op": "create", "data": {}}]})
+    assert await counted() == 2
+
+
+@pytest.mark.parametrize(
+    ("waits", "given_s"), [("0.5", 0.4), ("60", 5.0), ("", 5.0), ("nonsense", 5.0), ("nan", 5.0), ("-1", 5.0)]
+)
+async def test_a_silent_owner_does_not_cost_prometheus_its_scrape(
+    waits: str, given_s: float, client: httpx.AsyncClient, database: EngineDatabase
+) -> None:
+    headers = {"X-Prometheus-Scrape-Timeout-Seconds": waits} if waits else {}
+    assert (await client.get("/metrics", headers=headers)).status_code == 200
+    assert database.patience == [pytest.approx(given_s)]
+
+
+async def test_an_answer_is_worth_no_more_than_the_request_allows(
+    client: httpx.AsyncClient, database: EngineDatabase
+) -> None:
+    await client.get("/metrics", headers={"Request-Timeout": "1"})
+    [given_s] = database.patience
+    assert given_s is not None
+    assert 0 < given_s <= 1
 
 
 def test_every_route_has_the_template_that_it_is_counted_by(database: EngineDatabase) -> None:

@@ -23,7 +23,17 @@ SNAPSHOT = MetricsSnapshot(
             bytes=4096,
         ),
         OperationKey("storage", "create", "posts", "actor"): OperationMetrics(
-            count=4, sum_s=0.5, buckets=(0, 0, 0, 1, 4, 4, 4, 4, 4, 4, 4, 4), errors={"NetworkError": 1}, bytes=2048
+            count=4,
+            sum_s=0.5,
+            buckets=(0, 0, 0, 1, 4, 4, 4, 4, 4, 4, 4, 4),
+            errors={"NetworkError": 1, "QuotaExceededError": 2},
+            bytes=2048,
+        ),
+        OperationKey("mutation", "update", "posts", "client"): OperationMetrics(
+            count=4,
+            sum_s=0.5,
+            buckets=(0, 0, 0, 1, 4, 4, 4, 4, 4, 4, 4, 4),
+            errors={"VersionConflictError": 3, "QuotaExceededError": 1},
         ),
         OperationKey("commit", "write", "posts", "actor"): OperationMetrics(
             count=3, sum_s=0.25, buckets=(0, 0, 0, 1, 3, 3, 3, 3, 3, 3, 3, 3), rows=12, bytes=512
@@ -47,6 +57,7 @@ SNAPSHOT = MetricsSnapshot(
     spans_dropped=12,
     merged_namespaces=6,
     unreachable={"users": "no answer within 5 s"},
+    nodes=3,
     started_s=1000.0,
     taken_s=1060.0,
 )

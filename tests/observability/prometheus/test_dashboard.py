@@ -30,6 +30,8 @@ DRAWN = {
     "Opening takes": ("ParqueDBColdStartSlow",),
     "Backpressure": ("ParqueDBBackpressure",),
     "Cache hits": ("ParqueDBCacheHitRateLow",),
+    "Lost races": ("ParqueDBConflictStorm",),
+    "Slow requests": ("ParqueDBStorageSlow",),
 }
 
 

@@ -58,6 +58,12 @@ EXPECTED = [
     ("parquedb_telemetry_dropped_total", {}, 12),
     ("parquedb_metrics_namespaces_merged", {}, 6),
     ("parquedb_owners_unreachable", {}, 1),
+    ("parquedb_nodes", {}, 3),
+    # Of the store; what a caller's own bound refused is no fault.
+    ("parquedb_faults_total", {**POSTS, "fault": "storage_full"}, 2),
+    ("parquedb_faults_total", {**POSTS, "fault": "internal"}, 0),
+    ("parquedb_faults_total", {**POSTS, "fault": "corruption"}, 0),
+    ("parquedb_faults_total", {**POSTS, "fault": "fenced"}, 0),
 ]
 
 

@@ -2,7 +2,8 @@
 
     python -m tests.support.chaos.ray_cluster '{"folder": "/short/path", "nodes": 2, "settings": {...}}'
 
-It ends, and its Ray with it, when stdin closes. Commands: `describe`, `owners`, `replace` (a node that was killed).
+It ends, and its Ray with it, when stdin closes. Commands: `describe`, `owners`, `dismiss` (them), `replace` (a
+node that was killed).
 """
 
 import json
@@ -109,6 +110,15 @@ class RayCluster:
             except RayError:
                 continue  # Dead, frozen, or its reply got lost.
         return {"pids": pids}
+
+    def dismiss(self) -> dict[str, Any]:
+        """End every owner for good, without a farewell."""
+        import ray  # noqa: PLC0415 - as above
+        from ray.util import list_named_actors  # noqa: PLC0415 - as above
+
+        for each in list_named_actors(all_namespaces=True):
+            ray.kill(ray.get_actor(each["name"], each["namespace"]), no_restart=True)
+        return {}
 
     def close(self) -> None:
         """End it all."""
