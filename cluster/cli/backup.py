@@ -18,9 +18,8 @@ from rich.table import Table
 
 from parquedb.cluster.backup.backups import backup_database, list_backup, restore_database, verify_backup
 from parquedb.cluster.backup.reports import inspection_json
-from parquedb.cluster.cli.demo_screen import duration
 from parquedb.cluster.cli.terminal import notices, output
-from parquedb.cluster.cli.verify import size
+from parquedb.cluster.cli.wording import duration, size
 from parquedb.cluster.runtime.naming import resolve
 from parquedb.errors import SnapshotNotFoundError
 from parquedb.observability.hooks import HookRegistry

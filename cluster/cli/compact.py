@@ -57,8 +57,8 @@ class CompactCommand:
         else:
             for name, counts in done.items():
                 self._tell(name, counts)
-        for name, error in list(failures.items())[1:]:
-            self.notes.print(f"[red]{escape(one_line(name))}[/]: {escape(error.message)}")
+        for name, failure in list(failures.items())[1:]:
+            self.notes.print(f"[red]{escape(one_line(name))}[/]: {escape(failure.message)}")
         if failures:
             raise next(iter(failures.values()))
         return True

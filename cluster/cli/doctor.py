@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.markup import escape
 
-from parquedb.cluster.cli.demo_screen import duration
 from parquedb.cluster.cli.terminal import output
+from parquedb.cluster.cli.wording import duration
 from parquedb.cluster.doctor.checks import Check, Status
 from parquedb.cluster.doctor.doctor import TIMEOUT_S, DoctorReport, doctor
 
