@@ -63,7 +63,7 @@ class Canary:
         yield self._tried("delete", self._delete)
         yield self._tried("health", self._health)
         if self._database.settings.is_gateway:
-            said = "behind a gateway: run `parquedb verify` with the URL of the storage, where it can be reached"
+            said = "not behind a gateway: `parquedb verify` where the storage is"
             yield Step("verify --quick", None, said)
         else:
             yield self._tried("verify --quick", self._verify)

@@ -11,7 +11,7 @@ import typer
 
 from parquedb.cluster.cli.application import application
 from parquedb.cluster.cli.work import Work
-from parquedb.errors import ErrorCode, InternalError, InvalidInputError, ParqueDBError
+from parquedb.errors import InternalError, InvalidInputError, ParqueDBError
 
 OK: Final = 0
 FAILED: Final = 1
@@ -96,7 +96,7 @@ def _done(work: Work) -> int:
 
 def _tell_usage(error: typer.TyperException, *, as_json: bool) -> None:
     said, context = error.format_message(), getattr(error, "ctx", None)
-    tell(InvalidInputError(said, code=ErrorCode.INVALID_INPUT), as_json=as_json)
+    tell(InvalidInputError(said), as_json=as_json)
     if context is not None and not as_json:
         usage = context.get_usage().replace("Usage:", "usage:")
         print(f"{usage}\n`{context.command_path} --help` says more", file=sys.stderr)

@@ -84,7 +84,7 @@ def opened(url: str | None) -> Iterator[parquedb.Database]:
     Raises:
         ParqueDBError: it cannot be had.
     """
-    with _quiet():
+    with quietly():
         database = parquedb.connect(url)
     with database:
         yield database
@@ -106,7 +106,7 @@ def watched(url: str | None) -> Iterator[parquedb.Database]:
     check_names((), settings)
     address = settings.ray_address or _RUNNING
     try:
-        with _quiet():
+        with quietly():
             database = parquedb.connect(url, ray_address=address)
     except RpcUnavailableError as error:
         if settings.ray_address is not None or not isinstance(error.__cause__, ConnectionError):
@@ -125,7 +125,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep what Ray says when it starts or is joined off both streams, which belong to the answer and its errors."""
     # Workers inherit the environment; without this each prints a warning about accelerators.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -63,6 +63,8 @@ class StatusCommand:
                 for step in Canary(database, self.canary).steps():
                     steps.append(step)
                     self._tell_step(step)
+                if not self.as_json:
+                    self.screen.print()
                 look = _Look(_names(database), database.health())
         else:
             look = _looked(self.url, settings)
