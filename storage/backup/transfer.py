@@ -69,15 +69,19 @@ class Transfers:
         self._free = asyncio.Semaphore(parallel)
 
     async def copy(self, source: StorageBackend, key: str, target: StorageBackend, name: str, checksum: int) -> int:
-        """Store the object `key` of `source` as `name` in `target`, unless something is there; return its size.
+        """Store the object `key` of `source` as `name` in `target`, unless it is there already; return its size.
 
         Raises:
+            AlreadyExistsError: something else is there.
             CorruptionError: its checksum is another one, also when it was read again; nothing is stored.
             ObjectNotFoundError: it is not there.
             ParqueDBError: a store refused.
         """
         async with self.verified(source, key, checksum) as found:
-            await self.create(target, name, found.content, found.size)
+            if not await self.create(target, name, found.content, found.size):
+                async with self._fetched(target, name) as there:
+                    if there.checksum != checksum:
+                        raise AlreadyExistsError(f"{name!r} is stored already, with other bytes", key=name)
             return found.size
 
     @asynccontextmanager

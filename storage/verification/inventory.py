@@ -9,7 +9,7 @@ from typing import Final
 from parquedb.errors import CorruptionError
 from parquedb.storage.backend import ObjectInfo, StorageBackend
 from parquedb.storage.backends.strays import Stray, StrayKind, strays_of
-from parquedb.storage.log.entry import position_of
+from parquedb.storage.log.entry import UNFINISHED, position_of
 from parquedb.storage.log.manifest import object_epoch, through_of
 from parquedb.storage.verification.report import Findings
 from parquedb.storage.verification.rules import Rule
@@ -93,7 +93,10 @@ class Inventory:
         """Report what has a name that we never write."""
         for key in self.unknown:
             rule = Rule.LOG_NAME_FOREIGN if key.startswith("log/") else Rule.OBJECT_UNKNOWN
-            findings.add(rule, prefix + key, "nothing writes such a name")
+            message = "nothing writes such a name"
+            if key == UNFINISHED:
+                rule, message = Rule.RESTORE_UNFINISHED, "it is put there first, and taken away last"
+            findings.add(rule, prefix + key, message)
         report_strays(self.strays, self.server_s, findings)
 
     def report_future(self, prefix: str, *, tail: int, epoch: int, findings: Findings) -> None:

@@ -42,6 +42,11 @@ _COLLECT: Final = (
 )
 _REMOVE: Final = "Nothing refers to it. Remove it by hand once you know where it comes from."
 
+_AGAIN: Final = (
+    "Run the same restore again: it goes on, and takes this away when all is there. Removed by hand it would let half "
+    "a database be opened. To give the restore up, remove everything of the namespace."
+)
+
 
 class Rule(Enum):
     """One rule; its name is the code of findings.
@@ -66,6 +71,11 @@ class Rule(Enum):
         "in log/ lies something that is no log entry; the namespace cannot be opened",
         Severity.ERROR,
         _REMOVE,
+    )
+    RESTORE_UNFINISHED = (
+        "a restore is at work or was broken off; the namespace cannot be opened",
+        Severity.ERROR,
+        _AGAIN,
     )
     LOG_ENTRY_MISSING = "a log entry that is still needed is missing", Severity.ERROR, _RESTORE
     LOG_ENTRY_DAMAGED = "a log entry is cut short, altered or unreadable", Severity.ERROR, _RESTORE

@@ -12,6 +12,7 @@ from parquedb.storage.backup.catalogue import decode_catalogue
 from parquedb.storage.log.entry import UNFINISHED, entry_key
 from tests.support.backups import archive, contents, inspected, put_back, take
 from tests.support.engines import NAMESPACE, opened, run
+from tests.support.killed import Killed, Life
 from tests.support.vault import PREFIX, Vault, directory, furnish, verified
 
 FOLDERS = ("log", "manifest", "data", "tail", "dedupe")
@@ -141,6 +142,36 @@ async def test_an_owner_that_opens_the_empty_place_meanwhile_and_the_restore_nev
     async with opened(target) as owner:
         assert (await run(owner, "get", "mine"))["n"] == 1
     assert (await verified(target)).ok
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["at once", "found when it goes on"])
+async def test_an_owner_that_saw_the_place_empty_and_opens_it_a_moment_too_late_is_met(
+    vault: Vault, killed: bool
+) -> None:
+    async with directory(vault.folder) as source:
+        place = MemoryBackend()
+        await take(source, place)
+    foreign = bytearray(vault.read(entry_key(1)))
+    foreign[40] ^= 1  # Another `open`, just as large.
+
+    class Rival(MemoryBackend):
+        """Stores the rival's entry right after the restore has begun."""
+
+        async def create(self, key: str, data: bytes, *, timeout_s: float | None = None):
+            info = await super().create(key, data)
+            if key.endswith(UNFINISHED):
+                await super().create(PREFIX + entry_key(1), bytes(foreign))
+            return info
+
+    target = Rival()
+    if killed:
+        with pytest.raises(Killed):
+            await put_back(place, Life(4).connect(target), parallel=1)
+    with pytest.raises(ConflictError, match="something is stored"):
+        await put_back(place, target)
+    with pytest.raises(CorruptionError):
+        async with opened(target):
+            pass
 
 
 async def test_another_point_does_not_go_on_where_a_restore_was_broken_off(vault: Vault) -> None:

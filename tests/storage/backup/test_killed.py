@@ -4,6 +4,7 @@ import pytest
 
 from parquedb.errors import CorruptionError
 from parquedb.storage.backends.memory import MemoryBackend
+from parquedb.storage.log.entry import UNFINISHED
 from tests.support.backups import archive, contents, inspected, put_back, take
 from tests.support.engines import NAMESPACE, opened, run
 from tests.support.killed import Killed, Life
@@ -75,6 +76,19 @@ async def test_a_restore_killed_at_any_step_leaves_nothing_that_opens_as_half_a_
             await put_back(place, target)
         assert await contents(target) == goal
     assert refused > 50
+
+
+async def test_verify_says_of_a_broken_restore_that_it_is_one() -> None:
+    source, place, target = await furnished(), MemoryBackend(), MemoryBackend()
+    await take(source, place)
+    steps = await steps_of("restore", source)
+    with pytest.raises(Killed):
+        await put_back(Life().connect(place), Life(steps // 3).connect(target), parallel=1)
+    report = await verified(target)
+    assert not report.ok
+    [finding] = [one for one in report.findings if one.key.endswith(UNFINISHED)]
+    assert finding.code == "RESTORE_UNFINISHED"
+    assert "Run the same restore again" in finding.advice
 
 
 async def test_no_namespace_of_several_can_be_opened_before_all_are_whole() -> None:

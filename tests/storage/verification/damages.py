@@ -13,7 +13,7 @@ from pyroaring import BitMap
 
 from parquedb.storage.files.data_file import DataFile
 from parquedb.storage.files.partial_reads import tail_of
-from parquedb.storage.log.entry import Kind, entry_key
+from parquedb.storage.log.entry import UNFINISHED, Kind, entry_key
 from parquedb.storage.log.events import Event, RequestRecord, decode_body, encode_body
 from parquedb.storage.log.manifest import History, Segment, checksum
 from parquedb.storage.verification.rules import Rule
@@ -151,6 +151,11 @@ def _(vault: Vault) -> str:
 @damage(Rule.LOG_NAME_FOREIGN, "a file of another name is put into log/")
 def _(vault: Vault) -> str:
     return vault.put("log/readme", b"hello")
+
+
+@damage(Rule.RESTORE_UNFINISHED, "a restore was broken off at its very end")
+def _(vault: Vault) -> str:
+    return vault.put(UNFINISHED, b"{}")
 
 
 @damage(Rule.LOG_TAIL_LOST, "the end of the log is deleted from the manifest's last entry on")
