@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
+from parquedb.errors import NewerFormatError
 from parquedb.storage.files import column_stats
 from parquedb.storage.files.column_stats import ColumnStats, leaves
 from parquedb.storage.files.columns import ID_COLUMN, RESIDUAL_COLUMN, SEQ_COLUMN, ColumnRegistry
@@ -75,7 +76,13 @@ class DataFile:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> DataFile:
-        """Rebuild what `to_wire` gave."""
+        """Rebuild what `to_wire` gave.
+
+        Raises:
+            NewerFormatError: a later version says of the file what this one does not know.
+        """
+        if unknown := wire.keys() - {field.name for field in fields(cls)}:
+            raise NewerFormatError(key=wire["key"], reason=f"a data file with {', '.join(sorted(unknown))}")
         return cls(
             **{
                 **wire,

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from parquedb.errors import NewerFormatError
 from parquedb.storage.files import partial_reads
 from parquedb.storage.files.column_stats import ColumnStats, group_stats
 from parquedb.storage.files.columns import SEQ_COLUMN
-from parquedb.storage.files.data_file import DataFile
+from parquedb.storage.files.data_file import FORMAT, DataFile
 from parquedb.storage.files.partial_reads import Parts, Readable, Span
 from parquedb.storage.files.shred import one_chunk
 
@@ -158,9 +159,13 @@ def parse_footer(data: Readable, file: DataFile) -> Footer:
 
     Raises:
         DECODE_ERRORS: it is no Parquet file.
+        NewerFormatError: a later version wrote it.
     """
     parquet = pq.ParquetFile(partial_reads.reader(data))
     metadata = parquet.metadata
+    format_ = (metadata.metadata or {}).get(b"parquedb.format", FORMAT.encode()).decode("ascii", "replace")
+    if format_.isdigit() and int(format_) > int(FORMAT):
+        raise NewerFormatError(key=file.key, reason=f"format {format_} of data files, known up to {FORMAT}")
     starts = [0]
     for group in range(metadata.num_row_groups):
         starts.append(starts[-1] + metadata.row_group(group).num_rows)

@@ -151,7 +151,7 @@ class Looker:
         for position in range(tail, max(0, tail - _TAIL_TRIES), -1):
             data = await self._entry_bytes(position)
             try:
-                entry = None if data is None else decode_entry("", data)
+                entry = None if data is None else decode_entry(self._source.prefix + entry_key(position), data)
             except CorruptionError:
                 entry = None
             if entry is not None and entry.header.position == position:

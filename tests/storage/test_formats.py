@@ -4,6 +4,7 @@ import msgspec
 import pytest
 import xxhash
 
+from parquedb.clock import SystemClock
 from parquedb.documents.codec import decode, encode
 from parquedb.errors import CorruptionError, NewerFormatError, OutcomeUnknownError
 from parquedb.storage.backends.memory import MemoryBackend
@@ -11,7 +12,8 @@ from parquedb.storage.formats import CHECKSUM_BYTES
 from parquedb.storage.log.entry import LogEntry, decode_entry, encode_entry, entry_key
 from parquedb.storage.log.events import decode_body, decode_packed
 from parquedb.storage.log.manifest import Manifest, decode_manifest, encode_manifest
-from tests.support.engines import NAMESPACE, engine, opened, run
+from parquedb.storage.verification.verifier import Verifier
+from tests.support.engines import NAMESPACE, engine, inline, opened, run, settings
 
 PREFIX = f"{NAMESPACE}/"
 
@@ -121,3 +123,12 @@ async def test_an_owner_whose_position_a_later_version_has_taken_steps_down() ->
         with pytest.raises(OutcomeUnknownError):
             await run(owner, "create", "late", {"n": 9})
         assert owner.state != "open"
+
+
+async def test_a_bystander_refuses_it_too_and_names_the_object() -> None:
+    storage = await stored()
+    key = newest_key(await everything(storage), "log/")
+    await replaced(storage, key, raised(await storage.read(key)))
+    with pytest.raises(NewerFormatError, match="later version") as caught:
+        await Verifier(storage, NAMESPACE, settings(), clock=SystemClock(), run=inline).verify()
+    assert caught.value.key == key

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from parquedb.errors import NewerFormatError
 from parquedb.storage.files.columns import ColumnRegistry
-from parquedb.storage.files.data_file import Built, build
+from parquedb.storage.files.data_file import Built, DataFile, build
 from parquedb.storage.files.partial_reads import Parts
 from parquedb.storage.files.row_groups import DECODE_ERRORS, Footer, decode_groups, parse_footer
 from tests.support.columns import document
@@ -112,3 +113,17 @@ def test_threads_read_different_parts_of_one_file_at_once_and_few_readers_stay(d
             for name, found in zip(names, threads.map(decode, names), strict=True)
         )
     assert len(footer.idle) <= 2
+
+
+def test_a_file_of_a_later_format_is_refused_by_name(built: Built) -> None:
+    table = pq.read_table(pa.BufferReader(built.data))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({"parquedb.format": "2"}), sink)
+    with pytest.raises(NewerFormatError, match="format 2 of data files, known up to 1") as caught:
+        parse_footer(sink.getvalue().to_pybytes(), built.file)
+    assert caught.value.key == "data/1"
+
+
+def test_what_a_later_version_says_of_a_file_is_not_passed_over(built: Built) -> None:
+    with pytest.raises(NewerFormatError, match="a data file with bloom"):
+        DataFile.from_wire({**built.file.to_wire(), "bloom": b""})
