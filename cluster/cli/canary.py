@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from parquedb.cluster.cli.states import worst_of
 from parquedb.cluster.cli.wording import counted
 from parquedb.cluster.client.database import Database
 from parquedb.cluster.overview.verifying import verify_database
@@ -62,7 +63,7 @@ class Canary:
         yield self._tried("delete", self._delete)
         yield self._tried("health", self._health)
         if self._database.settings.is_gateway:
-            said = "behind a gateway: run `parquedb verify` with the URL of the storage, where it can be reached"
+            said = "not behind a gateway: `parquedb verify` where the storage is"
             yield Step("verify --quick", None, said)
         else:
             yield self._tried("verify --quick", self._verify)
@@ -101,8 +102,9 @@ class Canary:
 
     def _health(self) -> str:
         health = self._database.health()
-        said = f"{health.status}, {counted(len(health.owners), 'owner')}"
-        if health.status != "healthy":
+        worst = worst_of(health)
+        said = f"{worst}, {counted(len(health.owners), 'owner')}"
+        if worst != "healthy":
             raise Refuted(f"{said}{f': {health.error}' if health.error else ''}; `parquedb health` says more")
         return said
 

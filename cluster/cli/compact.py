@@ -41,7 +41,7 @@ class CompactCommand:
             ParqueDBError: the first failure, when all others have had their turn.
         """
         check_names(self.namespaces, place_of(self.url))
-        failures: list[ParqueDBError] = []
+        failures: dict[str, ParqueDBError] = {}
         done: dict[str, dict[str, int]] = {}
         with opened(self.url) as database, Meter(self.notes) as meter:
             names = list(self.namespaces) or database.namespaces()
@@ -50,19 +50,20 @@ class CompactCommand:
                 try:
                     done[name] = database.collection(name).compact(timeout_s=self.timeout_s)
                 except ParqueDBError as error:
-                    failures.append(error)
-                    self.notes.print(f"[red]{escape(one_line(name))}[/]: {escape(error.message)}")
-                else:
-                    self._tell(name, done[name])
+                    failures[name] = error
+        # Not before: a bar may be where these lines go.
         if self.as_json:
             print(json.dumps({"namespaces": done}), file=self.screen.file)
+        else:
+            for name, counts in done.items():
+                self._tell(name, counts)
+        for name, error in list(failures.items())[1:]:
+            self.notes.print(f"[red]{escape(one_line(name))}[/]: {escape(error.message)}")
         if failures:
-            raise failures[0]
+            raise next(iter(failures.values()))
         return True
 
     def _tell(self, name: str, done: dict[str, int]) -> None:
-        if self.as_json:
-            return
         if not done["compactions"]:
             said = "nothing to merge"
         else:

@@ -66,9 +66,27 @@ class DocumentTable:
     def _choose(self, documents: Sequence[Mapping[str, Any]]) -> None:
         names = sorted(dict.fromkeys(name for one in documents for name in one), key=_rank)
         wanted = {name: _natural(name, documents) for name in names}
-        widths = wanted if self._width is None else fitted(wanted, self._width)
+        widths = wanted if self._width is None else chosen(wanted, self._width)
         self.hidden = [name for name in names if name not in widths]
         self._columns = tuple(Column(name, width, _is_number(name, documents)) for name, width in widths.items())
+
+
+def chosen(wanted: Mapping[str, int], width: int) -> dict[str, int]:
+    """Return the columns to show and how wide each is; those that the database sets only where others lose nothing.
+
+    Args:
+        wanted: How wide each had to be for its longest value, in order.
+        width: Of the screen.
+    """
+    own = {name: most for name, most in wanted.items() if name not in _LAST}
+    widths = fitted(own or wanted, width)
+    if not own or widths != own:
+        return widths
+    for name in (name for name in wanted if name in _LAST):
+        if sum(widths.values()) + _GAP * len(widths) + wanted[name] > width:
+            break
+        widths[name] = wanted[name]
+    return widths
 
 
 def fitted(wanted: Mapping[str, int], width: int) -> dict[str, int]:

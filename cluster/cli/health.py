@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from parquedb.cluster.cli.opening import watched
-from parquedb.cluster.cli.states import health_json, show_owners, verdict
+from parquedb.cluster.cli.states import health_json, show_owners, verdict, worst_of
 from parquedb.cluster.cli.terminal import output
 from parquedb.cluster.cli.wording import counted
 from parquedb.cluster.overview.health import BADNESS
@@ -40,12 +40,13 @@ class HealthCommand:
         """
         with watched(self.url) as database:
             health = database.health(timeout_s=self.timeout_s)
+        worst = worst_of(health)
         if self.as_json:
             print(json.dumps(health_json(health)), file=self.screen.file)
         else:
             said = f" {database.url}: {counted(len(health.owners), 'owner')}"
-            self.screen.print(verdict(health.status) + Text(said, style="default"))
+            self.screen.print(verdict(worst) + Text(said, style="default"))
             if not health.owners and health.error is None:
                 self.screen.print("[dim]nobody uses it in the Ray that was asked[/]")
             show_owners(health, self.screen)
-        return BADNESS[health.status] <= (0 if self.strict else BADNESS["degraded"])
+        return BADNESS[worst] <= (0 if self.strict else BADNESS["degraded"])

@@ -70,14 +70,14 @@ class ImportCommand:
                 if place.format == CSV and place.codec is None and "delimiter" not in self.options:
                     check_delimiter(path)
         done: list[tuple[Path, ImportResult]] = []
-        with opened(self.url) as database, Meter(self.notes) as meter:
-            collection = database.collection(self.namespace)
-            try:
+        try:
+            with opened(self.url) as database, Meter(self.notes) as meter:
+                collection = database.collection(self.namespace)
                 for number, path in enumerate(self.files):
                     done.append((path, self._import(collection, path, number, meter)))
-            finally:
-                # Also where a file stops it: those before it are stored.
-                self._tell(done)
+        finally:
+            # Also where a file stops it: those before it are stored.
+            self._tell(done)
         return sum(result.skipped for _, result in done) <= self.refused_max
 
     def _import(self, collection: Collection, path: Path, number: int, meter: Meter) -> ImportResult:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import parquedb
+from parquedb.cluster.cli.opening import quietly, storage_of
 from parquedb.cluster.cli.terminal import notices, output
 from parquedb.cluster.gateway.access.api_keys import OVERLAP, ApiKey, ApiKeys
 
@@ -31,9 +32,12 @@ def act_on_keys(url: str | None, act: Callable[["KeysCommand"], Awaitable[None]]
     """
 
     async def acted() -> None:
-        async with await parquedb.connect_async(url) as database:
+        with quietly():
+            connected = await parquedb.connect_async(url)
+        async with connected as database:
             await act(KeysCommand(ApiKeys(database), as_json))
 
+    storage_of(url, "keys")
     asyncio.run(acted())
     return True
 

@@ -4,14 +4,14 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import typer
 
 from parquedb.cluster.cli.application import application
 from parquedb.cluster.cli.work import Work
-from parquedb.errors import ErrorCode, InternalError, InvalidInputError, ParqueDBError
+from parquedb.errors import InternalError, InvalidInputError, ParqueDBError
 
 OK: Final = 0
 FAILED: Final = 1
@@ -34,9 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command line is wrong; 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    as_json = "--json" in words
+    return ended(lambda: read(words), as_json="--json" in words)
+
+
+def ended(reading: Callable[[], Work | int], *, as_json: bool = False) -> int:
+    """Read a command line and do what it says; return the exit code, whatever happens.
+
+    Args:
+        reading: Returns what `read` does.
+        as_json: Whether errors are told as JSON.
+    """
     try:
-        work = read(words)
+        work = reading()
         code = work if isinstance(work, int) else _done(work)
         sys.stdout.flush()
     except typer.TyperException as error:
@@ -55,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         tell(InternalError(f"{type(error).__name__}: {error}"), as_json=as_json)
         return UNUSABLE
+    # Ctrl-C while the line is read: typer makes a code of it.
     return _interrupted() if code == INTERRUPTED else code
 
 
@@ -86,7 +96,7 @@ def _done(work: Work) -> int:
 
 def _tell_usage(error: typer.TyperException, *, as_json: bool) -> None:
     said, context = error.format_message(), getattr(error, "ctx", None)
-    tell(InvalidInputError(said, code=ErrorCode.INVALID_INPUT), as_json=as_json)
+    tell(InvalidInputError(said), as_json=as_json)
     if context is not None and not as_json:
         usage = context.get_usage().replace("Usage:", "usage:")
         print(f"{usage}\n`{context.command_path} --help` says more", file=sys.stderr)

@@ -10,11 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 import parquedb
-from parquedb.cluster.cli.opening import names_in_storage, place_of
+from parquedb.cluster.cli.opening import names_in_storage, place_of, storage_of
 from parquedb.cluster.cli.terminal import notices, output
 from parquedb.cluster.cli.wording import one_line, size
 from parquedb.cluster.overview.verifying import verify_database
-from parquedb.errors import ConfigurationError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
 from parquedb.storage.verification.report import VerificationReport
@@ -45,9 +44,9 @@ class NamespacesCommand:
             ConfigurationError: sizes are behind a gateway.
             ParqueDBError: the database cannot be had.
         """
-        settings = place_of(self.url)
         if self.sizes:
-            return self._run_with_sizes(settings)
+            return self._run_with_sizes(storage_of(self.url, "--sizes"))
+        settings = place_of(self.url)
         names = self._names(settings)
         if self.as_json:
             print(json.dumps({"namespaces": names}), file=self.screen.file)
@@ -66,8 +65,6 @@ class NamespacesCommand:
         return names_in_storage(settings)
 
     def _run_with_sizes(self, settings: Settings) -> bool:
-        if settings.is_gateway:
-            raise ConfigurationError("--sizes looks at the storage, which is behind a gateway here: give its URL")
         report = asyncio.run(verify_database(settings, HookRegistry(), full=False))
         found = {one.namespace: facts_of(one) for one in report.namespaces}
         if self.as_json:

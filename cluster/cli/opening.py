@@ -11,7 +11,7 @@ from typing import Final
 import parquedb
 from parquedb.cluster.loads.direct_storage import open_storage, stored_namespaces
 from parquedb.cluster.runtime.naming import resolve
-from parquedb.errors import CollectionNotFoundError, RpcUnavailableError
+from parquedb.errors import CollectionNotFoundError, ConfigurationError, RpcUnavailableError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
 from parquedb.settings.environment import load_settings
@@ -29,6 +29,19 @@ def place_of(url: str | None) -> Settings:
     """
     settings = load_settings(url)
     return settings if settings.is_gateway else resolve(settings)
+
+
+def storage_of(url: str | None, name: str) -> Settings:
+    """Return the settings for a URL whose storage a sub-command reads by itself.
+
+    Raises:
+        ConfigurationError: it is that of a gateway, or there is no such place for a database.
+    """
+    settings = load_settings(url)
+    if settings.is_gateway:
+        message = f"{name} needs the storage itself, which is behind a gateway here: give the URL of the storage"
+        raise ConfigurationError(message, setting="url")
+    return resolve(settings)
 
 
 def names_in_storage(settings: Settings) -> list[str]:
@@ -71,7 +84,7 @@ def opened(url: str | None) -> Iterator[parquedb.Database]:
     Raises:
         ParqueDBError: it cannot be had.
     """
-    with _quiet():
+    with quietly():
         database = parquedb.connect(url)
     with database:
         yield database
@@ -93,15 +106,13 @@ def watched(url: str | None) -> Iterator[parquedb.Database]:
     check_names((), settings)
     address = settings.ray_address or _RUNNING
     try:
-        with _quiet():
+        with quietly():
             database = parquedb.connect(url, ray_address=address)
     except RpcUnavailableError as error:
-        if settings.ray_address is not None:
+        if settings.ray_address is not None or not isinstance(error.__cause__, ConnectionError):
             raise
-        raise RpcUnavailableError(
-            "no Ray runs on this machine, so no owner can be asked: owners live where the database is used. "
-            "PARQUEDB_RAY_ADDRESS names a cluster elsewhere; `parquedb status` looks at what is stored"
-        ) from error
+        message = "no Ray runs on this machine, so no owner can be asked; PARQUEDB_RAY_ADDRESS names one elsewhere"
+        raise RpcUnavailableError(message) from error
     with database:
         yield database
 
@@ -114,7 +125,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep what Ray says when it starts or is joined off both streams, which belong to the answer and its errors."""
     # Workers inherit the environment; without this each prints a warning about accelerators.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

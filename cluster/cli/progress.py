@@ -12,6 +12,10 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from parquedb.cluster.cli.terminal import notices
 from parquedb.cluster.cli.wording import one_line
 
+_BAR: Final = 20
+_NAME_MAX: Final = 28
+"""Cells of a bar and of the longest name beside it: the numbers have to fit too."""
+
 EVERY_S: Final = 10.0
 """Seconds between lines where there is no terminal; what is over sooner prints none."""
 
@@ -31,7 +35,7 @@ class Meter:
     def __post_init__(self) -> None:
         self._bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=_BAR),
             TaskProgressColumn(),
             TextColumn("{task.fields[said]}"),
             TimeRemainingColumn(),
@@ -61,7 +65,10 @@ class Meter:
         """
         if self.screen.is_terminal:
             if name not in self._tasks:
-                self._tasks[name] = self._bars.add_task(escape(one_line(name)), total=total, said="")
+                shown = one_line(name)
+                if len(shown) > _NAME_MAX:
+                    shown = "…" + shown[1 - _NAME_MAX :]
+                self._tasks[name] = self._bars.add_task(escape(shown), total=total, said="")
             self._bars.update(self._tasks[name], completed=done, total=total, said=escape(said))
         elif self.clock() >= self._due_s:
             self._due_s = self.clock() + EVERY_S

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 import parquedb
+from parquedb.cluster.cli.opening import quietly
 from parquedb.cluster.cli.terminal import output
 from parquedb.cluster.client.async_database import AsyncDatabase
 from parquedb.errors import ConfigurationError
@@ -60,7 +61,8 @@ class ServeCommand:
 
         from parquedb.cluster.gateway.deployment import serve_gateway  # noqa: PLC0415
 
-        database = asyncio.run(parquedb.connect_async(self.url))
+        with quietly():
+            database = asyncio.run(parquedb.connect_async(self.url))
         try:
             served = serve_gateway(database, settings)
             try:
@@ -76,7 +78,9 @@ class ServeCommand:
         from parquedb.cluster.gateway.deployment import address  # noqa: PLC0415 - an extra
         from parquedb.cluster.gateway.single import SingleGateway  # noqa: PLC0415
 
-        async with await parquedb.connect_async(self.url) as database:
+        with quietly():
+            connected = await parquedb.connect_async(self.url)
+        async with connected as database:
             server = SingleGateway(database, settings)
             serving = asyncio.create_task(server.serve())
             while not server.started and not serving.done():

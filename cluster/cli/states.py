@@ -22,6 +22,11 @@ def verdict(status: Status) -> Text:
     return Text(f"{_MARKS[status]} {status}", style=STYLES[status])
 
 
+def worst_of(health: DatabaseHealth) -> Status:
+    """Return the worst of a database and its owners. A gateway is degraded at most while an owner does not serve."""
+    return max([health.status, *(one.status for one in health.owners.values())], key=BADNESS.__getitem__)
+
+
 def owners_table(owners: Iterable[OwnerHealth]) -> Table:
     """Return a table of owners, the worst first; what waits, since when, and which circuits are not closed."""
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -36,8 +41,8 @@ def owners_table(owners: Iterable[OwnerHealth]) -> Table:
         lag: Mapping[str, Any] = one.report.get("lag") or {}
         waiting = f"{lag['queued_ops']:,}" if lag else ""
         ages = [_age(lag.get(name)) for name in ("queue_age_s", "unflushed_s")]
-        name = Text(one_line(one.namespace))
-        table.add_row(name, verdict(one.status), one.state, waiting, *ages, _circuits(one))
+        shown = Text(one_line(one.namespace))
+        table.add_row(shown, verdict(one.status), one.state, waiting, *ages, _circuits(one))
     return table
 
 
@@ -73,7 +78,7 @@ def health_json(health: DatabaseHealth) -> dict[str, Any]:
         }
         for name, one in health.owners.items()
     }
-    return {"status": health.status, "error": health.error, "owners": owners}
+    return {"status": worst_of(health), "error": health.error, "owners": owners}
 
 
 def _states(one: OwnerHealth) -> dict[str, str]:

@@ -10,7 +10,7 @@ from rich.text import Text
 import parquedb
 from parquedb.cluster.cli.canary import NAMESPACE, Canary, Step
 from parquedb.cluster.cli.opening import names_in_storage, opened, place_of, watched
-from parquedb.cluster.cli.states import STYLES, health_json, show_owners, verdict
+from parquedb.cluster.cli.states import STYLES, health_json, show_owners, verdict, worst_of
 from parquedb.cluster.cli.terminal import output
 from parquedb.cluster.cli.wording import counted, duration, one_line
 from parquedb.cluster.overview.health import DatabaseHealth
@@ -63,6 +63,8 @@ class StatusCommand:
                 for step in Canary(database, self.canary).steps():
                     steps.append(step)
                     self._tell_step(step)
+                if not self.as_json:
+                    self.screen.print()
                 look = _Look(_names(database), database.health())
         else:
             look = _looked(self.url, settings)
@@ -73,11 +75,11 @@ class StatusCommand:
             self._tell(settings, look)
             if steps:
                 self._tell_verdict(good)
-        return good and (look.health is None or look.health.status != "unhealthy")
+        return good and (look.health is None or worst_of(look.health) != "unhealthy")
 
     def _tell(self, settings: Settings, look: _Look) -> None:
         health = look.health
-        state = Text("nobody was asked", style="dim") if health is None else verdict(health.status)
+        state = Text("nobody was asked", style="dim") if health is None else verdict(worst_of(health))
         self.screen.print(Text(f"{settings.url}  ", style="bold") + state)
         if look.names is not None:
             shown = ", ".join(one_line(name) for name in look.names[:_NAMES_SHOWN])

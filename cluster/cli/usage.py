@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-import parquedb
+from parquedb.cluster.cli.opening import opened
 from parquedb.cluster.cli.terminal import output
 from parquedb.cluster.cli.wording import counted
 from parquedb.errors import CollectionNotFoundError, ConfigurationError
@@ -68,7 +68,7 @@ class UsageCommand:
             CollectionNotFoundError: no request was ever recorded there.
             ParqueDBError: the database cannot be had, or an argument is not understood.
         """
-        with parquedb.connect(self.url) as db:
+        with opened(self.url) as db:
             if NAMESPACE not in db.namespaces():
                 message = (
                     f"no requests to models are stored in {db.url}; record_ai_request and capture_ai_requests do that"

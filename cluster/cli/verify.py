@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.markup import escape
 
+from parquedb.cluster.cli.opening import storage_of
 from parquedb.cluster.cli.progress import Meter
 from parquedb.cluster.cli.terminal import notices, output
 from parquedb.cluster.cli.wording import counted, duration, size
 from parquedb.cluster.overview.verifying import verify_database
-from parquedb.cluster.runtime.naming import resolve
 from parquedb.errors import CollectionNotFoundError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
-from parquedb.settings.environment import load_settings
 from parquedb.storage.verification.report import DatabaseReport, Finding, VerificationReport
 from parquedb.storage.verification.rules import Rule, Severity
 from parquedb.storage.verification.verifier import Progress
@@ -54,7 +53,7 @@ class Verification:
         Raises:
             ConfigurationError: there is no such place for a database.
         """
-        return cls(resolve(load_settings(url)), tuple(namespaces), full, as_json)
+        return cls(storage_of(url, "verify"), tuple(namespaces), full, as_json)
 
     def run(self) -> bool:
         """Look, and print what was found; return whether no promise is broken.

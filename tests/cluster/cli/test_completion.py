@@ -12,6 +12,7 @@ def completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     """Returns what bash is offered behind some words."""
     for name in ("orders", "orders-2026", "users", "~probe"):
         (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "s3:" / "bucket" / "prefix" / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
 
     def offered(*words: str) -> list[str]:

@@ -15,6 +15,7 @@ from parquedb.cluster.overview.health import DatabaseHealth, OwnerHealth
 from parquedb.errors import RpcUnavailableError, StorageWriteError
 from parquedb.settings.environment import load_settings
 from tests.cluster.cli.conftest import Run
+from tests.support.gateway_server import GatewayServer
 from tests.support.local_connection import LocalConnection
 
 LAG = {"queued_ops": 1_234, "queue_age_s": 2.5, "commit_pending_s": 3.5, "unflushed_s": 0.25}
@@ -94,6 +95,27 @@ def test_the_exit_code_of_health_says_whether_all_is_well(run: Run, gateway: str
     assert ended.lines[0] == f"✔ healthy {gateway}: 1 owner"
     assert ended.lines[2].startswith("orders")
     assert json.loads(run("health", gateway, "--json").out)["status"] == "healthy"
+
+
+MARKS = {"healthy": "✔", "degraded": "!", "unhealthy": "✘"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "codes"), [("healthy", (0, 0, 0)), ("degraded", (0, 1, 0)), ("unhealthy", (1, 1, 1))]
+)
+def test_a_database_that_is_not_well_exits_with_1(
+    run: Run, monkeypatch: pytest.MonkeyPatch, condition: str, codes: tuple[int, ...]
+) -> None:
+    found = DatabaseHealth(condition, {"late": owner("late", condition)}, {})  # type: ignore[arg-type]
+    with GatewayServer("memory://sick") as server:
+        monkeypatch.setattr(server.local, "health", lambda timeout_s=None: found)
+        asked = (["health", server.url], ["health", server.url, "--strict"], ["status", server.url])
+        ended = [run(*words) for words in asked]
+        checked = run("status", server.url, "--verify")
+    assert tuple(one.code for one in ended) == codes
+    assert all(f"{MARKS[condition]} {condition}" in one.out for one in ended)
+    last = (0, "verdict     go") if condition == "healthy" else (1, "verdict     roll back")
+    assert (checked.code, checked.lines[-1]) == last
 
 
 def test_a_gateway_that_is_not_there_exits_with_2(run: Run) -> None:

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from parquedb.cluster.cli import main as command
-from parquedb.cluster.cli.main import main
+from parquedb.cluster.cli.main import ended, main
+from parquedb.cluster.cli.terminal import output
+from parquedb.cluster.cli.work import Work
 from parquedb.errors import NetworkError
 from tests.cluster.cli.conftest import Run
 
@@ -19,20 +21,20 @@ NAMES = (
 
 
 def test_help_names_the_sub_commands(run: Run) -> None:
-    ended = run("--help")
-    assert ended.code == 0
-    assert all(f" {name} " in ended.out for name in NAMES)
+    done = run("--help")
+    assert done.code == 0
+    assert all(f" {name} " in done.out for name in NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_sub_command_has_help_with_an_example(name: str, run: Run) -> None:
     words = [name, "list"] if name == "keys" else [name]
-    ended = run(*words, "--help")
-    assert ended.code == 0
-    assert f"Usage: parquedb {' '.join(words)}" in ended.out
-    assert "For example:" in ended.out
-    assert f"\n parquedb {' '.join(words)}" in ended.out
-    assert name == "demo" or "--json" in ended.out
+    done = run(*words, "--help")
+    assert done.code == 0
+    assert f"Usage: parquedb {' '.join(words)}" in done.out
+    assert "For example:" in done.out
+    assert f"\n parquedb {' '.join(words)}" in done.out
+    assert name == "demo" or "--json" in done.out
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"demo", "keys"}))
@@ -43,9 +45,9 @@ def test_the_first_argument_is_the_url(name: str, run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["query", "import", "export"])
 def test_where_something_has_to_follow_the_url_it_cannot_be_left_out(name: str, run: Run) -> None:
-    ended = run(name)
-    assert ended.code == 2
-    assert "Missing argument 'URL'" in ended.err
+    done = run(name)
+    assert done.code == 2
+    assert "Missing argument 'URL'" in done.err
 
 
 def test_the_version_needs_no_sub_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,30 +110,43 @@ def test_a_dash_in_the_place_of_the_url_is_that_of_the_environment(
         assert "of-the-environment" in capsys.readouterr().err
 
 
-def ends_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the next command's work end so."""
+def failing(error: BaseException) -> Callable[[], Work]:
+    """Return a command line whose work ends so."""
 
     def work() -> bool:
         raise error
 
-    monkeypatch.setattr(command, "read", lambda words: work)
+    return lambda: work
 
 
-def test_what_nobody_foresaw_exits_with_2_and_shows_where_it_was(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-    ends_with(ZeroDivisionError("oops"), monkeypatch)
-    ended = run("verify")
-    assert ended.code == 2, "1 would be an answer"
-    assert "Traceback" in ended.err
-    assert ended.err.splitlines()[-1] == "parquedb: INTERNAL: ZeroDivisionError: oops"
+def test_what_nobody_foresaw_exits_with_2_and_shows_where_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(failing(ZeroDivisionError("oops"))) == 2, "1 would be an answer"
+    told = capsys.readouterr().err
+    assert "Traceback" in told
+    assert told.splitlines()[-1] == "parquedb: INTERNAL: ZeroDivisionError: oops"
 
 
-def test_an_error_of_ours_shows_its_message_without_a_stack(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-    ends_with(NetworkError("the store is away"), monkeypatch)
-    assert run("verify").err == "parquedb: NETWORK_ERROR: the store is away\n"
-    assert json.loads(run("verify", "--json").err)["message"] == "the store is away"
+def test_an_error_of_ours_shows_its_message_without_a_stack(capsys: pytest.CaptureFixture[str]) -> None:
+    away = failing(NetworkError("the store is away"))
+    assert ended(away) == 2
+    assert capsys.readouterr().err == "parquedb: NETWORK_ERROR: the store is away\n"
+    assert ended(away, as_json=True) == 2
+    assert json.loads(capsys.readouterr().err)["message"] == "the store is away"
 
 
-def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-    ends_with(KeyboardInterrupt(), monkeypatch)
-    ended = run("verify")
-    assert (ended.code, ended.err) == (130, "parquedb: interrupted\n")
+def test_no_is_an_answer_of_its_own() -> None:
+    assert ended(lambda: lambda: True) == 0
+    assert ended(lambda: lambda: False) == 1
+
+
+@pytest.mark.parametrize("reading", [failing(KeyboardInterrupt()), lambda: 130], ids=["at work", "while it is read"])
+def test_ctrl_c_exits_with_130(reading: Callable[[], Work | int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(reading) == 130
+    assert capsys.readouterr().err == "parquedb: interrupted\n"
+
+
+def test_tables_are_as_wide_as_the_screen_and_without_one_as_what_is_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert output().width > 1_000
+    monkeypatch.setenv("COLUMNS", "80")
+    assert output().width == 80

@@ -58,8 +58,8 @@ def test_s3_is_a_place_like_any_other(
 ) -> None:
     url = f"s3://{moto.bucket}/{unique_prefix}"
     monkeypatch.setenv("PARQUEDB_ENDPOINT_URL", moto.endpoint_url)
-    monkeypatch.setenv("PARQUEDB_KEY", "test")
-    monkeypatch.setenv("PARQUEDB_SECRET", "test")
+    monkeypatch.setenv("PARQUEDB_KEY", moto.key)
+    monkeypatch.setenv("PARQUEDB_SECRET", moto.secret)
     monkeypatch.setenv("PARQUEDB_URL", url)
     assert run("import", "-", "orders", rows).code == 0
     assert run("query", "-", "orders", '{"total": {"$lt": 1}}', "--count").out == "4\n"

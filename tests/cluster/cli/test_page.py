@@ -38,7 +38,9 @@ def row(parameter: Any) -> tuple[str, str]:
     """Return how a parameter stands in the table: its words, and what its help says."""
     if parameter.param_type_name == "argument":
         return f"`{parameter.metavar}`", parameter.help
-    choices = parameter.type_descriptor.choices
+    # Releases of typer differ in the name.
+    kind = getattr(parameter, "type_descriptor", None) or parameter.type
+    choices = getattr(kind, "choices", None)
     value = "\\|".join(choices).lower() if choices else parameter.metavar
     names = ", ".join(sorted(parameter.opts, key=len, reverse=True))
     default = parameter.default
