@@ -107,8 +107,10 @@ def mutation_result(
     operations: Sequence[Operation], outcomes: Sequence[Outcome], duration_s: float, attempts: int | None = None
 ) -> MutationResult:
     """Say how writes ended; `attempts` is how often they were sent, where that is known."""
-    known = (None if each == UNKNOWN else each for each in mutation_numbers(operations, outcomes))
-    return MutationResult(duration_s, *known, attempts)
+    rows, size, version, seq, errors = (
+        None if each == UNKNOWN else each for each in mutation_numbers(operations, outcomes)
+    )
+    return MutationResult(duration_s, rows, size, version, seq, errors, attempts)
 
 
 def mutation_numbers(operations: Sequence[Operation], outcomes: Sequence[Outcome]) -> tuple[int, int, int, int, int]:
