@@ -5,6 +5,7 @@ What is malformed is described as far as it goes: whoever carries it out refuses
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +27,7 @@ _UNCOUNTED: Final = PAST | {"schema"}
 _WIRE_ID, _WIRE_BODY, _WIRE_SIZE = 1, 2, 8
 """Places in the wire form of an operation, as it stands in a `batch`."""
 
+_size_in: Final = itemgetter(_WIRE_SIZE)
 _MALFORMED: Final = (TypeError, ValueError, LookupError, AttributeError, msgspec.MsgspecError)
 """What looking into an operation may raise that is not well formed."""
 
@@ -240,7 +242,8 @@ def bytes_of(operation: Operation) -> int:
         return operation.size
     if operation.kind == "batch":
         # The wire form of an operation has its body and its size in these places; adding up bodies would cost much.
-        return sum(wire[_WIRE_SIZE] or size_of(wire[_WIRE_BODY]) for wire in body)
+        sizes = list(map(_size_in, body))
+        return sum(sizes) if all(sizes) else sum(wire[_WIRE_SIZE] or size_of(wire[_WIRE_BODY]) for wire in body)
     if operation.kind == "create_many":
         return sum(memoryview(one).nbytes if isinstance(one, msgspec.Raw) else size_of(one) for one in body)
     if operation.kind == INSERT_ARROW:
@@ -257,7 +260,8 @@ def _written(operation: Operation, value: Any) -> int:
         return len(value["ids"]) - len(value["errors"])
     if kind == "batch":
         # In it are writes of single documents only, and a delete says how many it deleted.
-        return sum(own if type(own) is int else 1 for own in value)
+        deletes = int in set(map(type, value))
+        return sum(own if type(own) is int else 1 for own in value) if deletes else len(value)
     return _changed(kind, value)
 
 
