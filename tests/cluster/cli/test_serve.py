@@ -25,15 +25,18 @@ def test_it_serves_until_sigterm_and_what_was_written_is_there(mode: list[str], 
     with subprocess.Popen(
         [*command, "--port", port], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
-        assert running.stdout is not None
-        # Ray may say something first.
-        told = next(json.loads(line) for line in running.stdout if line.startswith("{"))
-        made = httpx.post(f"{told['url']}/v1/posts", json={"title": "Kept"}, params={"id": "a"}, timeout=60)
-        assert made.status_code == 201
-        page = httpx.get(told["console"], timeout=60)
-        assert (page.status_code, told["console"]) == (200, f"{told['url']}/console")
-        running.send_signal(signal.SIGTERM)
-        _, complaints = running.communicate(timeout=60)
+        try:
+            assert running.stdout is not None
+            # Ray may say something first.
+            told = next(json.loads(line) for line in running.stdout if line.startswith("{"))
+            made = httpx.post(f"{told['url']}/v1/posts", json={"title": "Kept"}, params={"id": "a"}, timeout=60)
+            assert made.status_code == 201
+            page = httpx.get(told["console"], timeout=60)
+            assert (page.status_code, told["console"]) == (200, f"{told['url']}/console")
+            running.send_signal(signal.SIGTERM)
+            _, complaints = running.communicate(timeout=60)
+        finally:
+            running.kill()  # Without effect on one that has ended.
     assert running.returncode == 0, complaints
     settings = parquedb.load_settings(str(tmp_path / "db"))
     history = asyncio.run(read_history(settings, "posts"))
