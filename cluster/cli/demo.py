@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import ray
+from rich.console import Console
 
 import parquedb
 from parquedb.cluster.cli import demo_data, demo_trials
@@ -30,26 +33,31 @@ class Demo:
         directory: Where the database goes; empty or absent.
         keep: Leave the directory there at the end.
         flights: Import only so many flights; None imports all.
+        as_json: Whether standard output gets a JSON object at the end, and nothing else.
         screen: The terminal.
     """
 
     directory: Path
     keep: bool = False
     flights: int | None = None
+    as_json: bool = False
     screen: Screen = field(default_factory=Screen)
 
     @classmethod
-    def prepared(cls, directory: Path | None, *, keep: bool = False, flights: int | None = None) -> "Demo":
+    def prepared(
+        cls, directory: Path | None, *, keep: bool = False, flights: int | None = None, as_json: bool = False
+    ) -> "Demo":
         """Make a demo in a directory, or in a temporary one when it is None; the other arguments as of the class.
 
         Raises:
             ConfigurationError: the directory holds something already.
         """
+        screen = Screen(Console(file=sys.stderr)) if as_json else Screen()
         if directory is None:
-            return cls(Path(tempfile.mkdtemp(prefix="parquedb-demo-")), keep, flights)
+            return cls(Path(tempfile.mkdtemp(prefix="parquedb-demo-")), keep, flights, as_json, screen)
         if directory.exists() and any(directory.iterdir()):
             raise ConfigurationError(f"{directory} is not empty", setting="--directory")
-        return cls(directory.resolve(), True, flights)
+        return cls(directory.resolve(), True, flights, as_json, screen)
 
     def run(self) -> bool:
         """Run every section, then clean up.
@@ -61,12 +69,21 @@ class Demo:
         try:
             with silence(), local_ray():
                 asyncio.run(self.tell())
-            return self.screen.conclude(time.perf_counter() - started_s)
+            return self.conclude(time.perf_counter() - started_s)
         finally:
             if self.keep:
                 self.screen.say(f"The database is in [bold]{self.directory}[/].")
             else:
                 shutil.rmtree(self.directory, ignore_errors=True)
+
+    def conclude(self, elapsed_s: float) -> bool:
+        """Say which proofs held; return whether all did."""
+        good = self.screen.conclude(elapsed_s)
+        if self.as_json:
+            print(
+                json.dumps({"ok": good, "held": self.screen.held, "failed": self.screen.failed, "seconds": elapsed_s})
+            )
+        return good
 
     async def tell(self) -> None:
         """Go through the sections in order."""

@@ -24,7 +24,8 @@ def verdict(status: Status) -> Text:
 
 def worst_of(health: DatabaseHealth) -> Status:
     """Return the worst of a database and its owners. A gateway is degraded at most while an owner does not serve."""
-    return max([health.status, *(one.status for one in health.owners.values())], key=BADNESS.__getitem__)
+    statuses: list[Status] = [health.status, *(one.status for one in health.owners.values())]
+    return max(statuses, key=BADNESS.__getitem__)
 
 
 def owners_table(owners: Iterable[OwnerHealth]) -> Table:

@@ -21,6 +21,9 @@ def demo(
     flights: Annotated[
         int | None, typer.Option("--flights", metavar="N", min=1, help="import only the first N flights (default: all)")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="tell it on standard error, and print one JSON object at the end")
+    ] = False,
 ) -> Work:
     """Import real data, then survive a conflict, a kill and an outage.
 
@@ -31,6 +34,6 @@ def demo(
     def work() -> bool:
         from parquedb.cluster.cli.demo import Demo  # noqa: PLC0415 - imports Ray
 
-        return Demo.prepared(directory, keep=keep, flights=flights).run()
+        return Demo.prepared(directory, keep=keep, flights=flights, as_json=as_json).run()
 
     return work

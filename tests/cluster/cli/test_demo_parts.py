@@ -1,5 +1,6 @@
 """The `parquedb` command line, and the parts of the demo that need no database."""
 
+import json
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from parquedb.cluster.cli import demo_data
+from parquedb.cluster.cli.demo import Demo
 from parquedb.cluster.cli.demo_faults import Journal
 from parquedb.cluster.cli.demo_screen import Screen, quantile
 from parquedb.cluster.cli.demo_trace import Span, is_whole, trees
@@ -85,6 +87,16 @@ def test_a_demo_whose_proofs_held_says_how_many() -> None:
     on.prove("two is two", True)
     assert on.conclude(61.0) is True
     assert "All 1 proofs held" in shown(on)
+
+
+def test_a_program_is_told_of_the_proofs_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demo = Demo.prepared(tmp_path, as_json=True)
+    demo.screen.prove("two is two", True)
+    demo.screen.prove("nothing is lost", False)
+    assert demo.conclude(2.5) is False
+    told = capsys.readouterr()
+    assert json.loads(told.out) == {"ok": False, "held": 1, "failed": ["nothing is lost"], "seconds": 2.5}
+    assert "1 of 2 proofs failed" in told.err
 
 
 def span(name: str, number: int, parent: int | None, pid: int) -> Span:
