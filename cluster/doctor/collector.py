@@ -104,11 +104,12 @@ def _grpc(parts: SplitResult, host: str, port: int, timeout_s: float) -> tuple[s
 def _http(parts: SplitResult, host: str, port: int, timeout_s: float) -> tuple[str, str]:
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(host, port, timeout=timeout_s)
+    connection.connect()
     try:
         # An empty request: nothing is stored of it.
         connection.request("POST", parts.path or "/", body=b"", headers={"Content-Type": "application/x-protobuf"})
         status = connection.getresponse().status
-    except http.client.BadStatusLine:
+    except (http.client.BadStatusLine, ConnectionError):
         return "failed", f"{host}:{port} does not speak HTTP/1.1; is it the port for grpc?"
     finally:
         connection.close()
