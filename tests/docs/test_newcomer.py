@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -94,10 +95,17 @@ def checkout(tmp_path: Path) -> Path:
     return made
 
 
+@pytest.fixture
+def short() -> Iterator[str]:
+    """A folder whose path is short enough for the sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="pq", dir="/tmp", ignore_cleanup_errors=True) as made:
+        yield made
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_every_command_works_as_written_in_a_fresh_environment_under_a_fresh_home(
-    folder: Path, checkout: Path, tmp_path: Path
+    folder: Path, checkout: Path, tmp_path: Path, short: str
 ) -> None:
     lay_out(PAGE, folder)
     home = tmp_path / "home"
@@ -106,7 +114,8 @@ def test_every_command_works_as_written_in_a_fresh_environment_under_a_fresh_hom
     # What pip has downloaded before is the one thing that a newcomer would not have.
     cache = subprocess.run([sys.executable, "-m", "pip", "cache", "dir"], capture_output=True, text=True, check=True)
     variables = {"HOME": str(home), "PIP_CACHE_DIR": cache.stdout.strip(), "PYTHONPATH": "", "VIRTUAL_ENV": ""}
-    rays = dict.fromkeys((name for name in os.environ if name.startswith("RAY_")), "")
+    # Ray writes into a folder that all users share where its newest cluster is, and joins it: that of other tests.
+    rays = dict.fromkeys((name for name in os.environ if name.startswith("RAY_")), "") | {"RAY_TMPDIR": short}
     python = {"PATH": os.pathsep.join([str(Path(sys.executable).resolve().parent), os.environ["PATH"]])}
     with page_shell(folder, in_form=False, **variables, **rays, **python) as shell:
         shell.run(install)
