@@ -9,12 +9,15 @@ from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, ParentBasedTraceIdRatio, Sampler
 
+from parquedb.actors.reporting.commit_watch import CommitListeners, CommitWatch
 from parquedb.actors.requests import arguments, read_arguments
 from parquedb.actors.requests.operations import Operation, SessionRequest
 from parquedb.actors.requests.packing import decode_operations, encode_operations
+from parquedb.actors.writes.calls import Origin, Write
+from parquedb.actors.writes.evaluate import Rules, prepare
 from parquedb.clock import SystemClock
 from parquedb.errors import QuotaExceededError
-from parquedb.observability.brief import Kind
+from parquedb.observability.brief import Kind as ToldAlike
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.metrics.collector import MetricsCollector
 from parquedb.observability.otel.brief_encoding import encode_briefs
@@ -30,6 +33,7 @@ from parquedb.storage.backend import StorageBackend
 from parquedb.storage.backends.delegating import Call, FunnelBackend
 from parquedb.storage.backends.layers import Owner, wrap_backend
 from parquedb.storage.backends.memory import MemoryBackend
+from parquedb.storage.log.entry import Header, Kind, LogEntry
 from tests.support.engines import NAMESPACE, opened
 
 SESSION = b"1" * 16
@@ -183,6 +187,18 @@ async def test_a_commit_that_fails_says_as_much_in_brief() -> None:
     assert "QuotaExceededError" in str(made[0])
 
 
+@pytest.mark.parametrize("others", [(), (RecordingHook(),)], ids=["in brief", "by contexts"])
+def test_a_commit_under_a_call_that_is_not_sampled_hangs_under_a_write_that_is(others: tuple[object, ...]) -> None:
+    watched = Watched(*others)
+    prepared = prepare(create(1, None, "x"), Rules(NAMESPACE, 1 << 20, 100))
+    write = Write(prepared, None, 0, Origin(span(1, sampled=False), span(2)), [])
+    header = Header(bytes(16), 9, bytes(16), bytes(16), 3, Kind.WRITE, 7, 1, 0, None)
+    CommitWatch(CommitListeners(watched.hooks, NAMESPACE, "owner"), LogEntry(header, b""), 100, [write]).landed(1)
+    [commit] = decoded(watched.sent)
+    assert (commit.trace_id, commit.parent_span_id) == (span(2)[:16], span(2)[16:24])
+    assert list(commit.links) == []
+
+
 async def test_counts_are_the_same_told_in_brief_and_by_contexts() -> None:
     told, announced = MetricsCollector(), MetricsCollector()
     await Watched(told).spans_of(CALLS["writes of two kinds"])
@@ -196,10 +212,10 @@ async def test_counts_are_the_same_told_in_brief_and_by_contexts() -> None:
 def test_kinds_beyond_a_bound_are_told_by_contexts() -> None:
     for hook in (OpenTelemetryHook(spans=LeanSpans(lambda _: None, decide_by(DEFAULT_ON))), MetricsCollector()):
         names = ("rows", "bytes")
-        asked = [hook.brief(Kind("storage", "read", f"n{number}", "", names)) for number in range(10_001)]
+        asked = [hook.brief(ToldAlike("storage", "read", f"n{number}", "", names)) for number in range(10_001)]
         assert all(asked[:-1])
         assert asked[-1] is None
-        assert hook.brief(Kind("storage", "read", "n1", "", names)) is asked[1]
+        assert hook.brief(ToldAlike("storage", "read", "n1", "", names)) is asked[1]
 
 
 async def test_hook_stats_count_what_is_told_in_brief() -> None:
