@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 
 import ray
 from ray.exceptions import RayError
@@ -103,6 +104,7 @@ def _init(settings: Settings) -> bool:
         _reach(settings.ray_address)
         _ray_init(settings.ray_address)
         return False
+    _reach(os.environ.get("RAY_ADDRESS", ""))
     # Ray runs its workers at low priority, for they are meant to be guests of the machine. Owners answer calls: at low
     # priority they would wait for any other busy program. A cluster that is joined has made its own choice.
     os.environ.setdefault("RAY_worker_niceness", "0")
@@ -115,13 +117,32 @@ def _start_or_join() -> bool:
     try:
         # Labels may be given for a new cluster only: so Ray says whether it would join one. "auto" would not do, it
         # also joins the private Ray of any other program on this machine.
-        _ray_init(None, include_dashboard=False, labels={})
+        _ray_init("local" if _left_by_a_dead_cluster() else None, include_dashboard=False, labels={})
     except ValueError:
         _ray_init(None)
         return False
     # After `ray.init`, so that it runs before what Ray registered for the same moment.
     atexit.register(_farewell)
     return True
+
+
+def _left_by_a_dead_cluster() -> bool:
+    """Whether the address that `ray start` leaves on this machine is one where nobody listens any more.
+
+    Ray would try to join that cluster for minutes. A cluster that was killed cannot take the address back.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        return False
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - where Ray puts it
+    try:
+        address = Path(folder, "ray", "ray_current_cluster").read_text().strip()
+    except OSError:
+        return False
+    try:
+        _reach(address)
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 def _in_lasting_thread(work: Callable[[], bool]) -> bool:

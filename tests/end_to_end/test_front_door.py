@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,19 @@ def test_a_name_that_does_not_exist_says_so() -> None:
     assert not hasattr(parquedb, "conect")
 
 
-def test_connect_starts_ray_if_none_runs_ends_it_and_leaves_the_data(tmp_path: Path) -> None:
+@pytest.fixture
+def ray_folder() -> Iterator[Path]:
+    """A folder for Ray with a path so short that sockets fit in."""
+    folder = Path("/tmp") / f"pq{os.getpid()}"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_connect_starts_ray_if_none_runs_ends_it_and_leaves_the_data(tmp_path: Path, ray_folder: Path) -> None:
+    # What `ray start` leaves behind when it is killed; Ray itself tries for minutes to join that.
+    (ray_folder / "ray").mkdir()
+    (ray_folder / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{free_port()}")
     printed = run(
         """
         import parquedb, ray
@@ -86,6 +99,7 @@ def test_connect_starts_ray_if_none_runs_ends_it_and_leaves_the_data(tmp_path: P
         print("done")
         """,
         tmp_path,
+        {"RAY_TMPDIR": str(ray_folder)},
     )
     assert printed.splitlines()[-1] == "done"
     # An `open`, two writes, and the `close` that spares the next owner a wait.
@@ -174,8 +188,8 @@ def test_a_cluster_that_is_not_there_is_soon_a_typed_error_that_says_what_to_do(
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the cluster's processes in /proc")
-def test_connect_joins_a_cluster_that_ray_start_made(tmp_path: Path) -> None:
-    # A short path of its own: Ray puts sockets there, and the cluster of the other tests must not be found.
+def test_connect_joins_a_cluster_that_ray_start_made(tmp_path: Path, ray_folder: Path) -> None:
+    # A folder of its own: the cluster of the other tests must not be found.
     port, client_port = free_port(), free_port()
     ray_command = [
         str(Path(sys.executable).with_name("ray")),
@@ -190,12 +204,10 @@ def test_connect_joins_a_cluster_that_ray_start_made(tmp_path: Path) -> None:
         "--max-worker-port=0",
         f"--ray-client-server-port={client_port}",
     ]
-    temp = Path("/tmp") / f"pq{os.getpid()}"
-    temp.mkdir()
     with (tmp_path / "ray.out").open("wb") as output:
         head = subprocess.Popen(
             ray_command,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "RAY_TMPDIR": str(temp)},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "RAY_TMPDIR": str(ray_folder)},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -212,8 +224,8 @@ def test_connect_joins_a_cluster_that_ray_start_made(tmp_path: Path) -> None:
     """
     try:
         wait_for_text(tmp_path / "ray.out", "Ray runtime started", head)
-        answers = [json.loads(run(code, tmp_path, {"RAY_TMPDIR": str(temp)}).splitlines()[-1]) for _ in range(2)]
+        answers = [json.loads(run(code, tmp_path, {"RAY_TMPDIR": str(ray_folder)}).splitlines()[-1]) for _ in range(2)]
     finally:
-        end_cluster(head, temp)
+        end_cluster(head, ray_folder)
     assert [answer[:2] for answer in answers] == [[1, True], [2, True]]
     assert answers[0][2] == answers[1][2], "the owner outlives the program that started it"
