@@ -21,8 +21,6 @@ RULES = [rule for group in yaml.safe_load(alerts_yaml())["groups"] for rule in g
 ALERTS: dict[str, Any] = {rule["alert"]: rule for rule in RULES}
 ENTRIES = entries()
 PROGRAMS = {"curl", "jq", "parquedb", "df", "for", "done", "until"}
-COMING = {"status"}
-"""Sub-commands that the page uses and the command does not have yet."""
 
 
 def anchor_of(alert: str) -> str:
@@ -66,7 +64,7 @@ def test_the_blocks_of_an_entry_are_shell_and_call_what_exists(entry: Entry) -> 
         assert checked.returncode == 0, checked.stderr
     called = set(re.findall(r"^\s*(\w+)", joined(entry), flags=re.MULTILINE))
     assert called <= PROGRAMS | set(COMMANDS)
-    assert set(re.findall(r"\bparquedb (\w+)", joined(entry))) <= sub_commands() | COMING
+    assert set(re.findall(r"\bparquedb (\w+)", joined(entry))) <= sub_commands()
 
 
 def joined(entry: Entry) -> str:
