@@ -20,6 +20,7 @@ def test_the_notebook_is_the_page() -> None:
     assert any("image/png" in output.get("data", {}) for cell in stored.cells for output in cell.get("outputs", []))
 
 
+@pytest.mark.faults
 def test_every_cell_runs_and_says_what_the_page_says(
     ray_cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def kill_owner(collection: parquedb.Collection) -> None:
     os.kill(ray.get(collection.actor.activate.remote())["pid"], signal.SIGKILL)
 
 
+@pytest.mark.faults
 def test_totals_survive_killed_owners_and_refreshers_that_run_at_once(db: parquedb.Database) -> None:
     requests, view = AIRequestsView(db), create_ai_usage_view(db)
     requests.record_many(some(0, 100))

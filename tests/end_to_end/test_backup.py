@@ -14,6 +14,7 @@ BUSY = {"flush_rows": 50, "checkpoint_entries_max": 4, "collect_interval_s": 0.2
 PAIRS = 2
 
 
+@pytest.mark.faults
 def test_a_backup_beside_writers_holds_all_that_was_acknowledged_before_it(ray_cluster: str, tmp_path: Path) -> None:
     stop = threading.Event()
     acknowledged: list[int] = []

@@ -187,6 +187,7 @@ def test_a_cluster_that_is_not_there_is_soon_a_typed_error_that_says_what_to_do(
         assert "expected 'host:port'" in line
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the cluster's processes in /proc")
 def test_connect_joins_a_cluster_that_ray_start_made(tmp_path: Path, ray_folder: Path) -> None:
     # A folder of its own: the cluster of the other tests must not be found.

@@ -79,6 +79,7 @@ def spans_of_the_trace(collector: Collector) -> dict[tuple[str, int], Any]:
     return {(one.body.name, one.body.kind): one for one in found}
 
 
+@pytest.mark.faults
 def test_a_request_to_a_serve_app_is_one_trace_down_to_the_put_and_its_logs_are_kept(
     port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,14 +102,14 @@ async def test_a_file_of_any_size_passes_through_bounded_memory(
     size = len(data)
     del data
     group = {"endpoint_url": weed.endpoint_url, "key": weed.key, "secret": weed.secret, "parallel": 1}
-    for target in (str(tmp_path / "copies"), f"s3://{weed.bucket}/{unique_prefix}"):
+    for name, target in (("disk", str(tmp_path / "copies")), ("s3", f"s3://{weed.bucket}/{unique_prefix}")):
         tracemalloc.start()
         await backup(settings_of({**place, "backup": group}), target)
-        await restore(settings_of({**on_disk(tmp_path / target[:2]), "backup": group}), target)
+        await restore(settings_of({**on_disk(tmp_path / name), "backup": group}), target)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < size / 2, f"{peak >> 20} MiB for a file of {size >> 20} MiB"
-        assert Vault(tmp_path / target[:2] / "db").path(file.key).stat().st_size == size
+        assert Vault(tmp_path / name / "db").path(file.key).stat().st_size == size
 
 
 @pytest.mark.parametrize(("database", "archive"), [("{0}/db", "{0}/db/copies"), ("{0}/db/x", "{0}/db"), ("{0}", "{0}")])

@@ -18,7 +18,7 @@ from tests.support.collector import free_port
 pytest.importorskip("ray.serve", reason="ray[serve] is not installed")
 
 
-@pytest.mark.parametrize("mode", [["--single"], []], ids=["single", "serve"])
+@pytest.mark.parametrize("mode", [["--single"], pytest.param([], marks=pytest.mark.faults)], ids=["single", "serve"])
 def test_it_serves_until_sigterm_and_what_was_written_is_there(mode: list[str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "parquedb.cluster.cli", "serve", str(tmp_path / "db"), "--json", *mode]
     port = "0" if mode else str(free_port())
