@@ -36,7 +36,7 @@ parquedb() {
     exec {said}< <(exec parquedb "$@")
     served+=($!)
     while IFS= read -r line <&"$said"; do
-        case $line in *http*) echo "$line"; return 0;; esac
+        case $line in *http://127.0.0.1:*) echo "$line"; return 0;; esac
     done
     return 1
 }
@@ -136,7 +136,9 @@ class PageShell:
         for line in self._bash.stdout:
             if line == f"{_MARK}\n":
                 return "".join(lines)[:-1], False  # Without the line break in front of the mark.
-            lines.append(line)
+            # What Ray says of a busy machine comes out wherever it has been joined.
+            if "(raylet)" not in line:
+                lines.append(line)
         return "".join(lines), True
 
 

@@ -22,7 +22,10 @@ def rows(tmp_path: Path) -> str:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_directory_is_filled_asked_merged_exported_and_checked(run: Run, rows: str, tmp_path: Path) -> None:
+def test_a_directory_is_filled_asked_merged_exported_and_checked(
+    run: Run, rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # The folder of a test has a long name.
     url = str(tmp_path / "db")
     assert run("import", url, "orders", rows, "--id", "no").code == 0
     assert run("query", url, "orders", '{"city": "Bern"}', "--count").out == "100\n"
@@ -37,7 +40,7 @@ def test_a_directory_is_filled_asked_merged_exported_and_checked(run: Run, rows:
 
     health = run("health", url)
     assert health.code == 0
-    assert " ".join(health.out.split()).startswith(f"✔ healthy {url}: 1 owner")
+    assert health.lines[0] == f"✔ healthy {url}: 1 owner"
     counted = run("metrics", url)
     assert counted.code == 0
     assert {tuple(line.split()[:2]) for line in counted.lines} >= {("orders", "find"), ("orders", "count")}
