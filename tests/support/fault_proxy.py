@@ -201,7 +201,10 @@ class FaultProxy:
         self.seen.append(Seen(request.method, request.raw_path, condition, dict(request.headers), action))
         if self._down:
             return _reset(request)
-        body = await request.read()
+        try:
+            body = await request.read()
+        except ConnectionError:
+            return _reset(request)  # The client has gone, as one does that is killed.
         for latency in latencies:
             latency._progress.release()
             await asyncio.sleep((latency.delay_s or 0.0) + self._random.random() * latency.jitter_s)
