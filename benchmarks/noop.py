@@ -5,7 +5,7 @@ from typing import Any
 
 import ray
 
-from parquedb.actors.host.namespace_actor import CONCURRENT_CALLS_MAX, HEALTH_CALLS_MAX
+from parquedb.actors.host.remote import CONCURRENT_CALLS_MAX, HEALTH_CALLS_MAX
 
 
 class Noop:

@@ -18,7 +18,7 @@ MODULES_MIN = {"parquedb": 15, "observability": 8, "storage": 30, "actors": 12, 
 
 # Library -> where the modules that may import it begin. Type-checking imports are free.
 HOMES = {
-    "ray": ("cluster/", "actors/host/namespace_actor.py", "actors/host/health_methods.py"),
+    "ray": ("cluster/", "actors/host/namespace_actor.py", "actors/host/health_methods.py", "actors/host/remote.py"),
     "s3fs": ("storage/backends/s3",),
     "aiobotocore": ("storage/backends/s3",),
     "botocore": ("storage/backends/s3",),

@@ -49,8 +49,6 @@ from parquedb.storage.breaker.monitor import global_circuit_breaker_monitor
 from parquedb.storage.files.data_file import warm_up
 from parquedb.storage.open import open_backend, open_fallback
 
-CONCURRENT_CALLS_MAX = 10_000
-HEALTH_CALLS_MAX = 8
 SHUTDOWN_S = 5.0
 """Seconds a dying process spends on handing over cleanly; without a clean end the next owner only waits a lease."""
 
@@ -384,17 +382,3 @@ def _together(numbered: tuple[int, Operation]) -> tuple[bool, int | None]:
     """Return what is the same for operations that go to the engine at once; a write by filter goes alone."""
     number, operation = numbered
     return operation.is_write, number if operation.kind in MANY else None
-
-
-# Ray's type hints for `remote` know the options of tasks only.
-_OPTIONS: dict[str, Any] = {
-    "num_cpus": 0,
-    "max_restarts": -1,
-    # Ray would repeat finished calls and reorder them; the client repeats with request ids instead.
-    "max_task_retries": 0,
-    "max_concurrency": CONCURRENT_CALLS_MAX,
-    "concurrency_groups": {"health": HEALTH_CALLS_MAX},
-}
-
-RemoteNamespaceActor: Any = ray.remote(**_OPTIONS)(NamespaceActor)
-"""`NamespaceActor` for Ray; the class itself stays plain."""

@@ -8,7 +8,7 @@ import ray.util
 from ray.exceptions import RayError
 
 from parquedb.access.grants import GrantKeys
-from parquedb.actors.host.namespace_actor import RemoteNamespaceActor
+from parquedb.actors.host.remote import RemoteNamespaceActor
 from parquedb.cluster.runtime.naming import actor_name, database_name, is_actor_name, namespace_of
 from parquedb.observability.otel.export import otel_variables
 from parquedb.settings import Settings

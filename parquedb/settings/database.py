@@ -38,6 +38,9 @@ ENV_PREFIX: Final = "PARQUEDB_"
 ENV_DELIMITER: Final = "__"
 
 # Neither commas nor the "!" and "in(...)" of Ray's selectors: owners name the nodes that they want.
+_LATER_GROUPS = ("backup",)
+"""Groups that the first versions which take each other's pickles did not have; every new one belongs here."""
+
 _LABEL = re.compile(r"[A-Za-z0-9]([\w./-]{0,251}[A-Za-z0-9])?")
 _HOOK = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -296,7 +299,12 @@ class Settings(LogSettings):
     def __getstate__(self) -> dict[Any, Any]:
         """Leave the secrets out: a pickle is copied, stored and logged by programs that know nothing of secrets."""
         state = super().__getstate__()
-        return {**state, "__dict__": {**state["__dict__"], "secret": None, "token": None, "api_key": None}}
+        values = {**state["__dict__"], "secret": None, "token": None, "api_key": None}
+        # An owner of an earlier version lacks the class; one of this version or a later puts the default in.
+        for name in _LATER_GROUPS:
+            if values[name] == type(values[name])():
+                del values[name]
+        return {**state, "__dict__": values}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """Take a pickle, also of another version."""

@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -449,6 +450,16 @@ def test_settings_of_an_earlier_version_get_the_defaults_of_what_they_lack():
     made = load_settings("a", engine={"flush_rows": 7})
     assert of_another_version(made, without=("owner_labels", "client")) == made
     assert of_another_version(made.engine, without=("read_lease_s",)) == made.engine
+
+
+def test_a_pickle_asks_an_owner_of_an_earlier_version_for_no_module_that_it_lacks():
+    settings = load_settings("a")
+    named = {text for _, text, _ in pickletools.genops(pickle.dumps(settings)) if isinstance(text, str)}
+    groups = ("access", "database", "grants", "http", "storage")
+    assert {text for text in named if text.startswith("parquedb.")} <= {f"parquedb.settings.{one}" for one in groups}
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    elsewhere = load_settings("a", backup={"region": "eu-west-3"})
+    assert pickle.loads(pickle.dumps(elsewhere)).backup.region == "eu-west-3"
 
 
 def test_what_only_a_later_version_knows_is_left_out_where_nobody_has_set_it():
