@@ -18,11 +18,11 @@ from parquedb.cluster.overview.owners_health import database_health
 from parquedb.cluster.overview.roll_call import ASK_TIMEOUT_S, ask_owners
 from parquedb.cluster.overview.survey import DatabaseSurvey
 from parquedb.cluster.runtime import ray_runtime, secrets
+from parquedb.cluster.runtime.lookup import Lookup
 from parquedb.cluster.runtime.naming import resolve
 from parquedb.cluster.runtime.placement import known_owners, served_namespaces
 from parquedb.cluster.transport.credentials import Credentials
 from parquedb.cluster.transport.link import Destination, RayAsyncLink, RayLink
-from parquedb.cluster.transport.lookup import Lookup
 from parquedb.errors import ConfigurationError, InvalidInputError, RpcUnavailableError
 from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
