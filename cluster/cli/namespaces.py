@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import parquedb
-from parquedb.cluster.cli.opening import names_in_storage, place_of, storage_of
+from parquedb.cluster.cli.opening import place_of, storage_of, stored_names
 from parquedb.cluster.cli.terminal import notices, output
 from parquedb.cluster.cli.wording import one_line, size
 from parquedb.cluster.overview.verifying import verify_database
@@ -62,7 +62,7 @@ class NamespacesCommand:
         if settings.is_gateway or settings.url.startswith("memory:"):
             with parquedb.connect(self.url) as database:
                 return database.namespaces()
-        return names_in_storage(settings)
+        return stored_names(settings)
 
     def _run_with_sizes(self, settings: Settings) -> bool:
         report = asyncio.run(verify_database(settings, HookRegistry(), full=False))

@@ -9,7 +9,7 @@ from rich.text import Text
 
 import parquedb
 from parquedb.cluster.cli.canary import NAMESPACE, Canary, Step
-from parquedb.cluster.cli.opening import names_in_storage, opened, place_of, watched
+from parquedb.cluster.cli.opening import opened, place_of, stored_names, watched
 from parquedb.cluster.cli.states import STYLES, health_json, show_owners, verdict, worst_of
 from parquedb.cluster.cli.terminal import output
 from parquedb.cluster.cli.wording import counted, duration, one_line
@@ -113,7 +113,7 @@ class StatusCommand:
 
 def _looked(url: str | None, settings: Settings) -> _Look:
     """Look without starting anything."""
-    names = None if settings.is_gateway else names_in_storage(settings)
+    names = None if settings.is_gateway else stored_names(settings)
     try:
         with watched(url) as database:
             return _Look(_names(database) if names is None else names, database.health())
