@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import ray
@@ -41,8 +42,8 @@ def join(settings: Settings, *, counted: bool = True) -> None:
         counted: Whether this is one more user, who will call `leave`.
 
     Raises:
-        RpcUnavailableError: `ray_address` was given and there is no cluster.
-        ConfigurationError: `ray_address` is no address.
+        RpcUnavailableError: `ray_address` or RAY_ADDRESS was given and there is no cluster.
+        ConfigurationError: `ray_address`, or RAY_ADDRESS, is no address.
     """
     global _users, _started_here, _ray_in_front  # noqa: PLW0603 - Ray itself is one per process
     with _lock:
@@ -52,12 +53,11 @@ def join(settings: Settings, *, counted: bool = True) -> None:
                 _ray_in_front = True
                 journal.ray_joined(settings.ray_address, started=_started_here)
             except (OSError, RayError, RuntimeError) as error:
-                raise RpcUnavailableError(_unreachable(settings.ray_address, error), cause=error) from error
+                raise RpcUnavailableError(_unreachable(*_named(settings), error), cause=error) from error
             except ValueError as error:
-                message = (
-                    f"ray_address {settings.ray_address!r}: expected 'host:port', 'ray://host:port' or 'auto' ({error})"
-                )
-                raise ConfigurationError(message, setting="ray_address", cause=error) from error
+                setting, address = _named(settings)
+                message = f"{setting} {address!r}: expected 'host:port', 'ray://host:port' or 'auto' ({error})"
+                raise ConfigurationError(message, setting=setting, cause=error) from error
         if counted:
             _users += 1
     take_sigterm_back()
@@ -100,24 +100,32 @@ def _farewell() -> None:
 
 def _init(settings: Settings) -> bool:
     """Join or start a Ray; return whether one was started."""
+    _, address = _named(settings)
+    _reach(address)
     if settings.ray_address is not None:
-        _reach(settings.ray_address)
         _ray_init(settings.ray_address)
         return False
-    _reach(os.environ.get("RAY_ADDRESS", ""))
     # Ray runs its workers at low priority, for they are meant to be guests of the machine. Owners answer calls: at low
     # priority they would wait for any other busy program. A cluster that is joined has made its own choice.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    start_or_join = partial(_start_or_join, "local" if not address and _left_by_a_dead_cluster() else None)
     if threading.current_thread() is threading.main_thread():
-        return _start_or_join()
-    return _in_lasting_thread(_start_or_join)
+        return start_or_join()
+    return _in_lasting_thread(start_or_join)
 
 
-def _start_or_join() -> bool:
+def _named(settings: Settings) -> tuple[str, str]:
+    """Return who names the cluster to join, and its address: "" where nobody does."""
+    if settings.ray_address is not None:
+        return "ray_address", settings.ray_address
+    return "RAY_ADDRESS", os.environ.get("RAY_ADDRESS", "")
+
+
+def _start_or_join(address: str | None) -> bool:
     try:
         # Labels may be given for a new cluster only: so Ray says whether it would join one. "auto" would not do, it
         # also joins the private Ray of any other program on this machine.
-        _ray_init("local" if _left_by_a_dead_cluster() else None, include_dashboard=False, labels={})
+        _ray_init(address, include_dashboard=False, labels={})
     except ValueError:
         _ray_init(None)
         return False
@@ -131,8 +139,6 @@ def _left_by_a_dead_cluster() -> bool:
 
     Ray would try to join that cluster for minutes. A cluster that was killed cannot take the address back.
     """
-    if os.environ.get("RAY_ADDRESS"):
-        return False
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - where Ray puts it
     try:
         address = Path(folder, "ray", "ray_current_cluster").read_text().strip()
@@ -183,11 +189,11 @@ def _reach(address: str) -> None:
     socket.create_connection((named["host"], port), REACH_TIMEOUT_S).close()
 
 
-def _unreachable(address: str | None, error: Exception) -> str:
-    if address is None:
+def _unreachable(setting: str, address: str, error: Exception) -> str:
+    if not address:
         return f"no Ray could be started here: {error}"
     return (
-        f"no Ray cluster could be reached at ray_address {address!r}: {error}. Start one (`ray start --head`), correct "
+        f"no Ray cluster could be reached at {setting} {address!r}: {error}. Start one (`ray start --head`), correct "
         "the address, or leave it out to use a Ray of this machine; a cluster that asks for a token wants "
         "RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH in the environment of this process"
     )
