@@ -1,18 +1,20 @@
 """Ray in this process: joined if it runs, started if not, ended by whoever started it when nobody uses it any more."""
 
 import atexit
+import contextlib
 import logging
 import os
 import re
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
 import ray
+from ray._private import worker as ray_worker
 from ray.exceptions import RayError
 
 from parquedb.cluster.reporting import journal
@@ -24,6 +26,9 @@ REACH_TIMEOUT_S = 5.0
 """Seconds to reach the port of a cluster's head. Ray itself would try for minutes, and then end the process."""
 
 PORTS = 1 << 16
+
+_LISTENER = "listen_error_messages"
+"""The function of Ray's that prints what raylets say; a thread of every driver runs it."""
 
 _HEAD = re.compile(r"(?:ray://)?\[?(?P<host>[^\[\]/]+?)\]?:(?P<port>\d{1,5})")
 
@@ -202,12 +207,32 @@ def _unreachable(setting: str, address: str, error: Exception) -> str:
 def _ray_init(
     address: str | None, *, include_dashboard: bool | None = None, labels: dict[str, str] | None = None
 ) -> None:
-    ray.init(
-        address=address,
-        include_dashboard=include_dashboard,
-        labels=labels,
-        log_to_driver=False,
-        # The application decides about its logging, not a library's library.
-        configure_logging=False,
-        logging_level=logging.WARNING,
-    )
+    with _raylets_unheard():
+        ray.init(
+            address=address,
+            include_dashboard=include_dashboard,
+            labels=labels,
+            log_to_driver=False,
+            # The application decides about its logging, not a library's library.
+            configure_logging=False,
+            logging_level=logging.WARNING,
+        )
+
+
+@contextlib.contextmanager
+def _raylets_unheard() -> Iterator[None]:
+    """Let a Ray that is joined meanwhile print nothing on standard output: it is the program's, and may go into a pipe.
+
+    `log_to_driver` is about workers. For what raylets say of their nodes Ray starts a thread in every driver, which
+    prints it, and no option keeps it from that. It is given nothing to do; Ray's own logs have what it would print.
+    A program that calls `ray.init` itself gets what it asks for.
+    """
+    listen = getattr(ray_worker, _LISTENER, None)
+    if listen is None:  # Another version of Ray.
+        yield
+        return
+    setattr(ray_worker, _LISTENER, lambda *_: None)
+    try:
+        yield
+    finally:
+        setattr(ray_worker, _LISTENER, listen)
