@@ -46,7 +46,7 @@ class StatusCommand:
     checking: bool = False
     canary: str = NAMESPACE
     as_json: bool = False
-    screen: Console = field(default_factory=lambda: output(soft_wrap=False))
+    screen: Console = field(default_factory=output)
 
     def run(self) -> bool:
         """Look, and print what was seen; return whether nothing is unhealthy and no check failed.
@@ -96,14 +96,14 @@ class StatusCommand:
         show_owners(health, self.screen)
 
     def _tell_fact(self, name: str, said: str) -> None:
-        self.screen.print(Text(f"{name:<12}", style="bold") + Text(said, style="default"), soft_wrap=True)
+        self.screen.print(Text(f"{name:<12}", style="bold") + Text(said, style="default"))
 
     def _tell_step(self, step: Step) -> None:
         if self.as_json:
             return
         mark, style = _MARKS[step.good]
         name = Text(f"{mark} {step.name:<16}", style=style)
-        self.screen.print(name + Text(one_line(step.said), style="default"), soft_wrap=True)
+        self.screen.print(name + Text(one_line(step.said), style="default"))
 
     def _tell_verdict(self, good: bool) -> None:
         said = Text("go", style=STYLES["healthy"]) if good else Text("roll back", style=STYLES["unhealthy"])
