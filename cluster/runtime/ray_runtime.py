@@ -4,9 +4,7 @@ import atexit
 import contextlib
 import logging
 import os
-import re
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -18,6 +16,7 @@ from ray._private import worker as ray_worker
 from ray.exceptions import RayError
 
 from parquedb.cluster.reporting import journal
+from parquedb.cluster.runtime.head import reach_head
 from parquedb.cluster.runtime.placement import close_owners
 from parquedb.errors import ConfigurationError, RpcUnavailableError
 from parquedb.settings import Settings
@@ -25,12 +24,8 @@ from parquedb.settings import Settings
 REACH_TIMEOUT_S = 5.0
 """Seconds to reach the port of a cluster's head. Ray itself would try for minutes, and then end the process."""
 
-PORTS = 1 << 16
-
 _LISTENER = "listen_error_messages"
 """The function of Ray's that prints what raylets say; a thread of every driver runs it."""
-
-_HEAD = re.compile(r"(?:ray://)?\[?(?P<host>[^\[\]/]+?)\]?:(?P<port>\d{1,5})")
 
 _lock = threading.Lock()
 _lasting = threading.Event()
@@ -106,7 +101,7 @@ def _farewell() -> None:
 def _init(settings: Settings) -> bool:
     """Join or start a Ray; return whether one was started."""
     _, address = _named(settings)
-    _reach(address)
+    reach_head(address, REACH_TIMEOUT_S)
     if settings.ray_address is not None:
         _ray_init(settings.ray_address)
         return False
@@ -150,7 +145,7 @@ def _left_by_a_dead_cluster() -> bool:
     except OSError:
         return False
     try:
-        _reach(address)
+        reach_head(address, REACH_TIMEOUT_S)
     except (OSError, ValueError):
         return True
     return False
@@ -176,22 +171,6 @@ def _in_lasting_thread(work: Callable[[], bool]) -> bool:
     threading.Thread(target=run, name="parquedb-ray", daemon=True).start()
     _lasting = left
     return result.result()
-
-
-def _reach(address: str) -> None:
-    """See that somebody listens at an address with a port; `auto` and the like are Ray's to look up.
-
-    Raises:
-        OSError: nobody does.
-        ValueError: there is no such port.
-    """
-    named = _HEAD.fullmatch(address)
-    if named is None:
-        return
-    port = int(named["port"])
-    if not 0 < port < PORTS:
-        raise ValueError(f"there is no port {port}")
-    socket.create_connection((named["host"], port), REACH_TIMEOUT_S).close()
 
 
 def _unreachable(setting: str, address: str, error: Exception) -> str:
