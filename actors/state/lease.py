@@ -21,6 +21,9 @@ LOOK_BACK_S: Final = 1.0
 """Seconds without a commit of ours after which we look back. Within less nobody removes and restores a namespace, and
 a restore that meets a commit is refused."""
 
+_ASK_S: Final = 1.0
+"""Seconds that a look back may take: a write waits for it, and while storage is down it decides nothing."""
+
 
 class Lease:
     """The newest proof of ownership.
@@ -76,7 +79,7 @@ class Lease:
             return
         key, above = (self._state.prefix + entry_key(position) for position in (tail, tail + 1))
         try:
-            found = decode_entry(key, await self._storage.read(key)).header.commit_id
+            found = decode_entry(key, await self._storage.read(key, timeout_s=_ASK_S)).header.commit_id
         except ObjectNotFoundError:
             found = b""
         except ParqueDBError:
@@ -89,7 +92,7 @@ class Lease:
 
     async def _is_there(self, key: str) -> bool:
         try:
-            await self._storage.stat(key)
+            await self._storage.stat(key, timeout_s=_ASK_S)
         except ObjectNotFoundError:
             return False
         except ParqueDBError:
