@@ -248,13 +248,13 @@ class NamespaceEngine:
             self._writer.stop(self._over)
         self._end()
 
-    def _fenced(self) -> ParqueDBError:
-        """Step down: drop everything pending, answer nothing more."""
-        error = FencedError(namespace=self.namespace, epoch=self._data.epoch)
+    def _fenced(self, failure: ParqueDBError | None = None) -> ParqueDBError:
+        """Step down: drop everything pending, answer nothing more; `failure` is why, where it is no other owner."""
+        error = failure or FencedError(namespace=self.namespace, epoch=self._data.epoch)
         if self.state in ("open", "closed"):
-            self.state = "fenced"
+            self.state = "failed" if failure else "fenced"
             self._over = error
-            journal.fenced(self.namespace, self._data.epoch)
+            journal.removed(self.namespace, failure) if failure else journal.fenced(self.namespace, self._data.epoch)
             self._writer.stop(error)
             self._end()
         return error

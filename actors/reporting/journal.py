@@ -94,6 +94,16 @@ def fenced(namespace: str, epoch: int) -> None:
     )
 
 
+def removed(namespace: str, error: BaseException) -> None:
+    """What this owner stood on is gone from storage, and no successor is there; it ends."""
+    _owner.error(
+        "namespace %s: %s; this owner ends, and the next call opens what is stored now",
+        namespace,
+        error,
+        extra=_of("owner.removed", namespace, {"error": error}),
+    )
+
+
 def failed(namespace: str, error: BaseException | None) -> None:
     """A background task died of something unforeseen, and the owner with it."""
     _owner.error(

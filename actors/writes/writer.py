@@ -321,6 +321,10 @@ class Writer:
             The entry once it has landed and the state stands on it; the error when it certainly has not and never will;
             None when that can't be known. But for the first two with us still the owner, this incarnation is over.
         """
+        try:
+            await self._lease.look_back()
+        except ParqueDBError as error:
+            return error
         entry = self._state.next_entry(
             kind, body, count, base, commit_id=self._rng.randbytes(16), now=self._clock.now()
         )
@@ -346,7 +350,7 @@ class Writer:
             self._state.advance(entry, data)
             self.commits += 1
             watch.landed(settlement.attempts)
-            self._lease.confirmed(settlement.first_attempt_s)
+            self._lease.landed(settlement.first_attempt_s)
         if settlement.found is None and landed:
             return entry
         fenced = self._step_down()

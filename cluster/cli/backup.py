@@ -14,10 +14,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, TaskID, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 from rich.progress import TextColumn as Text
-from rich.table import Table
 
 from parquedb.cluster.backup.backups import backup_database, list_backup, restore_database, verify_backup
 from parquedb.cluster.backup.reports import inspection_json
+from parquedb.cluster.cli.tables import FittedTable
 from parquedb.cluster.cli.terminal import notices, output
 from parquedb.cluster.cli.wording import duration, size
 from parquedb.cluster.runtime.naming import resolve
@@ -147,11 +147,8 @@ class BackupLook(_Command):
             return True
         if not points:
             raise SnapshotNotFoundError(f"no backup is stored in {self.archive}")
-        table = Table(box=None, header_style="dim", pad_edge=False)
-        for name in ("point", "time (UTC)", "of", "namespaces"):
-            table.add_column(name, no_wrap=name == "point")
-        table.add_column("objects", justify="right")
-        table.add_column("size", justify="right")
+        columns = ("point", "time (UTC)", "of", "namespaces", ">objects", ">size")
+        table = FittedTable(*columns, header_style="dim")
         for one in points:
             names = _names(one.namespaces)
             when = f"{one.time:%Y-%m-%d %H:%M:%S}"

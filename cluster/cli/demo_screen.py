@@ -44,8 +44,8 @@ class Screen:
     _sections: int = 0
 
     def __post_init__(self) -> None:
-        # Long lines are hard to read on a wide terminal.
-        self.console.width = min(self.console.width, WIDTH_MAX)
+        # Long lines are hard to read on a wide terminal. Where there is none, nothing need be cut.
+        self.console.width = min(self.console.width, WIDTH_MAX) if self.console.is_terminal else WIDTH_MAX
 
     def section(self, title: str) -> None:
         """Open the next numbered section."""
@@ -55,7 +55,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Print a sentence or two; rich markup is understood."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=not self.console.is_terminal)
 
     def show(self, thing: object) -> None:
         """Print a table, a tree or anything else rich can render."""
@@ -68,7 +68,8 @@ class Screen:
         else:
             self.failed.append(claim)
         mark = Text("  ✔ ", style="bold green") if held else Text("  ✘ ", style="bold red")
-        self.console.print(mark + Text(claim, style="" if held else "red"), highlight=False)
+        line = mark + Text(claim, style="" if held else "red")
+        self.console.print(line, highlight=False, soft_wrap=not self.console.is_terminal)
 
     def conclude(self, elapsed_s: float) -> bool:
         """Print the tally.

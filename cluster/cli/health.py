@@ -29,7 +29,7 @@ class HealthCommand:
     strict: bool = False
     timeout_s: float | None = None
     as_json: bool = False
-    screen: Console = field(default_factory=lambda: output(soft_wrap=False))
+    screen: Console = field(default_factory=output)
 
     def run(self) -> bool:
         """Ask, and print what owners say; return whether the database is well.

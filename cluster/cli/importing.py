@@ -22,11 +22,10 @@ from parquedb.cluster.cli.wording import counted, duration, one_line, size
 from parquedb.cluster.client.collection import Collection
 from parquedb.cluster.exchange.results import ImportResult
 from parquedb.errors import ErrorCode, InvalidInputError, NotFoundError
-from parquedb.storage.exchange.file_formats import CSV
+from parquedb.storage.exchange.csv_reader import CsvOptions, column_names
+from parquedb.storage.exchange.file_formats import CSV, Place
 
 ARROW: Final = "arrow"
-_DELIMITERS: Final = (b";", b"\t", b"|")
-_LINE_MAX: Final = 65_536
 _ARROW_SUFFIXES: Final = frozenset({".arrow", ".feather", ".ipc"})
 
 
@@ -65,10 +64,11 @@ class ImportCommand:
         for path in self.files:
             if not path.is_file():
                 raise NotFoundError(f"there is no file {str(path)!r}", code=ErrorCode.FILE_NOT_FOUND)
-            if self.format != ARROW and (self.format is not None or path.suffix.lower() not in _ARROW_SUFFIXES):
+            if not _is_arrow(path, self.format):
                 place = place_of_file(str(path), library_format(self.format))
-                if place.format == CSV and place.codec is None and "delimiter" not in self.options:
-                    check_delimiter(path)
+                # Before anything is stored, of any of the files.
+                if place.format == CSV and "delimiter" not in self.options:
+                    _check_header(place, self.options.get("encoding"))
         done: list[tuple[Path, ImportResult]] = []
         try:
             with opened(self.url) as database, Meter(self.notes) as meter:
@@ -118,27 +118,28 @@ class ImportCommand:
         )
 
 
-def check_delimiter(path: Path) -> None:
-    """Accept a CSV file whose cells are apart from each other by commas, or that has one column.
+def _is_arrow(path: Path, format_: str | None) -> bool:
+    return format_ == ARROW or (format_ is None and path.suffix.lower() in _ARROW_SUFFIXES)
+
+
+def _check_header(place: Place, encoding: str | None) -> None:
+    """Accept a CSV file whose header can be read with the delimiter that nobody gave.
 
     Raises:
-        InvalidInputError: its first line has another delimiter and no comma: each row would become a single text.
+        InvalidInputError: it cannot, in the words of the command.
     """
-    with path.open("rb") as file:
-        first = file.readline(_LINE_MAX)
-    for sign in _DELIMITERS if b"," not in first else ():
-        if sign in first:
-            shown = repr(sign.decode())
-            raise InvalidInputError(
-                f"{str(path)!r}: its first line has {shown} and no comma: give --delimiter {shown}, or "
-                "--delimiter ',' where it really is one column"
-            )
+    try:
+        column_names(place, CsvOptions() if encoding is None else CsvOptions(encoding=encoding))
+    except InvalidInputError as error:
+        asks = error.field == "delimiter"
+        said = f"a comma leaves its header in one piece: give --delimiter {error.expected}" if asks else error.message
+        raise InvalidInputError(f"{str(place.path)!r}: {said}", field="FILE") from error
 
 
 @contextlib.contextmanager
 def _importable(path: Path, format_: str | None) -> Iterator[tuple[Path, str | None]]:
     """Give a file that can be imported, and its format; Arrow files become Parquet, a batch at a time, for so long."""
-    if format_ != ARROW and (format_ is not None or path.suffix.lower() not in _ARROW_SUFFIXES):
+    if not _is_arrow(path, format_):
         yield path, library_format(format_)
         return
     with tempfile.TemporaryDirectory(prefix="parquedb-import-") as folder:

@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 import parquedb
 from parquedb.cluster.cli.opening import quietly, storage_of
+from parquedb.cluster.cli.tables import FittedTable
 from parquedb.cluster.cli.terminal import notices, output
 from parquedb.cluster.gateway.access.api_keys import OVERLAP, ApiKey, ApiKeys
 
@@ -100,7 +100,7 @@ class KeysCommand:
         if self.as_json:
             self._print([record.to_json() for record in records])
             return
-        table = Table("id", "name", "state", "permissions", "created", "last used", box=None)
+        table = FittedTable("id", "name", "state", "permissions", "created", "last used")
         for one in records:
             times = [one.created, one.last_used]
             days = ["" if time is None else f"{time:%Y-%m-%d}" for time in times]

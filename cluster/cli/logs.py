@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from parquedb.cluster.cli.tables import FittedTable
 from parquedb.cluster.cli.terminal import output
 from parquedb.cluster.cli.times import moment
 from parquedb.cluster.cli.wording import clean
@@ -29,7 +29,9 @@ _STYLES: Final = {"DEBUG": "dim", "INFO": "green", "WARNING": "yellow", "ERROR":
 _FACTS: Final = ("namespace", "operation", "request_id", "trace_id", "http_method", "http_status", "http_url")
 _LEVEL_WIDTH: Final = 8
 _COUNTED_MAX: Final = 20
-_NAME_WIDTH_MAX: Final = 50
+_NAME_WIDTH: Final = 50
+_COUNT_WIDTH: Final = 9
+"""Cells up to which tables below each other are made alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +194,7 @@ class LogsCommand:
         for name, counts in counted.items():
             if counts:
                 self.screen.print()
-                self.screen.print(_table(name, counts, statistics.rows, min(width, _NAME_WIDTH_MAX)))
+                self.screen.print(_table(name, counts, statistics.rows, min(width, _NAME_WIDTH)))
 
 
 def line_of(row: Mapping[str, Any], *, stacks: bool = False) -> Text:
@@ -230,11 +232,9 @@ def _filter_of(options: LogsOptions) -> dict[str, Any]:
     return wanted
 
 
-def _table(name: str, counts: Mapping[str, int], rows: int, width: int) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    table.add_column(name, width=width, overflow="fold")
-    table.add_column("rows", justify="right", min_width=9)
-    table.add_column("share", justify="right")
+def _table(name: str, counts: Mapping[str, int], rows: int, width: int) -> FittedTable:
+    table = FittedTable(name, ">rows", ">share", header_style="dim")
+    table.columns[0].min_width, table.columns[1].min_width = width, _COUNT_WIDTH
     for value, count in list(counts.items())[:_COUNTED_MAX]:
         style = _STYLES.get(value, "") if name == "level" else ""
         table.add_row(Text(clean(value), style=style), f"{count:,}", f"{count / rows:.1%}")

@@ -9,10 +9,10 @@ from typing import Final
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from parquedb.cluster.cli.opening import watched
+from parquedb.cluster.cli.tables import FittedTable
 from parquedb.cluster.cli.terminal import output
 from parquedb.cluster.cli.wording import counted, duration, one_line
 from parquedb.cluster.client.database import Database
@@ -42,7 +42,7 @@ class MetricsCommand:
     prometheus: bool = False
     every_s: float | None = None
     as_json: bool = False
-    screen: Console = field(default_factory=lambda: output(soft_wrap=False))
+    screen: Console = field(default_factory=output)
     wait: Callable[[float], None] = time.sleep
 
     def run(self) -> bool:
@@ -109,11 +109,8 @@ def _operations(snapshot: MetricsSnapshot, side: str) -> RenderableType:
     shown = calls_of(snapshot, side)
     if not shown:
         return Text("no call has been counted", style="dim")
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("namespace", overflow="fold")
-    table.add_column("operation", no_wrap=True)
-    for name in ("calls", "a second", "failed", "median", "99 % in", "documents"):
-        table.add_column(name, justify="right", no_wrap=True)
+    numbers = (">calls", ">a second", ">failed", ">median", ">99 % in", ">documents")
+    table = FittedTable("namespace", "operation", *numbers)
     for key, one in sorted(shown[:ROWS_MAX], key=lambda pair: (pair[0].namespace, -pair[1].count)):
         failed = Text(f"{one.error_count:,}", style="red" if one.error_count else "")
         times = [_time(one.p50_s), _time(one.p99_s)]
@@ -124,11 +121,8 @@ def _operations(snapshot: MetricsSnapshot, side: str) -> RenderableType:
     return table if left <= 0 else Group(table, Text(f"and {counted(left, 'operation')} more", style="dim"))
 
 
-def _owners(snapshot: MetricsSnapshot) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("owner", overflow="fold")
-    for name in ("waiting", "commit lag", "refused", "flushes", "merges", "in memory"):
-        table.add_column(name, justify="right", no_wrap=True)
+def _owners(snapshot: MetricsSnapshot) -> FittedTable:
+    table = FittedTable("owner", ">waiting", ">commit lag", ">refused", ">flushes", ">merges", ">in memory")
     for name, owner in sorted(snapshot.owners.items())[:ROWS_MAX]:
         cache = snapshot.cache.get(name)
         hits = "" if cache is None or cache.hit_rate is None else f"{cache.hit_rate:.0%}"

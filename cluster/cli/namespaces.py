@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 import parquedb
-from parquedb.cluster.cli.opening import names_in_storage, place_of, storage_of
+from parquedb.cluster.cli.opening import place_of, storage_of, stored_names
+from parquedb.cluster.cli.tables import FittedTable
 from parquedb.cluster.cli.terminal import notices, output
 from parquedb.cluster.cli.wording import one_line, size
 from parquedb.cluster.overview.verifying import verify_database
@@ -62,7 +62,7 @@ class NamespacesCommand:
         if settings.is_gateway or settings.url.startswith("memory:"):
             with parquedb.connect(self.url) as database:
                 return database.namespaces()
-        return names_in_storage(settings)
+        return stored_names(settings)
 
     def _run_with_sizes(self, settings: Settings) -> bool:
         report = asyncio.run(verify_database(settings, HookRegistry(), full=False))
@@ -70,9 +70,7 @@ class NamespacesCommand:
         if self.as_json:
             print(json.dumps({"namespaces": found}), file=self.screen.file)
             return bool(found)
-        table = Table("namespace", box=None, header_style="bold", pad_edge=False)
-        for name in ("data files", "their rows", "objects", "stored", "last seq"):
-            table.add_column(name, justify="right", no_wrap=True)
+        table = FittedTable("namespace", ">data files", ">their rows", ">objects", ">stored", ">last seq")
         for name, facts in found.items():
             numbers = [f"{facts[key]:,}" for key in ("data_files", "rows", "objects")]
             table.add_row(escape(one_line(name)), *numbers, size(facts["bytes"]), f"{facts['seq']:,}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import parquedb
-from parquedb.cluster.loads.direct_storage import open_storage, stored_namespaces
+from parquedb.cluster.loads.direct_storage import names_in_storage
 from parquedb.cluster.runtime.naming import resolve
 from parquedb.errors import CollectionNotFoundError, ConfigurationError, RpcUnavailableError
 from parquedb.observability.hooks import HookRegistry
@@ -44,21 +44,13 @@ def storage_of(url: str | None, name: str) -> Settings:
     return resolve(settings)
 
 
-def names_in_storage(settings: Settings) -> list[str]:
+def stored_names(settings: Settings) -> list[str]:
     """List the namespaces of which something is stored; makes nothing, and needs no Ray.
 
     Raises:
         ParqueDBError: there is no such place, or storage refused or did not answer.
     """
-
-    async def listed() -> list[str]:
-        storage = open_storage(settings, HookRegistry(), read_only=True)
-        try:
-            return await stored_namespaces(storage)
-        finally:
-            await storage.close()
-
-    return asyncio.run(listed())
+    return asyncio.run(names_in_storage(settings, HookRegistry(), read_only=True))
 
 
 def check_names(names: Sequence[str], settings: Settings) -> None:
@@ -69,7 +61,7 @@ def check_names(names: Sequence[str], settings: Settings) -> None:
     """
     if settings.is_gateway or settings.url.startswith("memory:"):
         return
-    there = names_in_storage(settings)
+    there = stored_names(settings)
     for name in names:
         if name not in there:
             near = difflib.get_close_matches(name, there, 1)

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from parquedb.cluster.cli.tables import FittedTable
 from parquedb.cluster.cli.wording import counted, duration, one_line
 from parquedb.cluster.overview.health import BADNESS, DatabaseHealth, OwnerHealth, Status
 
@@ -28,15 +28,9 @@ def worst_of(health: DatabaseHealth) -> Status:
     return max(statuses, key=BADNESS.__getitem__)
 
 
-def owners_table(owners: Iterable[OwnerHealth]) -> Table:
+def owners_table(owners: Iterable[OwnerHealth]) -> FittedTable:
     """Return a table of owners, the worst first; what waits, since when, and which circuits are not closed."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("namespace", overflow="fold")
-    table.add_column("owner", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for name in ("waiting", "oldest", "unflushed"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("circuits", overflow="fold")
+    table = FittedTable("namespace", "owner", "state", ">waiting", ">oldest", ">unflushed", "circuits")
     ranked = sorted(owners, key=lambda one: (-BADNESS[one.status], one.namespace))
     for one in ranked[:ROWS_MAX]:
         lag: Mapping[str, Any] = one.report.get("lag") or {}

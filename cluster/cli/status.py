@@ -9,7 +9,7 @@ from rich.text import Text
 
 import parquedb
 from parquedb.cluster.cli.canary import NAMESPACE, Canary, Step
-from parquedb.cluster.cli.opening import names_in_storage, opened, place_of, watched
+from parquedb.cluster.cli.opening import opened, place_of, stored_names, watched
 from parquedb.cluster.cli.states import STYLES, health_json, show_owners, verdict, worst_of
 from parquedb.cluster.cli.terminal import output
 from parquedb.cluster.cli.wording import counted, duration, one_line
@@ -46,7 +46,7 @@ class StatusCommand:
     checking: bool = False
     canary: str = NAMESPACE
     as_json: bool = False
-    screen: Console = field(default_factory=lambda: output(soft_wrap=False))
+    screen: Console = field(default_factory=output)
 
     def run(self) -> bool:
         """Look, and print what was seen; return whether nothing is unhealthy and no check failed.
@@ -96,14 +96,14 @@ class StatusCommand:
         show_owners(health, self.screen)
 
     def _tell_fact(self, name: str, said: str) -> None:
-        self.screen.print(Text(f"{name:<12}", style="bold") + Text(said, style="default"), soft_wrap=True)
+        self.screen.print(Text(f"{name:<12}", style="bold") + Text(said, style="default"))
 
     def _tell_step(self, step: Step) -> None:
         if self.as_json:
             return
         mark, style = _MARKS[step.good]
         name = Text(f"{mark} {step.name:<16}", style=style)
-        self.screen.print(name + Text(one_line(step.said), style="default"), soft_wrap=True)
+        self.screen.print(name + Text(one_line(step.said), style="default"))
 
     def _tell_verdict(self, good: bool) -> None:
         said = Text("go", style=STYLES["healthy"]) if good else Text("roll back", style=STYLES["unhealthy"])
@@ -113,7 +113,7 @@ class StatusCommand:
 
 def _looked(url: str | None, settings: Settings) -> _Look:
     """Look without starting anything."""
-    names = None if settings.is_gateway else names_in_storage(settings)
+    names = None if settings.is_gateway else stored_names(settings)
     try:
         with watched(url) as database:
             return _Look(_names(database) if names is None else names, database.health())

@@ -1,13 +1,12 @@
 """Where the command prints: a rich console that leaves a closed pipe to the command as a whole."""
 
-import os
 import sys
 from typing import Final, NoReturn
 
 from rich.console import Console
 
-_NO_LIMIT: Final = 10_000
-"""Cells of a line where there is no terminal: tables are then as wide as what is in them."""
+UNLIMITED: Final = 1 << 30
+"""Cells of a line where there is no terminal: nothing is wrapped, and tables are as wide as what is in them."""
 
 
 class Terminal(Console):
@@ -18,15 +17,12 @@ class Terminal(Console):
         raise BrokenPipeError
 
 
-def output(*, soft_wrap: bool = True) -> Terminal:
-    """Return the console of standard output, for what was asked for.
-
-    Args:
-        soft_wrap: Whether long lines are left to the terminal, since programs read them too.
-    """
-    made = Terminal(file=sys.stdout, soft_wrap=soft_wrap, highlight=False)
-    if page_width(made) is None:
-        made.width = _NO_LIMIT
+def output() -> Terminal:
+    """Return the console of standard output, for what was asked for; long lines are left to the terminal."""
+    made = Terminal(file=sys.stdout, soft_wrap=True, highlight=False)
+    if not sys.stdout.isatty():
+        # Whatever COLUMNS and FORCE_COLOR say: a program reads it, or somebody who scrolls.
+        made.width = UNLIMITED
     return made
 
 
@@ -37,4 +33,4 @@ def notices() -> Terminal:
 
 def page_width(screen: Console) -> int | None:
     """Return how many cells a line has; None where nobody reads it on a screen, and nothing need be cut off."""
-    return screen.width if screen.is_terminal or os.environ.get("COLUMNS") else None
+    return screen.width if screen.is_terminal and screen.width < UNLIMITED else None

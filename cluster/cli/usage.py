@@ -9,9 +9,9 @@ from typing import Any, Final
 from rich.bar import Bar
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from parquedb.cluster.cli.opening import opened
+from parquedb.cluster.cli.tables import FittedTable
 from parquedb.cluster.cli.terminal import output
 from parquedb.cluster.cli.wording import counted
 from parquedb.errors import CollectionNotFoundError, ConfigurationError
@@ -29,8 +29,6 @@ _PERIODS_MAX: Final = 60
 
 _NARROW: Final = 100
 """Columns of a terminal below which some of a table's are left out, so that no number is cut."""
-
-_NAME_MIN: Final = 12
 
 
 @dataclass
@@ -59,7 +57,7 @@ class UsageCommand:
     html: Path | None = None
     full: bool = False
     as_json: bool = False
-    screen: Console = field(default_factory=lambda: output(soft_wrap=False))
+    screen: Console = field(default_factory=output)
 
     def run(self) -> bool:
         """Refresh the view and show it.
@@ -118,17 +116,13 @@ class UsageCommand:
             f"{usage.tokens.input:,} tokens in, {usage.tokens.output:,} out",
             f"{seconds(usage.average_latency_s)} on average",
         ]
-        self.screen.print(", ".join(facts), soft_wrap=True)
+        self.screen.print(", ".join(facts))
         for model, count in summary.unpriced_models.items():
             missing = f"{counted(count, 'request')} {'is' if count == 1 else 'are'} not in the cost"
-            self.screen.print(f"[yellow]no price is known for {escape(model)}[/]: {missing}", soft_wrap=True)
+            self.screen.print(f"[yellow]no price is known for {escape(model)}[/]: {missing}")
 
     def _tell_periods(self, rows: list[UsageRow]) -> None:
-        table = Table(box=None, header_style="dim", pad_edge=False)
-        table.add_column(self.granularity, no_wrap=True)
-        for name in ("requests", "errors", "tokens", "cost"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("")
+        table = FittedTable(self.granularity, ">requests", ">errors", ">tokens", ">cost", "", header_style="dim")
         earlier, shown = rows[:-_PERIODS_MAX], rows[-_PERIODS_MAX:]
         most = max((row.usage.cost for row in shown), default=0)
         if earlier:
@@ -148,17 +142,14 @@ class UsageCommand:
         self.screen.print()
         self.screen.print(
             f"[dim]{counted(len(rows), f'earlier {self.granularity}')}: {counted(total.requests, 'request')}, "
-            f"{money(total.cost)} (see --by, --from and --to)[/]",
-            soft_wrap=True,
+            f"{money(total.cost)} (see --by, --from and --to)[/]"
         )
 
     def _tell_models(self, models: Mapping[str, Usage]) -> None:
         wide = self.screen.width >= _NARROW
-        table = Table(box=None, header_style="dim", pad_edge=False)
-        table.add_column("model", overflow="fold", min_width=_NAME_MIN)
-        names = ("requests", "errors", "tokens in", *(("cached in",) if wide else ()), "tokens out")
-        for name in (*names, *(("median", "95 % in") if wide else ()), "cost"):
-            table.add_column(name, justify="right", no_wrap=True)
+        names = (">requests", ">errors", ">tokens in", *((">cached in",) if wide else ()), ">tokens out")
+        more = (">median", ">95 % in") if wide else ()
+        table = FittedTable("model", *names, *more, ">cost", header_style="dim")
         for model, usage in models.items():
             table.add_row(
                 escape(model) or "(none)",

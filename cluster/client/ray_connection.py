@@ -11,18 +11,18 @@ from ray import cloudpickle
 
 from parquedb.actors.requests import arguments
 from parquedb.cluster.client.connection import AsyncLink, Connection, Link, run_blocking
-from parquedb.cluster.loads.direct_storage import DirectStorage, open_storage, stored_namespaces
+from parquedb.cluster.loads.direct_storage import DirectStorage, names_in_storage, open_storage
 from parquedb.cluster.overview.health import DatabaseHealth
 from parquedb.cluster.overview.metrics import metrics_by_process, sum_of
 from parquedb.cluster.overview.owners_health import database_health
 from parquedb.cluster.overview.roll_call import ASK_TIMEOUT_S, ask_owners
 from parquedb.cluster.overview.survey import DatabaseSurvey
 from parquedb.cluster.runtime import ray_runtime, secrets
+from parquedb.cluster.runtime.lookup import Lookup
 from parquedb.cluster.runtime.naming import resolve
 from parquedb.cluster.runtime.placement import known_owners, served_namespaces
 from parquedb.cluster.transport.credentials import Credentials
 from parquedb.cluster.transport.link import Destination, RayAsyncLink, RayLink
-from parquedb.cluster.transport.lookup import Lookup
 from parquedb.errors import ConfigurationError, InvalidInputError, RpcUnavailableError
 from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.metrics.snapshot import MetricsSnapshot
@@ -171,7 +171,7 @@ class RayConnection(Connection):
         """
         found = set(self._served()) if ray.is_initialized() else set()
         if not self.settings.url.startswith("memory:"):
-            found.update(run_blocking(self._stored_namespaces()))
+            found.update(run_blocking(names_in_storage(self.settings, self.hooks)))
         return sorted(found)
 
     def _served(self) -> Iterable[str]:
@@ -189,13 +189,6 @@ class RayConnection(Connection):
         self._monitor.register(purpose, storage)
         global_circuit_breaker_monitor.register(f"{self.settings.url} {purpose}", storage)
         return storage
-
-    async def _stored_namespaces(self) -> list[str]:
-        storage = open_storage(self.settings, self.hooks)
-        try:
-            return await stored_namespaces(storage)
-        finally:
-            await storage.close()
 
     def health(self, timeout_s: float | None = None) -> DatabaseHealth:
         """Ask every owner in this cluster how it is; see `database_health`."""

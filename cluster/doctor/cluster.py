@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from parquedb.cluster.doctor.checks import Check, Patient, failed, ok, skipped, warning
+from parquedb.cluster.runtime.head import reach_head
 
 NAMES: Final = ("ray-version", "ray-token", "ray-cluster", "ray-memory")
 JOIN_S: Final = 20.0
 VERSION_MIN: Final = (2, 50)
 GIB: Final = 1 << 30
-_HEAD: Final = re.compile(r"(?:ray://)?\[?(?P<host>[^\[\]/]+?)\]?:(?P<port>\d{1,5})")
 _JOIN: Final = """
 import json, sys
 import ray
@@ -84,13 +83,11 @@ def _token_in(environ: Mapping[str, str]) -> tuple[bool, str]:
 
 def joined(address: str, environ: Mapping[str, str], timeout_s: float) -> tuple[Check, dict[str, Any] | None]:
     """Join a cluster; return what became of it, and what the cluster said of itself."""
-    head = _HEAD.fullmatch(address)
-    if head is not None:
-        try:
-            socket.create_connection((head["host"], int(head["port"])), timeout_s).close()
-        except OSError as error:
-            return failed("ray-cluster", f"{address} cannot be reached: {error}"), None
-    elif address != "auto":
+    try:
+        reached = reach_head(address, timeout_s)
+    except (OSError, ValueError) as error:
+        return failed("ray-cluster", f"{address} cannot be reached: {error}"), None
+    if not reached and address != "auto":
         return failed("ray-cluster", f"{address!r} is no address; expected host:port, ray://host:port or auto"), None
     try:
         done = subprocess.run(  # noqa: S603 - our own text; the address is an argument of it

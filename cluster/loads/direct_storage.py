@@ -56,6 +56,19 @@ async def stored_namespaces(storage: StorageBackend) -> list[str]:
     return sorted(names)
 
 
+async def names_in_storage(settings: Settings, hooks: HookRegistry, *, read_only: bool = False) -> list[str]:
+    """Open the database's storage for one look, and return what `stored_namespaces` does; arguments of `open_storage`.
+
+    Raises:
+        ParqueDBError: there is no such place, or storage refused or did not answer.
+    """
+    storage = open_storage(settings, hooks, read_only=read_only)
+    try:
+        return await stored_namespaces(storage)
+    finally:
+        await storage.close()
+
+
 class UnreachableError(Exception):
     """The store does not take from here what was to be stored; the owner may still reach it."""
 

@@ -1,19 +1,18 @@
 """Asking every owner of a database in this cluster at once, and waiting for none beyond the deadline."""
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import ray
 from ray.exceptions import PendingCallsLimitExceeded, RayError
 
+from parquedb.cluster.runtime.lookup import Lookup
 from parquedb.cluster.runtime.placement import find, known_owners, served_namespaces
 from parquedb.cluster.transport.calls import wait_for
 from parquedb.cluster.transport.coalescer import NoReplyYet
+from parquedb.errors import RpcUnavailableError
 from parquedb.settings import Settings
 
 ASK_TIMEOUT_S: Final = 5.0
@@ -51,24 +50,16 @@ def ask_owners(settings: Settings, questions: Sequence[str], timeout_s: float, *
     """
     shown = () if grant is None else (grant,)
     deadline_s = time.monotonic() + timeout_s
-    answer: Future[RollCall] = Future()
-
-    def ask() -> None:
-        try:
-            answer.set_result(_asked(settings, questions, shown, timeout_s, deadline_s))
-        except Exception as error:  # noqa: BLE001 - told to the thread that waits
-            answer.set_exception(error)
-
-    # Ray's questions about names know no time limit, and a cluster without its head answers none of them.
-    threading.Thread(target=ask, name="parquedb-roll-call", daemon=True).start()
+    lookup = Lookup("which owners it has", lambda: _asked(settings, questions, shown, timeout_s, deadline_s))
     try:
-        return answer.result(timeout_s + _FETCH_S)
-    except FutureTimeoutError:
+        called: RollCall = lookup.result(timeout_s + _FETCH_S)
+    except RpcUnavailableError:
         # Its head is away, but owners serve on: those that this process has met can be asked all the same.
         called = _answered(known_owners(settings), questions, shown, f"no answer within {_FETCH_S:g} s", _FETCH_S)
         return replace(called, error=f"the cluster did not say within {timeout_s:g} s which owners it has")
     except (RayError, RuntimeError, ValueError) as error:
         return RollCall(error=f"the owners could not be listed: {type(error).__name__}: {error}")
+    return called
 
 
 def _asked(

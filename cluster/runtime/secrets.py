@@ -13,9 +13,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from parquedb.cluster.runtime.lookup import Lookup
 from parquedb.cluster.runtime.naming import database_name
 from parquedb.cluster.runtime.placement import node_options
-from parquedb.cluster.transport.lookup import Lookup
 from parquedb.errors import RpcUnavailableError
 from parquedb.settings import GrantSettings, Settings, env_name
 

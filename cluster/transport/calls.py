@@ -30,11 +30,11 @@ from parquedb.access.grants import put_before
 from parquedb.actors.requests.operations import Outcome
 from parquedb.actors.requests.packing import Part, decode_outcomes, pack
 from parquedb.cluster.reporting import journal
+from parquedb.cluster.runtime.lookup import Lookup
 from parquedb.cluster.runtime.placement import find_or_create
 from parquedb.cluster.transport.coalescer import DeadlinePassed, NoReplyYet
 from parquedb.cluster.transport.credentials import Credentials
 from parquedb.cluster.transport.delivery import ReplyLost
-from parquedb.cluster.transport.lookup import Lookup
 from parquedb.errors import BackpressureError, ParqueDBError, RpcError, RpcUnavailableError
 from parquedb.settings import Settings
 

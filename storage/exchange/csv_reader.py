@@ -43,7 +43,8 @@ from parquedb.storage.exchange.row_pieces import (
 )
 from parquedb.storage.files.columns import ID_COLUMN
 
-_DELIMITERS: Final = ";\t|,"
+_COMMA: Final = ","
+_OTHER_DELIMITERS: Final = ";\t|"
 BLOCK_BYTES: Final = 4 << 20
 """Bytes that are parsed at once; a row must be smaller. PyArrow reads up to 32 blocks ahead."""
 
@@ -53,7 +54,7 @@ class CsvOptions:
     """How a CSV file is written.
 
     Attributes:
-        delimiter: Between cells.
+        delimiter: Between cells, and taken at its word; None for a comma, unless the header looks like another.
         quote_char: Around cells that hold a delimiter, a quote or a line break; doubled inside.
         header: Whether the first row names the columns.
         column_names: Names of the columns, in the place of the header's; None for the header's.
@@ -63,7 +64,7 @@ class CsvOptions:
         encoding: Of the text.
     """
 
-    delimiter: str = ","
+    delimiter: str | None = None
     quote_char: str = '"'
     header: bool = True
     column_names: Sequence[str] | None = None
@@ -90,8 +91,8 @@ class CsvReader:
         id_column: The column that holds the ids.
 
     Raises:
-        InvalidInputError: the file cannot be read, its columns are not what the options say, or it has another
-            delimiter.
+        InvalidInputError: the file cannot be read, its columns are not what the options say, or it seems to have
+            another delimiter.
         ValidationError: a column cannot be a field.
     """
 
@@ -100,7 +101,7 @@ class CsvReader:
         self._options = options
         self._refusals = refusals
         self._id_column = id_column
-        self.names = self._column_names()
+        self.names = column_names(place, options)
         own = ID_COLUMN in self.names
         kept = [name for name in self.names if not (own and name in SET_BY_DATABASE)]
         check_names(pa.schema([(name, pa.string()) for name in kept]), id_column)
@@ -182,16 +183,6 @@ class CsvReader:
             self._refusals.add(int(batch.lines[row]), reasons[row])
         return columns, rows_but(batch.cells.num_rows, list(reasons)) if reasons else None
 
-    def _column_names(self) -> list[str]:
-        options = self._options
-        if not options.header and options.column_names is None:
-            raise InvalidInputError("column_names: expected names, since header=False", field="column_names")
-        with reading(self._place), _open(self._place, options, None, None) as reader:
-            names: list[str] = reader.schema.names
-        if options.column_names is None:
-            _check_delimiter(names, options.delimiter)
-        return names
-
     def _batches(self, *, quiet: bool = False) -> Iterator[_Batch]:
         """Yield the cells as bytes.
 
@@ -217,6 +208,22 @@ class CsvReader:
 
     def _told(self, *, quiet: bool) -> Callable[[int, str], None]:
         return (lambda _line, _reason: None) if quiet and self._refusals.skip else self._refusals.add
+
+
+def column_names(place: Place, options: CsvOptions) -> list[str]:
+    """Return the names of the columns; no more than the first block of the file is read.
+
+    Raises:
+        InvalidInputError: the file cannot be read, or it seems to have another delimiter than the comma that nobody
+            asked for.
+    """
+    if not options.header and options.column_names is None:
+        raise InvalidInputError("column_names: expected names, since header=False", field="column_names")
+    with reading(place), _open(place, options, None, None) as reader:
+        names: list[str] = reader.schema.names
+    if options.column_names is None and options.delimiter is None:
+        _check_comma(names)
+    return names
 
 
 class _Numbers:
@@ -275,7 +282,7 @@ def _open(
             encoding=options.encoding,
         ),
         parse_options=pacsv.ParseOptions(
-            delimiter=options.delimiter,
+            delimiter=options.delimiter or _COMMA,
             quote_char=options.quote_char,
             newlines_in_values=True,
             invalid_row_handler=(lambda _row: "skip") if numbers is None else numbers.invalid,
@@ -289,19 +296,17 @@ def _open(
     )
 
 
-def _check_delimiter(names: Sequence[str], delimiter: str) -> None:
-    """Refuse a header that another delimiter would part: nobody wants one column named `id;name;city`.
+def _check_comma(names: Sequence[str]) -> None:
+    """Refuse a header that another delimiter would part: hardly anybody wants one column named `id;name;city`.
 
     Raises:
-        InvalidInputError: it is such a header; whoever means it gives `column_names`.
+        InvalidInputError: it is such a header; whoever means it asks for the comma.
     """
-    if len(names) != 1:
-        return
-    other = next((each for each in _DELIMITERS if each in names[0]), None)
+    other = next((each for each in _OTHER_DELIMITERS if each in names[0]), None) if len(names) == 1 else None
     if other is not None:
-        expected = f"delimiter={other!r}, or column_names"
-        message = f"delimiter: {delimiter!r} leaves the header {names[0]!r} in one piece; expected {expected}"
-        raise InvalidInputError(message, field="delimiter", expected=expected, actual=delimiter)
+        expected = f"{other!r}, or {_COMMA!r} where it really is one column"
+        message = f"delimiter: a comma leaves the header {shown(names[0])} in one piece; expected {expected}"
+        raise InvalidInputError(message, field="delimiter", expected=expected, actual=_COMMA)
 
 
 def _undecodable(name: str) -> str:

@@ -82,33 +82,33 @@ class Objects:
 
     async def files(self, files: Iterable[DataFile], inventory: Inventory, findings: Findings) -> dict[str, Trace]:
         """Look at data files; return what those say of documents that could be read."""
-        found: dict[str, Trace] = {}
         check = self._whole_file if self._full else self._footer
-        async for file, looked in self._each(files, inventory, check, Rule.DATA_FILE_MISSING):
-            findings.absorb(looked.findings)
-            if looked.content is not None:
-                found[file.key] = looked.content
-        return found
+        return await self._contents(files, inventory, check, Rule.DATA_FILE_MISSING, findings)
 
     async def segments(
         self, segments: Iterable[Segment], inventory: Inventory, findings: Findings
     ) -> dict[str, SegmentContent]:
         """Look at segments of events; return what those say that could be read."""
-        found: dict[str, SegmentContent] = {}
         check = self._whole_segment if self._full else self._size
-        async for segment, looked in self._each(segments, inventory, check, Rule.SEGMENT_MISSING):
-            findings.absorb(looked.findings)
-            if looked.content is not None:
-                found[segment.key] = looked.content
-        return found
+        return await self._contents(segments, inventory, check, Rule.SEGMENT_MISSING, findings)
 
     async def request_ids(
         self, segments: Iterable[Segment], inventory: Inventory, next_seq: int, findings: Findings
     ) -> None:
         """Look at segments of callers' request ids."""
         check = partial(self._whole_request_ids, next_seq=next_seq) if self._full else self._size
-        async for _, looked in self._each(segments, inventory, check, Rule.SEGMENT_MISSING):
+        await self._contents(segments, inventory, check, Rule.SEGMENT_MISSING, findings)
+
+    async def _contents(
+        self, described: Iterable[Any], inventory: Inventory, check: Any, missing: Rule, findings: Findings
+    ) -> dict[str, Any]:
+        """Look at each described object; return by key what those hold that could be read."""
+        found = {}
+        async for one, looked in self._each(described, inventory, check, missing):
             findings.absorb(looked.findings)
+            if looked.content is not None:
+                found[one.key] = looked.content
+        return found
 
     async def _each(self, described: Iterable[Any], inventory: Inventory, check: Any, missing: Rule) -> Any:
         """Yield each described object with what a look at it gave; the next one is read meanwhile."""

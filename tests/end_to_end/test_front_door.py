@@ -187,6 +187,26 @@ def test_a_cluster_that_is_not_there_is_soon_a_typed_error_that_says_what_to_do(
         assert "expected 'host:port'" in line
 
 
+def test_a_cluster_that_ray_s_own_variable_names_is_told_of_by_that_name(tmp_path: Path) -> None:
+    printed = run(
+        f"""
+        import os, parquedb
+        from parquedb.errors import ConfigurationError, RpcUnavailableError
+        for address in ("127.0.0.1:{free_port()}", "127.0.0.1:65536"):
+            os.environ["RAY_ADDRESS"] = address
+            try:
+                parquedb.connect("./data")
+            except (ConfigurationError, RpcUnavailableError) as error:
+                print(type(error).__name__, error)
+        """,
+        tmp_path,
+    )
+    gone, no_port = printed.splitlines()
+    assert gone.startswith("RpcUnavailableError no Ray cluster could be reached at RAY_ADDRESS '127.0.0.1:")
+    assert "Connection refused" in gone
+    assert no_port.startswith("ConfigurationError RAY_ADDRESS '127.0.0.1:65536': expected 'host:port'")
+
+
 @pytest.mark.faults
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the cluster's processes in /proc")
 def test_connect_joins_a_cluster_that_ray_start_made(tmp_path: Path, ray_folder: Path) -> None:

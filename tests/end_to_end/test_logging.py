@@ -107,6 +107,38 @@ def test_a_driver_sees_its_own_records_and_those_that_it_asked_ray_for(tmp_path:
     assert "NamespaceActor" in forwarded[0]
 
 
+OUTPUT_OF_ITS_OWN = """
+    import ray, parquedb
+    from ray._private.utils import publish_error_to_driver
+    from ray._private.worker import global_worker, listen_error_messages
+    with parquedb.connect("./data") as db:
+        gcs = global_worker.gcs_client
+        witness = ray._raylet.GcsErrorSubscriber(address=gcs.address)
+        witness.subscribe()
+        # When the second has arrived, whoever listens has done with the first.
+        for word in ("first", "second"):
+            publish_error_to_driver("test", f"{word} warning of a raylet", gcs_client=gcs)
+            while word not in witness.poll()[1]["error_message"]:
+                pass
+        print("the answer")
+    # A program that joins a Ray by itself gets what Ray has for it.
+    assert listen_error_messages is ray._private.worker.listen_error_messages
+"""
+
+
+def test_what_raylets_say_of_their_nodes_stays_off_the_output_of_a_program(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(OUTPUT_OF_ITS_OWN)],
+        cwd=tmp_path,
+        env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=True,
+    )
+    assert done.stdout == "the answer\n"
+
+
 async def test_what_finds_no_room_in_the_callers_process_is_told_once_and_how_much_it_was(
     ray_cluster: str, tmp_path: Path, callers_side: Kept
 ) -> None:

@@ -136,9 +136,7 @@ class PageShell:
         for line in self._bash.stdout:
             if line == f"{_MARK}\n":
                 return "".join(lines)[:-1], False  # Without the line break in front of the mark.
-            # What Ray says of a busy machine comes out wherever it has been joined.
-            if "(raylet)" not in line:
-                lines.append(line)
+            lines.append(line)
         return "".join(lines), True
 
 

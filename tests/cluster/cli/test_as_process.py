@@ -15,6 +15,9 @@ from collections.abc import Iterator
 import pytest
 from rich.cells import cell_len
 
+import parquedb
+from tests.support.gateway_server import GatewayServer
+
 COMMAND = [sys.executable, "-m", "parquedb.cluster.cli"]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "NO_COLOR", "TERM"}}
 ENVIRONMENT |= {"PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm-256color"}
@@ -53,6 +56,59 @@ def test_what_a_terminal_shows_fits_it_and_has_colours(gateway: str, columns: in
     lines = [_ESCAPE.sub("", line) for line in text.splitlines()]
     assert max(map(cell_len, lines)) <= columns
     assert any("orders" in line for line in lines)
+
+
+LONG = "a-namespace-with-quite-a-long-name-of-a-tenant"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A directory and the URL of a gateway over it, with a namespace whose name is long."""
+    folder = str(tmp_path_factory.mktemp("database"))
+    with GatewayServer(folder) as server:
+        with parquedb.connect(server.url) as database:
+            database[LONG].create_many([{"$id": f"o{number}", "city": "Zürich"} for number in range(1_234)])
+            database[LONG].flush()
+        yield folder, server.url
+
+
+def asked(place: tuple[str, str]) -> dict[str, list[str]]:
+    """The commands whose answers have names and tables."""
+    folder, url = place
+    return {
+        "health": ["health", url],
+        "status": ["status", url],
+        "namespaces": ["namespaces", folder],
+        "sizes": ["namespaces", folder, "--sizes"],
+        "verify": ["verify", folder, "--quick"],
+        "query": ["query", url, LONG, "--explain"],
+    }
+
+
+@pytest.mark.parametrize("name", ["health", "status", "namespaces", "sizes", "verify"])
+@pytest.mark.parametrize("columns", [40, 60])
+def test_a_narrow_terminal_loses_no_name_and_no_number(place: tuple[str, str], columns: int, name: str) -> None:
+    text = _ESCAPE.sub("", on_terminal(columns, *asked(place)[name], NO_COLOR="1"))
+    assert LONG in text
+    if name == "sizes":
+        assert ["their", "rows", "1,234"] in [line.split() for line in text.splitlines()]
+    if name != "verify":  # Its bars are drawn over each other, and cut.
+        assert "…" not in text
+
+
+@pytest.mark.parametrize("name", ["health", "status", "namespaces", "sizes", "verify", "query"])
+def test_what_goes_into_a_pipe_is_the_same_for_every_width(place: tuple[str, str], name: str) -> None:
+    def piped(**environment: str) -> str:
+        done = subprocess.run(
+            [*COMMAND, *asked(place)[name]], env=ENVIRONMENT | environment, capture_output=True, text=True, check=True
+        )
+        # Times and what they do to the widths of columns differ from run to run.
+        return re.sub(r" +", " ", re.sub(r"[\d.]+ m?s\b", "#", _ESCAPE.sub("", done.stdout)))
+
+    wide = piped()
+    assert LONG in wide or name == "query"
+    assert piped(COLUMNS="40") == wide
+    assert piped(COLUMNS="40", FORCE_COLOR="1") == wide
 
 
 def test_no_color_is_heeded_on_a_terminal_too(gateway: str) -> None:

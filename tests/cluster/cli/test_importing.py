@@ -1,5 +1,6 @@
 """`parquedb import`: files into documents, rows that are refused, and what is refused as a whole."""
 
+import gzip
 import json
 from io import StringIO
 from pathlib import Path
@@ -101,7 +102,8 @@ def test_csv_of_another_make_is_read_with_options(run: Run, gateway: str, tmp_pa
     [
         ("absent.csv", None, [], "there is no file"),
         ("rows.txt", "a\n1\n", [], "its name tells no format: end it with .csv, .ndjson or .parquet, or give --format"),
-        ("a.csv", "a;b\n1;2\n", [], "its first line has ';' and no comma: give --delimiter ';', or --delimiter ','"),
+        ("a.csv", "a;b\n1;2\n", [], "a comma leaves its header in one piece: give --delimiter ';', or ',' where it"),
+        ("a.csv", "", [], "a.csv': not a readable csv file: Empty CSV file"),
         ("a.csv", "a\tb\n1\t2\n", [], r"give --delimiter '\t'"),
         ("a.csv", "a\n1\n", ["--type", "zip"], "expected FIELD=TYPE, such as zip=string; got 'zip'"),
         ("a.csv", "a\n1\n", ["--type", "a=number"], "types among string, int"),
@@ -117,6 +119,33 @@ def test_what_cannot_be_imported_is_refused_with_what_was_expected(  # noqa: PLR
     ended = run("import", gateway, "refused", str(tmp_path / name), *words)
     assert (ended.code, ended.out) == (2, "")
     assert said in ended.err
+
+
+def test_a_file_of_one_column_is_stored_as_it_is_or_with_the_comma_that_is_asked_for_in_doubt(
+    run: Run, gateway: str, tmp_path: Path, namespace: str
+) -> None:
+    (tmp_path / "plain.csv").write_text("city\nBern; Switzerland\n")
+    (tmp_path / "doubtful.csv").write_text("city;country\nBern;Switzerland\n")
+    assert run("import", gateway, namespace, str(tmp_path / "plain.csv")).code == 0
+    doubtful = ["import", gateway, namespace, str(tmp_path / "doubtful.csv")]
+    refused = run(*doubtful)
+    assert refused.code == 2
+    assert "or ',' where it really is one column" in refused.err
+    assert run(*doubtful, "--delimiter", ",").code == 0
+    rows = [json.loads(line) for line in run("query", gateway, namespace, "--json").lines]
+    assert [row.get("city") or row["city;country"] for row in rows] == ["Bern; Switzerland", "Bern;Switzerland"]
+
+
+def test_headers_of_all_files_are_looked_at_before_anything_is_stored(
+    run: Run, gateway: str, tmp_path: Path, namespace: str
+) -> None:
+    (tmp_path / "good.csv").write_text("a\n1\n")
+    with gzip.open(tmp_path / "bad.csv.gz", "wt") as file:
+        file.write("a;b\n1;2\n")
+    ended = run("import", gateway, namespace, str(tmp_path / "good.csv"), str(tmp_path / "bad.csv.gz"))
+    assert (ended.code, ended.out) == (2, "")
+    assert "--delimiter ';'" in ended.err
+    assert run("query", gateway, namespace, "--count").out == "0\n"
 
 
 def test_a_tab_may_be_typed_as_a_shell_leaves_it(run: Run, gateway: str, tmp_path: Path, namespace: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from parquedb.cluster.cli.main import ended, main
-from parquedb.cluster.cli.terminal import output
+from parquedb.cluster.cli.terminal import output, page_width
 from parquedb.cluster.cli.work import Work
 from parquedb.errors import NetworkError
 from tests.cluster.cli.conftest import Run
@@ -145,8 +145,12 @@ def test_ctrl_c_exits_with_130(reading: Callable[[], Work | int], capsys: pytest
     assert capsys.readouterr().err == "parquedb: interrupted\n"
 
 
-def test_tables_are_as_wide_as_the_screen_and_without_one_as_what_is_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    assert output().width > 1_000
-    monkeypatch.setenv("COLUMNS", "80")
-    assert output().width == 80
+def test_what_no_terminal_shows_has_no_width_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    screen = output()
+    assert page_width(screen) is None
+    said = "several words of which none may be parted from the next " * 1_000
+    with screen.capture() as capture:
+        screen.print(said)
+    assert capture.get() == f"{said}\n"

@@ -22,10 +22,7 @@ def rows(tmp_path: Path) -> str:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_directory_is_filled_asked_merged_exported_and_checked(
-    run: Run, rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "300")  # The folder of a test has a long name.
+def test_a_directory_is_filled_asked_merged_exported_and_checked(run: Run, rows: str, tmp_path: Path) -> None:
     url = str(tmp_path / "db")
     assert run("import", url, "orders", rows, "--id", "no").code == 0
     assert run("query", url, "orders", '{"city": "Bern"}', "--count").out == "100\n"

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,9 @@ def test_an_example_prints_what_stands_below_it(
 ) -> None:
     folder, url = place
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("COLUMNS", "80")
+    # As a terminal of 80 columns shows it, but for colours.
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     command, *words = shlex.split(line)
     assert command == "parquedb"
     shown_url = GATEWAY if GATEWAY in words else "./data"

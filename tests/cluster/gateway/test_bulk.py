@@ -192,6 +192,15 @@ async def test_an_export_that_cannot_be_is_a_status(client: httpx.AsyncClient, g
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
 
 
+async def test_a_header_with_another_delimiter_is_taken_where_the_comma_is_asked_for(client: httpx.AsyncClient) -> None:
+    body, headers = b"id;city\n1;Bern\n", {"Content-Type": "text/csv"}
+    refused = await client.post("/v1/posts/import", content=body, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (400, "INVALID_INPUT")
+    assert "expected ';', or ',' where it really is one column" in refused.json()["detail"]
+    taken = await client.post("/v1/posts/import?delimiter=,", content=body, headers=headers)
+    assert (taken.status_code, taken.json()["rows"]) == (200, 1)
+
+
 async def test_imports_at_a_time_are_counted(clients: Clients) -> None:
     client = clients(streams_max=1)
     with client._transport.app.state.gateway.imports.entered():  # type: ignore[attr-defined]

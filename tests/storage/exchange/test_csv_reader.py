@@ -65,10 +65,15 @@ def test_a_header_that_another_delimiter_would_part_is_refused_with_that_one(
 ) -> None:
     with pytest.raises(InvalidInputError, match="in one piece") as refused:
         reader(tmp_path, text)
-    assert refused.value.context["expected"] == f"delimiter={delimiter!r}, or column_names"
+    assert refused.value.expected == f"{delimiter!r}, or ',' where it really is one column"
     assert len(reader(tmp_path, text, delimiter=delimiter)[0].names) == 2
     # Somebody means it.
+    assert reader(tmp_path, text, delimiter=",")[0].names == [text.splitlines()[0]]
     assert reader(tmp_path, text, column_names=["a;b"])[0].names == ["a;b"]
+
+
+def test_a_comma_in_the_quoted_name_of_the_only_column_is_no_delimiter(tmp_path: Path) -> None:
+    assert reader(tmp_path, '"name, first"\nAda\n')[0].names == ["name, first"]
 
 
 def test_a_header_of_one_column_is_taken(tmp_path: Path) -> None:

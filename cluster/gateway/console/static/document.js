@@ -9,6 +9,8 @@ import * as words from "./words.js";
 
 /** Changes that are asked for at once; each brings the whole document. */
 const PAGE = 25;
+/** Characters that these should not exceed by far: of large documents fewer changes are asked for. */
+const PAGE_CHARS = 4 << 20;
 const FIELDS_MAX = 4;
 /** Fields that every change changes. */
 const ALWAYS = new Set(["version", "updatedAt", "updatedBy"]);
@@ -40,6 +42,7 @@ export class DocumentView {
     /** @type {Change[]} */
     this.changes = [];
     this.seq = "";
+    this.limit = PAGE;
 
     this.problem = h("p", { class: "note bad", role: "alert", hidden: true });
     this.shown = h("h2", {}, "Document");
@@ -112,10 +115,9 @@ export class DocumentView {
     this.changes = [];
     const asked = { id: this.id, include_deleted: true };
     try {
-      const [text] = await Promise.all([
-        this.gateway.ask(methodPath(this.namespace, "get"), { body: asked, signal }),
-        this.#askHistory(),
-      ]);
+      const text = await this.gateway.ask(methodPath(this.namespace, "get"), { body: asked, signal });
+      this.limit = Math.min(PAGE, Math.max(1, Math.floor(PAGE_CHARS / text.length)));
+      await this.#askHistory();
       this.current = /** @type {any} */ (parse(text)).get("value");
       this.#show();
     } catch (error) {
@@ -128,7 +130,7 @@ export class DocumentView {
 
   async #askHistory() {
     const after = this.changes.at(-1)?.seq ?? 0;
-    const query = new URLSearchParams({ id: this.id, after: String(after), limit: String(PAGE) });
+    const query = new URLSearchParams({ id: this.id, after: String(after), limit: String(this.limit) });
     const { signal } = this.asking;
     try {
       const text = await this.gateway.ask(`${methodPath(this.namespace, "history")}?${query}`, { signal });

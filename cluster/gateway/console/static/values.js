@@ -1,11 +1,14 @@
 /** Values of documents, in a few words for a cell of a table, and in full as indented JSON. */
 
-import { Num, beginning } from "./exact_json.js";
+import { Num, beginning, stringify } from "./exact_json.js";
 import { h } from "./dom.js";
-import { bytes } from "./words.js";
+import { bytes, exactCount } from "./words.js";
 
 const CELL_CHARS_MAX = 120;
 const PARTS_MAX = 20_000;
+/** Characters of one text, and of a document, that are drawn: a browser takes seconds to lay out a line of millions. */
+const TEXT_CHARS_MAX = 4_096;
+const CHARS_MAX = 262_144;
 
 /** @typedef {import("./exact_json.js").Value} Value */
 
@@ -49,7 +52,7 @@ export function brief(value) {
 }
 
 /**
- * Return a value as indented JSON, in colours; of a very large one the beginning.
+ * Return a value as indented JSON, in colours; of a very large one, and of long texts in it, the beginning.
  * @param {Value} value
  * @returns {HTMLElement}
  */
@@ -57,9 +60,7 @@ export function jsonView(value) {
   const writer = new Writer();
   writer.write(value, "");
   const all = h("code", {}, ...writer.parts);
-  const note = writer.isFull
-    ? h("p", { class: "note" }, "This is the beginning of a large document; Copy takes all of it.")
-    : null;
+  const note = writer.isCut || writer.isFull ? h("p", { class: "note" }, cutNote(value, writer.chars)) : null;
   return h("div", {}, note, h("pre", { class: "source", tabindex: 0, "aria-label": "JSON" }, all));
 }
 
@@ -67,7 +68,10 @@ class Writer {
   constructor() {
     /** @type {(Node | string)[]} */
     this.parts = [];
+    /** Characters of the parts. */
+    this.chars = 0;
     this.isFull = false;
+    this.isCut = false;
   }
 
   /**
@@ -75,12 +79,12 @@ class Writer {
    * @param {string} margin
    */
   write(value, margin) {
-    if (this.parts.length > PARTS_MAX) {
+    if (this.parts.length > PARTS_MAX || this.chars > CHARS_MAX) {
       this.isFull = true;
       return;
     }
     if (value instanceof Num) this.#put(value.text, "number");
-    else if (typeof value === "string") this.#put(JSON.stringify(value), "string");
+    else if (typeof value === "string") this.#text(value);
     else if (value === null || typeof value === "boolean") this.#put(String(value), "null");
     else if (Array.isArray(value))
       this.#all(
@@ -115,7 +119,7 @@ class Writer {
       if (this.isFull) return;
       this.parts.push(`${place ? "," : ""}\n${inner}`);
       if (name !== undefined) {
-        this.#put(JSON.stringify(name), "name");
+        this.#put(JSON.stringify(name.slice(0, TEXT_CHARS_MAX)), "name");
         this.parts.push(": ");
       }
       this.write(one, inner);
@@ -123,13 +127,32 @@ class Writer {
     this.parts.push(this.isFull ? "" : `\n${margin}${close}`);
   }
 
+  /** @param {string} text */
+  #text(text) {
+    this.#put(JSON.stringify(text.slice(0, TEXT_CHARS_MAX)), "string");
+    if (text.length <= TEXT_CHARS_MAX) return;
+    this.isCut = true;
+    this.#put(` … ${exactCount(text.length - TEXT_CHARS_MAX)} more characters`, "null");
+  }
+
   /**
    * @param {string} text
    * @param {string} kind
    */
   #put(text, kind) {
+    this.chars += text.length;
     this.parts.push(h("span", { class: kind }, text));
   }
+}
+
+/**
+ * Say how much of a value is not drawn.
+ * @param {Value} value
+ * @param {number} drawn characters
+ */
+function cutNote(value, drawn) {
+  const left = Math.max(1, new TextEncoder().encode(stringify(value)).length - drawn);
+  return `This is the beginning of a large document, which has ${bytes(left)} more; Copy takes all of it.`;
 }
 
 /**

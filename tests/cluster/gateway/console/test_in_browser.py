@@ -220,6 +220,27 @@ def test_a_document_is_shown_to_the_last_digit_and_as_of_each_change(server: Gat
     seen(sheet, "Now, version 3")
 
 
+def test_of_a_huge_document_a_beginning_is_drawn_and_the_page_stays_quick(
+    server: GatewayServer, opened: Opened
+) -> None:
+    client = filled(server, count=1)
+    many = {f"field-{number}": "y" * 2_000 for number in range(1_000)}
+    for id_, data in {"long": {"text": "x" * (15 << 20), "after": "the long one"}, "wide": many}.items():
+        client.post("/v1/posts", params={"id": id_}, json=data, timeout=60).raise_for_status()
+    sheet = opened(server.url, "#/posts/long")
+    source = sheet.page.get_by_label("JSON")
+    source.wait_for()
+    assert '"after": "the long one"' in source.inner_text()
+    assert f"… {(15 << 20) - 4_096:,} more characters" in source.inner_text()
+    assert sheet.page.evaluate("document.body.innerText.length") < 20_000
+    seen(sheet, "which has 15 MiB more; Copy takes all of it.")
+    sheet.page.goto(f"{server.url}/console#/posts/wide")
+    seen(sheet, "which has 1.67 MiB more; Copy takes all of it.")
+    assert sheet.page.evaluate("document.body.innerText.length") < 300_000
+    limits = [url.partition("limit=")[2] for url in sheet.asked if "/posts/history" in url]
+    assert limits == ["1", "2"], "each change brings the whole document"
+
+
 def test_who_is_unknown_is_asked_for_a_proof_that_stays_in_the_tab(opened: Opened) -> None:
     with GatewayServer(authenticator=Names(ada=[ALL])) as server:
         httpx.post(f"{server.url}/v1/posts", json={}, headers={"Authorization": "Bearer ada"}).raise_for_status()

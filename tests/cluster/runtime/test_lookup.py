@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from parquedb.cluster.transport.lookup import Lookup
+from parquedb.cluster.runtime.lookup import Lookup
 from parquedb.errors import RpcUnavailableError
 
 
