@@ -18,8 +18,8 @@ from parquedb.storage.backend import StorageBackend
 from parquedb.storage.log.entry import decode_entry, entry_key
 
 LOOK_BACK_S: Final = 10.0
-"""Seconds without a commit of ours after which we look back: in less a restore by hand is hardly begun and done, and one
-that meets a commit is refused. It costs a commit a read, so that those who write every few seconds shall not pay."""
+"""Seconds without a commit of ours after which we look back. In less a restore by hand is hardly done, and one
+that meets a commit is refused. A look costs a commit a read: who writes every few seconds shall not pay it."""
 
 _ASK_S: Final = 1.0
 """Seconds that a look back may take: a write waits for it, and while storage is down it decides nothing."""
