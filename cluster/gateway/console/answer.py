@@ -6,7 +6,7 @@ circuits of their owners                  to whoever may read something there, o
 this gateway's own circuits and errors    to whoever has `health` or `metrics`
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from parquedb.access.permissions import READ, Permissions
@@ -84,7 +84,7 @@ def answer(moment: Moment, permissions: Permissions) -> dict[str, Any]:
         "namespaces": rows[:NAMESPACES_MAX],
         "namespaces_total": len(rows),
         "awake": sum(row["state"] not in {_ASLEEP, "idle"} for row in rows),
-        "totals": {**_numbers(flows, moment.flows.interval_s), **_lags(rows)},
+        "totals": {**({} if moment.flows.interval_s is None else _numbers(flows)), **_lags(rows)},
         "circuits": _circuits(watched, survey.circuits if sight.operator else {}),
         "slowest": _slowest(watched.values()),
         "errors": _errors(moment, watched.values(), sight),
@@ -107,7 +107,7 @@ def _row(name: str, owner: OwnerSurvey | None, silence: str | None, moment: Mome
         "node": owner.node,
         "pid": owner.pid,
         "age_s": owner.age_s,
-        **_numbers([] if flow is None else [flow], None if flow is None else moment.flows.interval_s),
+        **({} if flow is None else _numbers([flow])),
     }
     if sizes is not None:
         row |= {"documents": sizes.documents, "bytes": sizes.bytes, "files": sizes.files, "seq": sizes.seq}
@@ -127,22 +127,15 @@ def _importance(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (-_STATUSES.index(row["status"]), -rate, row["state"] == _ASLEEP, -(row.get("documents") or 0), row["name"])
 
 
-def _numbers(flows: Iterable[Flow], interval_s: float | None) -> dict[str, Any]:
-    """Return rates and durations of some flows together; nothing where there was no interval."""
-    if interval_s is None:
-        return {}
-    flows = list(flows)
-    reads, writes = Work.sum(flow.reads for flow in flows), Work.sum(flow.writes for flow in flows)
-    both = Work.sum([reads, writes])
+def _numbers(flows: Sequence[Flow]) -> dict[str, Any]:
+    """Return rates and durations of some flows together."""
+    both = Work.sum(work for flow in flows for work in (flow.reads, flow.writes))
     return {
-        "reads_per_s": reads.count / interval_s,
-        "writes_per_s": writes.count / interval_s,
-        "errors_per_s": both.errors / interval_s,
+        "reads_per_s": sum(flow.reads.count / flow.interval_s for flow in flows),
+        "writes_per_s": sum(flow.writes.count / flow.interval_s for flow in flows),
         "error_rate": both.errors / both.count if both.count else 0.0,
         "p50_s": both.sketch.quantile(0.5),
         "p99_s": both.sketch.quantile(0.99),
-        "read_p99_s": reads.sketch.quantile(0.99),
-        "write_p99_s": writes.sketch.quantile(0.99),
     }
 
 

@@ -66,9 +66,10 @@ async def test_a_namespace_is_told_with_sizes_lags_rates_and_its_owner(
     await client.post("/v1/posts", json={"n": 5})
     second = await polled(client)
     row = by_name(second)["posts"]
-    seconds = second["interval_s"]
-    assert row["reads_per_s"] * seconds == pytest.approx(1)
-    assert second["totals"]["writes_per_s"] * seconds == pytest.approx(1)
+    # One of each, in the time between two answers of the owner.
+    assert second["interval_s"] > 0
+    assert row["reads_per_s"] == row["writes_per_s"] == second["totals"]["writes_per_s"]
+    assert row["reads_per_s"] * second["interval_s"] == pytest.approx(1, rel=0.5)
     assert 0 < second["totals"]["p50_s"] <= second["totals"]["p99_s"] < 5
 
 
