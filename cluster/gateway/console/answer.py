@@ -1,8 +1,8 @@
 """What the console shows to a caller: of one look at the database, what he may see, and no more of it than fits.
 
-namespaces, and what was slow in them     to whoever may read something there
-what failed in them, by operation, code   the same; the words only with `find`, for they may quote documents
-circuits of their owners                  to whoever may read something there, or has `health` or `metrics`
+namespaces, their numbers                 to whoever may read something there
+what was slow, what failed in them, and   the same, and of all namespaces to whoever has `health` or `metrics`; the
+circuits of their owners                  words of an error only with `find`, for they may quote documents
 this gateway's own circuits and errors    to whoever has `health` or `metrics`
 """
 
@@ -14,6 +14,7 @@ from parquedb.access.reserved import is_reserved
 from parquedb.actors.reporting.survey import OwnerSurvey, Work
 from parquedb.cluster.gateway.console.gathering import Moment
 from parquedb.cluster.gateway.console.rates import Flow
+from parquedb.cluster.overview.survey import DatabaseSurvey
 from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.metrics.highlights import RecentError, SlowOperation
 from parquedb.storage.breaker.monitor import CircuitChange, CircuitHealth
@@ -78,7 +79,7 @@ def answer(moment: Moment, permissions: Permissions) -> dict[str, Any]:
     return {
         "time_s": moment.time_s,
         "interval_s": moment.flows.interval_s,
-        "status": _status(moment, rows),
+        "status": _status(survey, rows, sight),
         "problem": None if survey.error is None else redactor.text(survey.error),
         "listed": moment.names is not None,
         "namespaces": rows[:NAMESPACES_MAX],
@@ -144,11 +145,14 @@ def _lags(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return {name: max((row.get(name, 0.0) for row in rows), default=0.0) for name in ("flush_lag_s", "commit_lag_s")}
 
 
-def _status(moment: Moment, rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the worst status of what is shown; an owner in trouble concerns its namespace alone."""
-    if moment.survey.error is not None:
-        return "unhealthy"
-    return "degraded" if any(row["status"] != "healthy" for row in rows) else "healthy"
+def _status(survey: DatabaseSurvey, rows: Iterable[Mapping[str, Any]], sight: Sight) -> str:
+    """Return the status of what is shown, as `/ready` judges it; an owner in trouble concerns its namespace alone."""
+    if survey.error is not None:
+        # Without a head the owners that are known serve on.
+        return "degraded" if survey.owners else "unhealthy"
+    own = survey.circuits.values() if sight.operator else ()
+    troubled = any(row["status"] != "healthy" for row in rows) or any(one.state.value != "closed" for one in own)
+    return "degraded" if troubled else "healthy"
 
 
 def _circuits(owners: Mapping[str, OwnerSurvey], own: Mapping[str, CircuitHealth]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a page is told of the database: to whom, how often owners are asked for it, and what it must not do to them."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -10,6 +11,8 @@ from parquedb.access.permissions import ALL
 from parquedb.cluster.gateway.console import gathering
 from parquedb.cluster.gateway.console.answer import NAMESPACES_MAX
 from parquedb.errors import RpcUnavailableError
+from parquedb.storage.breaker.circuit import CircuitBreaker
+from parquedb.storage.breaker.monitor import CircuitBreakerMonitor
 from tests.cluster.gateway.conftest import Clients, Names
 from tests.support.engine_database import EngineDatabase
 from tests.support.local_connection import LocalConnection
@@ -153,6 +156,7 @@ async def test_a_caller_sees_what_he_may_read_and_no_name_of_anything_else(clien
     assert by_name(operator) == {}
     assert {error["namespace"] for error in operator["errors"]} == {"posts", "secret-plans"}
     assert {error["message"] for error in operator["errors"]} == {None}
+    assert {one["namespace"] for one in operator["slowest"]} == {"posts", "secret-plans"}
 
 
 async def test_the_data_needs_a_proof_and_page_and_files_need_none(clients: Clients) -> None:
@@ -188,3 +192,28 @@ async def test_owners_that_cannot_be_asked_are_a_state_to_show_and_no_error(
     assert data["problem"].startswith("RPC_UNAVAILABLE: no Ray")
     assert "hunter2" not in data["problem"]
     assert by_name(data)["posts"]["state"] == "asleep"
+
+
+async def test_owners_that_serve_on_without_a_head_are_degraded_and_shown(
+    client: httpx.AsyncClient, database: EngineDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.post("/v1/posts", json={})
+    look = connection(database).survey
+    monkeypatch.setattr(connection(database), "survey", lambda *given: replace(look(*given), error="no head"))
+    data = await polled(client)
+    assert (data["status"], data["problem"], by_name(data)["posts"]["state"]) == ("degraded", "no head", "open")
+
+
+async def test_an_open_circuit_of_the_gateway_degrades_what_its_operators_see(
+    clients: Clients, database: EngineDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = clients(Names(admin=["health:*"], reader=["read:posts"]))
+    circuit = CircuitBreaker("bulk.read")
+    circuit.trip()
+    monitor = CircuitBreakerMonitor()
+    monitor.register("bulk", circuit)
+    look, own = connection(database).survey, monitor.get_health_status().circuits
+    monkeypatch.setattr(connection(database), "survey", lambda *given: replace(look(*given), circuits=own))
+    operator, reader = await polled(client, "admin"), await polled(client, "reader")
+    assert (operator["status"], [one["state"] for one in operator["circuits"]["troubled"]]) == ("degraded", ["open"])
+    assert (reader["status"], reader["circuits"]["troubled"]) == ("healthy", [])
