@@ -7,9 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
-from parquedb.access.permissions import ALL
+from parquedb.access.permissions import ALL, Permissions
+from parquedb.actors.reporting.survey import OwnerSurvey, Sizes, Work
 from parquedb.cluster.gateway.console import gathering
-from parquedb.cluster.gateway.console.answer import NAMESPACES_MAX
+from parquedb.cluster.gateway.console.answer import NAMESPACES_MAX, answer
+from parquedb.cluster.gateway.console.gathering import Moment
+from parquedb.cluster.gateway.console.rates import Flow, Flows
+from parquedb.cluster.overview.survey import DatabaseSurvey
 from parquedb.errors import RpcUnavailableError
 from parquedb.storage.breaker.circuit import CircuitBreaker
 from parquedb.storage.breaker.monitor import CircuitBreakerMonitor
@@ -32,10 +36,10 @@ def always_new(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def polled(client: httpx.AsyncClient, who: str | None = None) -> dict[str, Any]:
-    answer = await client.get("/console/data", headers={"Authorization": f"Bearer {who}"} if who else {})
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["cache-control"] == "no-store"
-    found: dict[str, Any] = answer.json()
+    got = await client.get("/console/data", headers={"Authorization": f"Bearer {who}"} if who else {})
+    assert got.status_code == 200, got.text
+    assert got.headers["cache-control"] == "no-store"
+    found: dict[str, Any] = got.json()
     return found
 
 
@@ -176,6 +180,24 @@ async def test_of_very_many_namespaces_the_first_are_told_and_how_many_there_are
     data = await polled(client)
     assert (len(data["namespaces"]), data["namespaces_total"]) == (NAMESPACES_MAX, 1001)
     assert data["namespaces"][0]["name"] == "zebras"
+
+
+def in_order(**reads_per_s: int) -> list[str]:
+    """Return how namespaces that are read so often, and are alike otherwise, are listed."""
+    health = {"state": "open", "status": "healthy", "reasons": [], "lag": {}}
+    circuits = CircuitBreakerMonitor().get_health_status()
+    owners = {
+        name: OwnerSurvey(name, "host", "", 1, 99.0, health, circuits, Sizes(5, 0, 0, 5), Work(), Work())
+        for name in reads_per_s
+    }
+    flows = Flows(10.0, {name: Flow(10.0, Work(10 * rate), Work()) for name, rate in reads_per_s.items()})
+    told = answer(Moment(0.0, DatabaseSurvey(owners), flows, tuple(owners)), Permissions([ALL]))
+    return [row["name"] for row in told["namespaces"]]
+
+
+def test_the_busier_come_first_and_those_that_are_about_as_busy_keep_their_places() -> None:
+    assert in_order(idle=0, slow=3, a=40, b=41, top=4000) == ["top", "a", "b", "slow", "idle"]
+    assert in_order(idle=0, slow=3, a=41, b=40, top=4000) == ["top", "a", "b", "slow", "idle"]
 
 
 async def test_owners_that_cannot_be_asked_are_a_state_to_show_and_no_error(

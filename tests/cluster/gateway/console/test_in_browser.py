@@ -88,6 +88,28 @@ def test_a_database_without_namespaces_says_so(server: GatewayServer, opened: Op
     assert sheet.page.title() == "Overview · ParqueDB"
 
 
+def test_nothing_is_claimed_before_there_was_an_answer(opened: Opened) -> None:
+    with GatewayServer(authenticator=Names(ada=[ALL])) as server:
+        sheet = opened(server.url)
+        seen(sheet, "Signed out")
+        sheet.page.get_by_label("Token or API key").wait_for()
+        shown = sheet.page.locator("main").inner_text()
+        assert not re.search("No namespaces|Nothing has|All circuits|Healthy", shown)
+        sheet.page.get_by_label("Token or API key").fill("ada")
+        sheet.page.keyboard.press("Enter")
+        seen(sheet, "No namespaces yet")
+
+
+def test_what_does_not_exist_is_shown_as_that(server: GatewayServer, opened: Opened) -> None:
+    sheet = opened(server.url, "#/nothing")
+    seen(sheet, "There are no documents here.")
+    sheet.page.wait_for_load_state("networkidle")
+    assert sheet.page.get_by_role("status").all_inner_texts() == ["Live", ""]
+    sheet = opened(server.url, "#/nothing/at-all")
+    seen(sheet, "There is no such document now.")
+    assert not sheet.page.get_by_role("button", name="Copy").is_visible()
+
+
 def test_one_namespace_is_shown_with_its_numbers_and_charts_that_move(server: GatewayServer, opened: Opened) -> None:
     client = filled(server)
     client.post("/v1/posts?id=p001", json={})
@@ -257,6 +279,41 @@ def test_what_a_caller_may_not_do_is_explained(opened: Opened) -> None:
         seen(sheet, "Your token or key does not allow this: find on 'posts' is not allowed.")
         sheet.page.get_by_role("link", name="ParqueDB").click()
         assert rows(sheet, "Namespaces") == ["posts"]
+
+
+def test_a_name_that_nobody_may_have_is_no_matter_of_permissions(server: GatewayServer, opened: Opened) -> None:
+    sheet = opened(server.url, "#/$api-keys")
+    seen(sheet, "Not allowed: names that begin with '$' are reserved.")
+    assert not sheet.page.get_by_text("Whoever issued").is_visible()
+
+
+def test_something_else_that_answers_in_the_place_of_the_gateway_is_called_that(
+    server: GatewayServer, opened: Opened
+) -> None:
+    sheet = opened(server.url)
+    seen(sheet, "Live")
+    sheet.page.route("**/console/data", lambda route: route.fulfill(body="<html>Sign in</html>"))
+    seen(sheet, "No answer: what answers at this address is not the gateway. What you see is from")
+
+
+def test_later_changes_that_are_asked_for_twice_are_shown_once(server: GatewayServer, opened: Opened) -> None:
+    client = filled(server, count=1)
+    for number in range(59):
+        client.patch("/v1/posts/documents/p000", json={"$set": {"n": number + 1}})
+    sheet = opened(server.url, "#/posts/p000")
+    more = sheet.page.get_by_role("button", name="Later changes")
+    more.wait_for()
+    seen(sheet, "update · version 25")
+    more.evaluate("(button) => { button.click(); button.click(); }")
+    seen(sheet, "update · version 50")
+    sheet.page.wait_for_load_state("networkidle")
+    versions = [text.split("\n")[0] for text in sheet.page.locator(".history li").all_inner_texts()]
+    assert versions == [
+        "Now",
+        "Later changes",
+        *(f"update · version {n}" for n in range(50, 1, -1)),
+        "create · version 1",
+    ]
 
 
 def test_a_gateway_that_goes_away_is_missed_and_found_again(opened: Opened) -> None:
