@@ -45,10 +45,12 @@ def opened(chromium: Any) -> Iterator[Opened]:
     """Open consoles, each in a browser of its own as far as storage goes."""
     sheets: list[tuple[Sheet, str]] = []
 
-    def open_(url: str, place: str = "", size: dict[str, int] = WIDE, scheme: str = "light") -> Sheet:
+    def open_(
+        url: str, place: str = "", size: dict[str, int] = WIDE, scheme: str = "light", page: str = "console"
+    ) -> Sheet:
         sheet = Sheet(chromium.new_context(viewport=size, color_scheme=scheme).new_page())
         sheets.append((sheet, url))
-        sheet.page.goto(f"{url}/console{place}")
+        sheet.page.goto(f"{url}/{page}{place}")
         return sheet
 
     yield open_
@@ -447,3 +449,32 @@ def test_it_works_below_a_prefix(server: GatewayServer, opened: Opened) -> None:
         seen(sheet, "3 documents of 3")
         sheet.page.get_by_role("link", name="p001").click()
         seen(sheet, "Now, version 1")
+
+
+def test_the_api_is_described_without_any_other_host(server: GatewayServer, opened: Opened) -> None:
+    sheet = opened(server.url, page="docs")
+    page = sheet.page
+    page.get_by_role("heading", name="/v1/{namespace}/documents/{id}").wait_for()
+    described = httpx.get(f"{server.url}/openapi.json").json()
+    assert page.locator("h2.name").all_inner_texts() == list(described["paths"])
+    page.get_by_text("Create a document").click()
+    example = page.get_by_label("Example").filter(visible=True)
+    assert 'curl -sS -X POST "$GATEWAY/v1/{namespace}"' in example.inner_text()
+    page.get_by_role("link", name="NewDocument").filter(visible=True).first.click()
+    page.locator("#schema-NewDocument").get_by_label("JSON").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= WIDE["width"]
+
+
+def test_the_description_is_told_to_whom_the_gateway_knows(opened: Opened) -> None:
+    with GatewayServer(authenticator=Names(ada=[ALL])) as server:
+        sheet = opened(server.url, page="docs")
+        sheet.page.get_by_label("Token or API key").fill("ada")
+        sheet.page.keyboard.press("Enter")
+        sheet.page.get_by_role("heading", name="/v1/{namespace}/operations").wait_for()
+
+
+def test_the_description_fits_a_telephone(server: GatewayServer, opened: Opened) -> None:
+    sheet = opened(server.url, size=NARROW, page="docs")
+    seen(sheet, "Create a document")
+    sheet.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert sheet.page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
