@@ -280,7 +280,7 @@ class NamespaceActor(DocumentMethods, HealthMethods):
             self._room.leave(size)
             took_s = self._room.used_s - began_s
             if took_s >= self._settings.log_slow_s:
-                journal.slow_call(self._namespace, operations, took_s)
+                journal.slow_call(self._namespace, operations, took_s, self._settings.log_slow_s)
 
     @contextlib.asynccontextmanager
     async def _upkeep(self, what: str, grant: str | None) -> AsyncIterator[NamespaceEngine]:

@@ -10,7 +10,7 @@ from parquedb.actors.reads.history import History
 from parquedb.actors.reads.past import Past
 from parquedb.actors.reads.snapshots import Pins, describe, new_token, read_pin
 from parquedb.actors.reads.timeline import Timeline
-from parquedb.actors.requests.operations import Operation
+from parquedb.actors.requests.operations import CHANGES, Operation
 from parquedb.actors.state.lease import Lease
 from parquedb.actors.state.namespace_state import NamespaceState
 from parquedb.clock import Clock
@@ -72,7 +72,7 @@ class PastReader:
         """
         if operation.kind == "history":
             return await self.history.of_document(operation.id or "", operation.options)
-        if operation.kind == "changes":
+        if operation.kind == CHANGES:
             return await self.history.changes(operation.options)
         if operation.kind == "snapshot":
             return await self._snapshot(present)

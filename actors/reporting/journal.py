@@ -7,7 +7,7 @@ Nothing here is on the way of a single operation; what may come in crowds is hel
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from parquedb.actors.requests.operations import JOINED, Operation, SessionRequest
+from parquedb.actors.requests.operations import JOINED, Operation, SessionRequest, patience_s
 from parquedb.actors.state.sessions import request_id
 from parquedb.errors import ParqueDBError
 from parquedb.observability.logs import get_logger
@@ -157,8 +157,10 @@ def backpressure_ended(namespace: str, what: str, refused: int, took_s: float) -
     )
 
 
-def slow_call(namespace: str, operations: Sequence[Operation], took_s: float) -> None:
-    """A call took longer than `log_slow_s`, of whatever it consists."""
+def slow_call(namespace: str, operations: Sequence[Operation], took_s: float, slow_s: float) -> None:
+    """A call took longer than `slow_s`, of whatever it consists; nothing is told of one that was asked to wait."""
+    if took_s - patience_s(operations) < slow_s:
+        return
     kinds = sorted({JOINED.get(operation.kind, operation.kind) for operation in operations})
     count = sum(operation.count for operation in operations)
     first = operations[0] if operations else None

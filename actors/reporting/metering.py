@@ -7,7 +7,17 @@ from typing import Any, Final
 
 from parquedb.actors.reporting.read_counts import ReadCounts, count_reads_in
 from parquedb.actors.reporting.survey import Work
-from parquedb.actors.requests.operations import GETS, INSERT_ARROW, JOINED, READS, Operation, Outcome, SessionRequest
+from parquedb.actors.requests.operations import (
+    CHANGES,
+    GETS,
+    INSERT_ARROW,
+    JOINED,
+    READS,
+    Operation,
+    Outcome,
+    SessionRequest,
+    patience_s,
+)
 from parquedb.actors.state.sessions import request_id
 from parquedb.actors.writes.update_run import Answers
 from parquedb.errors import ParqueDBError
@@ -82,9 +92,10 @@ class OwnerMeter:
         self._highlights.failed(self._namespace, "execute", error)
 
     def work(self) -> tuple[Work, Work]:
-        """Return the reads and the writes of callers so far."""
+        """Return the reads and the writes of callers so far, without those that follow changes: waiting is no work."""
         # A copy, made in one step; what travels joined shares the series of what it stands for.
-        found = {id(each): (kind in READS, each) for kind, each in self._series.copy().items()}.values()
+        counted = self._series.copy().items()
+        found = {id(each): (kind in READS, each) for kind, each in counted if kind != CHANGES}.values()
         reads, writes = ([each.taken() for reads, each in found if reads is wanted] for wanted in (True, False))
         return Work.of(reads), Work.of(writes)
 
@@ -136,7 +147,9 @@ class OwnerMeter:
         now_s = time.monotonic()
         took_s, highlights = now_s - began_s, self._highlights
         if took_s > highlights.slow_from_s or now_s >= highlights.renewed_s:
-            highlights.slow(_slow(self._namespace, operations, took_s))
+            worked_s = max(0.0, took_s - patience_s(operations))
+            if worked_s > highlights.slow_from_s or now_s >= highlights.renewed_s:
+                highlights.slow(_slow(self._namespace, operations, worked_s))
         if len(operations) == 1:
             one = _Sum()
             one.add(operations[0], outcomes[0])

@@ -68,11 +68,14 @@ def lag(  # noqa: PLR0913, PLR0917 - one of each part of an engine
     """Return how far a namespace is behind: what waits, since when, and what was refused. Costs nothing; any thread.
 
     `queue_age_s` is the age of the first write in line, `commit_pending_s` that of the commit under way, `unflushed_s`
-    that of the oldest change that is in memory and the log alone, of which there are `memtable_rows`.
+    that of the oldest change that is in memory and the log alone, of which there are `memtable_rows`; `seq` is the last
+    change that is durable.
     """
     frozen = data.frozen
     errors = (checkpointer.last_error, compactor.last_error)
     return {
+        "epoch": data.epoch,
+        "seq": data.next_seq - 1,
         "queued_ops": queue.ops,
         "queued_bytes": queue.bytes,
         "queue_age_s": queue.oldest_s,

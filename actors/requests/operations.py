@@ -1,6 +1,6 @@
 """What callers ask of a namespace and what it answers: operations and outcomes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -41,7 +41,10 @@ _QUEUED = frozenset(
     {"create", CREATES, "create_many", "update", UPDATES, "replace", "delete", "restore", "batch", "register"}
 )
 WRITES = PREPARED_APART | _QUEUED
-PAST = frozenset({"history", "changes", "snapshot", "pin", "unpin"})
+CHANGES = "changes"
+"""Kind of the question what has changed after a seq; with `wait_s` it waits for something to."""
+
+PAST = frozenset({"history", CHANGES, "snapshot", "pin", "unpin"})
 _QUERIES = frozenset({"find", "find_one", "count", "distinct", "aggregate", "explain"})
 READS = PAST | _QUERIES | {"get", GETS, "exists", "schema", BULK_TERMS}
 KINDS = WRITES | READS
@@ -219,3 +222,12 @@ class Outcome(msgspec.Struct, frozen=True):
         if self.error is not None:
             raise self.error
         return self.value
+
+
+def patience_s(operations: Iterable[Operation]) -> float:
+    """Return for how many seconds a call may wait because it was asked to: who follows changes waits for the next one.
+
+    Nobody is slow who takes as long; so it is not part of any judgement of how long calls take.
+    """
+    asked = (each.options.get("wait_s", 0.0) for each in operations if each.kind == CHANGES)
+    return max((one for one in asked if isinstance(one, int | float)), default=0.0)

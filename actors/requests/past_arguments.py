@@ -4,7 +4,7 @@ from typing import Final
 
 from parquedb.actors.reads.history import LIMIT_DEFAULT, LIMIT_MAX, WAIT_S_MAX
 from parquedb.actors.requests import checks
-from parquedb.actors.requests.operations import Operation
+from parquedb.actors.requests.operations import CHANGES, Operation
 
 SEQ_MAX: Final = 2**63 - 1
 
@@ -27,4 +27,4 @@ def changes(namespace: str, *, after: int = 0, limit: int = LIMIT_MAX, wait_s: f
         "limit": checks.whole_number("limit", limit, 1, LIMIT_MAX),
         "wait_s": float(wait_s),
     }
-    return Operation("changes", None, None, options)
+    return Operation(CHANGES, None, None, options)

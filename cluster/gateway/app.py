@@ -1,10 +1,10 @@
 """The gateway as an ASGI application: its routes, and what stands around them.
 
 Handlers are plain ASGI endpoints, not FastAPI's: a request is checked by what the library itself uses for its
-arguments, and pydantic models on the way would only cost time. FastAPI shows the documentation.
+arguments, and pydantic models on the way would only cost time. FastAPI tells `openapi.json`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -31,7 +31,7 @@ from parquedb.cluster.gateway.access.middleware import (
 from parquedb.cluster.gateway.answers import json_response
 from parquedb.cluster.gateway.call import Call
 from parquedb.cluster.gateway.console.data import ConsoleData
-from parquedb.cluster.gateway.console.page import Page
+from parquedb.cluster.gateway.console.page import Pages
 from parquedb.cluster.gateway.description import describe
 from parquedb.cluster.gateway.edge import CALL, Edge
 from parquedb.cluster.gateway.gateway import Gateway
@@ -67,7 +67,8 @@ def build_app(
     """
     gateway, access = Gateway(database, settings), settings.access
     readiness, console = Readiness(gateway), ConsoleData(gateway)
-    page = Page() if settings.console else None
+    shown = [path for path, wanted in ((routes.CONSOLE, settings.console), (routes.DOCS, settings.docs)) if wanted]
+    pages = Pages(shown)
     control = AccessControl(
         authenticator or build_authenticator(access, database, production=settings.environment == "production"), access
     )
@@ -87,17 +88,19 @@ def build_app(
         version=VERSION,
         routes=[
             *_routes(gateway, readiness, control),
-            *([] if page is None else _console_routes(page, console)),
+            *_page_routes(pages, shown),
+            *([_route(routes.CONSOLE_DATA, {"GET": console.answer})] if settings.console else []),
+            *([_route(routes.CONSOLE_FILE, {"GET": pages.file})] if shown else []),
         ],
         lifespan=lifespan,
         middleware=[
             Middleware(SecurityHeaders, access),
             *cors_middleware(access),
             Middleware(Edge, gateway, tells_request_id=not behind_serve),
-            Middleware(AccessMiddleware, control, _unknown, OPEN_PATHS | (page.paths if page else frozenset())),
+            Middleware(AccessMiddleware, control, _unknown, OPEN_PATHS | pages.paths),
         ],
         exception_handlers={HTTPException: _refuse},
-        docs_url=routes.DOCS if settings.docs else None,
+        docs_url=None,
         redoc_url=None,
         openapi_url=routes.OPENAPI if settings.docs else None,
     )
@@ -144,13 +147,8 @@ def _routes(gateway: Gateway, readiness: Readiness, control: AccessControl) -> l
     return [_route(path, found) for path, found in handlers.items()]
 
 
-def _console_routes(page: Page, console: ConsoleData) -> list[BaseRoute]:
-    handlers: dict[str, Handlers] = {
-        routes.CONSOLE: {"GET": page.index},
-        routes.CONSOLE_DATA: {"GET": console.answer},
-        routes.CONSOLE_FILE: {"GET": page.file},
-    }
-    return [_route(path, found) for path, found in handlers.items()]
+def _page_routes(pages: Pages, shown: Iterable[str]) -> list[BaseRoute]:
+    return [_route(path, {"GET": pages.page}) for path in shown]
 
 
 def _route(path: str, handlers: Handlers) -> Route:

@@ -102,10 +102,7 @@ class Readiness:
         reasons += [
             f"circuit {name} is {circuit.state}" for name, circuit in health.circuits.items() if _opened(circuit)
         ]
-        owners = {
-            name: {"status": owner.status, "state": owner.state, "error": owner.error}
-            for name, owner in health.owners.items()
-        }
+        owners = {name: _facts(owner) for name, owner in health.owners.items()}
         return ("degraded" if reasons else "healthy"), reasons, {"owners": owners}
 
     def _reasons(self, owner: OwnerHealth) -> list[str]:
@@ -130,6 +127,21 @@ async def answer_ready(call: Call, readiness: Readiness) -> Response:
         checks = {name: {"status": one["status"]} for name, one in found["checks"].items()}
         found = {"status": found["status"], "checks": checks}
     return json_response(found, status, {"Cache-Control": "no-store"})
+
+
+def _facts(owner: OwnerHealth) -> dict[str, Any]:
+    """Return what is told of an owner: how it is, why, and how far it has come and is behind."""
+    report = owner.report
+    return {
+        "status": owner.status,
+        "state": owner.state,
+        "error": owner.error,
+        "reasons": list(report.get("reasons", ())),
+        "circuits": report.get("circuits", {}),
+        # Its last error is one of the reasons.
+        "lag": {name: value for name, value in report.get("lag", {}).items() if name != "last_error"},
+        "version": report.get("version"),
+    }
 
 
 def _opened(circuit: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import time
 
-from parquedb.actors.requests.operations import Operation, Outcome
+from parquedb.actors.requests.operations import Operation, Outcome, patience_s
 from parquedb.cluster.reporting import journal
 from parquedb.cluster.reporting.briefs import told_in_brief
 from parquedb.cluster.reporting.metering import ClientMeter
@@ -35,7 +35,7 @@ class Accounts:
         took_s = now_s - delivery.began_s
         if isinstance(error, OutcomeUnknownError):
             journal.outcome_unknown(self._namespace, delivery, took_s, error)
-        elif took_s >= self._slow_s:
+        elif took_s >= self._slow_s and took_s - patience_s([delivery.operation]) >= self._slow_s:
             journal.slow_operation(self._namespace, delivery, took_s, error)
         meter = self._meter
         if meter is not None and counted is not None:

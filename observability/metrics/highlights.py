@@ -29,6 +29,10 @@ ERRORS_KEPT_S: Final = 3600.0
 """Seconds after which an error that did not come again is no news."""
 
 MESSAGE_CHARS_MAX: Final = 300
+"""Of a message that is told."""
+
+_KEPT_CHARS_MAX: Final = 2000
+"""Of one that is kept: a secret that was cut in two is no longer known for one, so secrets go before the rest does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class RecentError:
         operation: What failed.
         code: Of the error.
         message: Of the latest one, without secrets, cut.
-        count: How often, since this entry was made.
+        count: How often, without a pause of `ERRORS_KEPT_S`.
         time_s: When it came last, Unix time.
         request_id: Of the latest one, if it has one.
         trace_id: The same.
@@ -137,13 +141,12 @@ class Highlights:
             trace_id: The same.
         """
         code = error.code.value
-        key, message = (namespace, operation, code), error.message[:MESSAGE_CHARS_MAX]
+        key, message, now_s = (namespace, operation, code), error.message[:_KEPT_CHARS_MAX], self._wall()
         with self._lock:
             before = self._errors.pop(key, None)
-            count += 0 if before is None else before.count
-            self._errors[key] = RecentError(
-                namespace, operation, code, message, count, self._wall(), request_id, trace_id
-            )
+            if before is not None and before.time_s >= now_s - ERRORS_KEPT_S:
+                count += before.count
+            self._errors[key] = RecentError(namespace, operation, code, message, count, now_s, request_id, trace_id)
             if len(self._errors) > ERRORS_MAX:
                 self._errors.popitem(last=False)
 
@@ -160,7 +163,7 @@ class Highlights:
         with self._lock:
             found = [one for one in self._errors.values() if one.time_s >= since_s]
         # A message is looked through for secrets when somebody reads it, for few ever are read.
-        return tuple(replace(one, message=redactor.text(one.message)) for one in reversed(found))
+        return tuple(replace(one, message=redactor.text(one.message)[:MESSAGE_CHARS_MAX]) for one in reversed(found))
 
 
 def _duration(one: SlowOperation) -> float:

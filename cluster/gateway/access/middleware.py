@@ -9,7 +9,7 @@ Outermost first:
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -24,8 +24,6 @@ PRINCIPAL: Final = "parquedb.principal"
 
 OPEN_PATHS: Final = frozenset({"/health", "/ready"})
 """What probes ask; they carry no proof."""
-
-DOCS_PATH: Final = "/docs"
 
 Answer = Callable[[Scope, ParqueDBError, Mapping[str, str]], ASGIApp]
 """Words a refusal as an answer with these fields."""
@@ -107,7 +105,7 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        fields = _DOCS_FIELDS if _path(scope) == DOCS_PATH else _FIELDS
+        fields = _FIELDS
         if self._hsts and (self._tls_in_front or scope.get("scheme") == "https"):
             fields = fields + self._hsts
         await self._app(scope, receive, _adding(fields, send))
@@ -157,22 +155,15 @@ def _encoded(headers: Mapping[str, str]) -> Fields:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 
-_COMMON: Final[dict[str, Any]] = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    # Documents are of one caller; no cache between may keep them.
-    "Cache-Control": "no-store",
-}
-_FIELDS: Final = _encoded({**_COMMON, "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"})
-# FastAPI's page loads Swagger UI from this place and starts it by a script of its own.
-_DOCS_FIELDS: Final = _encoded(
+_FIELDS: Final = _encoded(
     {
-        **_COMMON,
-        "Content-Security-Policy": "default-src 'none'; connect-src 'self'; "
-        "img-src data: https://fastapi.tiangolo.com; "
-        "script-src 'unsafe-inline' https://cdn.jsdelivr.net; style-src 'unsafe-inline' https://cdn.jsdelivr.net; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        # Documents are of one caller; no cache between may keep them.
+        "Cache-Control": "no-store",
+        # Nothing: pages say themselves what they load.
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     }
 )

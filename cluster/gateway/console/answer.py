@@ -1,12 +1,13 @@
 """What the console shows to a caller: of one look at the database, what he may see, and no more of it than fits.
 
-namespaces, and what was slow in them     to whoever may read something there
-what failed in them, by operation, code   the same; the words only with `find`, for they may quote documents
-circuits of their owners                  to whoever may read something there, or has `health` or `metrics`
+namespaces, their numbers                 to whoever may read something there
+what was slow, what failed in them, and   the same, and of all namespaces to whoever has `health` or `metrics`; the
+circuits of their owners                  words of an error only with `find`, for they may quote documents
 this gateway's own circuits and errors    to whoever has `health` or `metrics`
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from parquedb.access.permissions import READ, Permissions
@@ -14,6 +15,7 @@ from parquedb.access.reserved import is_reserved
 from parquedb.actors.reporting.survey import OwnerSurvey, Work
 from parquedb.cluster.gateway.console.gathering import Moment
 from parquedb.cluster.gateway.console.rates import Flow
+from parquedb.cluster.overview.survey import DatabaseSurvey
 from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.metrics.highlights import RecentError, SlowOperation
 from parquedb.storage.breaker.monitor import CircuitChange, CircuitHealth
@@ -22,7 +24,7 @@ NAMESPACES_MAX: Final = 100
 SLOWEST_MAX: Final = 10
 ERRORS_MAX: Final = 50
 CIRCUITS_MAX: Final = 50
-CHANGES_MAX: Final = 20
+CHANGES_MAX: Final = 10
 REASONS_MAX: Final = 3
 
 _ASLEEP: Final = "asleep"
@@ -78,13 +80,13 @@ def answer(moment: Moment, permissions: Permissions) -> dict[str, Any]:
     return {
         "time_s": moment.time_s,
         "interval_s": moment.flows.interval_s,
-        "status": _status(moment, rows),
+        "status": _status(survey, rows, sight),
         "problem": None if survey.error is None else redactor.text(survey.error),
         "listed": moment.names is not None,
         "namespaces": rows[:NAMESPACES_MAX],
         "namespaces_total": len(rows),
         "awake": sum(row["state"] not in {_ASLEEP, "idle"} for row in rows),
-        "totals": {**_numbers(flows, moment.flows.interval_s), **_lags(rows)},
+        "totals": {**({} if moment.flows.interval_s is None else _numbers(flows)), **_lags(rows)},
         "circuits": _circuits(watched, survey.circuits if sight.operator else {}),
         "slowest": _slowest(watched.values()),
         "errors": _errors(moment, watched.values(), sight),
@@ -107,7 +109,7 @@ def _row(name: str, owner: OwnerSurvey | None, silence: str | None, moment: Mome
         "node": owner.node,
         "pid": owner.pid,
         "age_s": owner.age_s,
-        **_numbers([] if flow is None else [flow], None if flow is None else moment.flows.interval_s),
+        **({} if flow is None else _numbers([flow])),
     }
     if sizes is not None:
         row |= {"documents": sizes.documents, "bytes": sizes.bytes, "files": sizes.files, "seq": sizes.seq}
@@ -122,27 +124,25 @@ def _row(name: str, owner: OwnerSurvey | None, silence: str | None, moment: Mome
 
 
 def _importance(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Order rows: those in trouble, those at work, the large ones, and then by name."""
+    """Order rows: those in trouble, those at work, the large ones, and then by name.
+
+    Work counts by its number of digits: were it told apart any finer, two busy ones would change places at each look.
+    """
     rate = (row.get("reads_per_s") or 0.0) + (row.get("writes_per_s") or 0.0)
-    return (-_STATUSES.index(row["status"]), -rate, row["state"] == _ASLEEP, -(row.get("documents") or 0), row["name"])
+    digits = len(str(math.ceil(rate))) if rate else 0
+    asleep, documents = row["state"] == _ASLEEP, row.get("documents") or 0
+    return (-_STATUSES.index(row["status"]), -digits, asleep, -documents, row["name"])
 
 
-def _numbers(flows: Iterable[Flow], interval_s: float | None) -> dict[str, Any]:
-    """Return rates and durations of some flows together; nothing where there was no interval."""
-    if interval_s is None:
-        return {}
-    flows = list(flows)
-    reads, writes = Work.sum(flow.reads for flow in flows), Work.sum(flow.writes for flow in flows)
-    both = Work.sum([reads, writes])
+def _numbers(flows: Sequence[Flow]) -> dict[str, Any]:
+    """Return rates and durations of some flows together."""
+    both = Work.sum(work for flow in flows for work in (flow.reads, flow.writes))
     return {
-        "reads_per_s": reads.count / interval_s,
-        "writes_per_s": writes.count / interval_s,
-        "errors_per_s": both.errors / interval_s,
+        "reads_per_s": sum(flow.reads.count / flow.interval_s for flow in flows),
+        "writes_per_s": sum(flow.writes.count / flow.interval_s for flow in flows),
         "error_rate": both.errors / both.count if both.count else 0.0,
         "p50_s": both.sketch.quantile(0.5),
         "p99_s": both.sketch.quantile(0.99),
-        "read_p99_s": reads.sketch.quantile(0.99),
-        "write_p99_s": writes.sketch.quantile(0.99),
     }
 
 
@@ -151,11 +151,14 @@ def _lags(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return {name: max((row.get(name, 0.0) for row in rows), default=0.0) for name in ("flush_lag_s", "commit_lag_s")}
 
 
-def _status(moment: Moment, rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the worst status of what is shown; an owner in trouble concerns its namespace alone."""
-    if moment.survey.error is not None:
-        return "unhealthy"
-    return "degraded" if any(row["status"] != "healthy" for row in rows) else "healthy"
+def _status(survey: DatabaseSurvey, rows: Iterable[Mapping[str, Any]], sight: Sight) -> str:
+    """Return the status of what is shown, as `/ready` judges it; an owner in trouble concerns its namespace alone."""
+    if survey.error is not None:
+        # Without a head the owners that are known serve on.
+        return "degraded" if survey.owners else "unhealthy"
+    own = survey.circuits.values() if sight.operator else ()
+    troubled = any(row["status"] != "healthy" for row in rows) or any(one.state.value != "closed" for one in own)
+    return "degraded" if troubled else "healthy"
 
 
 def _circuits(owners: Mapping[str, OwnerSurvey], own: Mapping[str, CircuitHealth]) -> dict[str, Any]:

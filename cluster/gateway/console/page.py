@@ -1,9 +1,10 @@
-"""The page of the console and its files, as they lie in the package: nothing is built, nothing comes from elsewhere.
+"""The pages of the gateway, console and API, and their files, as they lie in the package: nothing is built or fetched.
 
 They are open to everybody, for they hold nothing; what they show comes from routes that ask who is calling.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
@@ -14,7 +15,9 @@ from parquedb.cluster.gateway import routes
 from parquedb.cluster.gateway.call import Call
 from parquedb.errors import NotFoundError
 
-_INDEX: Final = "index.html"
+_PAGES: Final = {routes.CONSOLE: "index.html", routes.DOCS: "docs.html"}
+"""What is served under an address of its own; all else below that of the console."""
+
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -51,33 +54,38 @@ def _loaded() -> dict[str, _File]:
     return found
 
 
-class Page:
-    """Answers with the page and its files, from memory."""
+class Pages:
+    """Answers with the pages and their files, from memory.
 
-    def __init__(self) -> None:
+    Args:
+        shown: Addresses of those that are shown.
+    """
+
+    def __init__(self, shown: Iterable[str]) -> None:
+        self._shown = frozenset(shown)
         self._files = _loaded()
 
     @property
     def paths(self) -> frozenset[str]:
         """Where they are: what everybody may ask for."""
-        return frozenset(
-            {routes.CONSOLE, *(routes.CONSOLE_FILE.format(file=name) for name in self._files if name != _INDEX)}
-        )
+        names = self._files.keys() - set(_PAGES.values())
+        return self._shown | {routes.CONSOLE_FILE.format(file=name) for name in names} if self._shown else frozenset()
 
-    async def index(self, call: Call) -> Response:
-        """Answer with the page itself."""
-        call.operation = "console"
-        return self._answer(call, _INDEX)
+    async def page(self, call: Call) -> Response:
+        """Answer with a page itself."""
+        path = routes.route_of(call.scope["path"].removeprefix(call.scope.get("root_path", "")))
+        call.operation = path.removeprefix("/")
+        return self._answer(call, _PAGES[path])
 
     async def file(self, call: Call) -> Response:
-        """Answer with what it loads.
+        """Answer with what a page loads.
 
         Raises:
             NotFoundError: there is no such file.
         """
         call.operation = "console"
         name: str = call.scope["path_params"]["file"]
-        if name not in self._files or name == _INDEX:
+        if name not in self._files or name in _PAGES.values():
             raise NotFoundError(f"the console has no file {name[:80]!r}")
         return self._answer(call, name)
 

@@ -5,7 +5,7 @@ asked before. Here the looks of one gateway are kept for a few seconds; history 
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,10 +24,12 @@ class Flow:
     """What an owner did in an interval.
 
     Attributes:
+        interval_s: In so many seconds of its own clock, more than 0.
         reads: Queries.
         writes: Mutations.
     """
 
+    interval_s: float
     reads: Work
     writes: Work
 
@@ -42,7 +44,7 @@ class Flows:
     """What all owners did.
 
     Attributes:
-        interval_s: In so many seconds; None where there was no earlier look to compare with.
+        interval_s: Between the two looks; None where there was no earlier one to compare with.
         owners: By namespace; those are missing that came into sight since.
     """
 
@@ -69,22 +71,32 @@ class Rates:
             looks.popleft()
         if looks and now_s - looks[0][0] > STALE_S:
             looks.clear()
-        before_s, before = looks[0] if looks else (now_s, {})
+        earlier = [look for _, look in looks]
+        interval_s = now_s - looks[0][0] if looks else 0.0
         looks.append((now_s, owners))
-        interval_s = now_s - before_s
         if interval_s <= 0:
             return Flows(None, {})
-        flows = {name: _between(before.get(name), one, interval_s) for name, one in owners.items()}
+        flows = {name: _between(_first(earlier, name), one, interval_s) for name, one in owners.items()}
         return Flows(interval_s, {name: flow for name, flow in flows.items() if flow is not None})
 
 
+def _first(looks: Iterable[Mapping[str, OwnerSurvey]], namespace: str) -> OwnerSurvey | None:
+    """Return the earliest answer of an owner: one that was silent for a look has answered in a later one."""
+    return next((look[namespace] for look in looks if namespace in look), None)
+
+
 def _between(before: OwnerSurvey | None, now: OwnerSurvey, interval_s: float) -> Flow | None:
-    if now.age_s <= interval_s:
-        # Its process began since then, perhaps in the place of another one: all that it has counted is new.
-        return Flow(now.reads, now.writes)
-    if before is None:
+    """Return what an owner did since an earlier answer, by its own clock.
+
+    Looks take as long as the slowest owner lets them: the time between two of them is not the one between two answers.
+    """
+    if before is not None and (before.host, before.pid) == (now.host, now.pid) and before.age_s <= now.age_s:
+        took_s = now.age_s - before.age_s
+        return Flow(took_s, _less(now.reads, before.reads), _less(now.writes, before.writes)) if took_s else None
+    if before is None and now.age_s > interval_s:
         return None
-    return Flow(_less(now.reads, before.reads), _less(now.writes, before.writes))
+    # Its process began since then, perhaps in the place of another one: all that it has counted is new.
+    return Flow(max(now.age_s, interval_s), now.reads, now.writes)
 
 
 def _less(now: Work, before: Work) -> Work:

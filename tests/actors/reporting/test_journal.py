@@ -69,12 +69,20 @@ def test_a_slow_call_names_the_first_request_and_the_trace(kept: Kept) -> None:
     request = SessionRequest(b"s" * 16, 7, 1, 0)
     span = bytes.fromhex("a" * 32 + "b" * 16 + "01")
     many = [Operation("create", request=request), Operation("delete", spans=span)]
-    journal.slow_call("posts", many, 2.0)
+    journal.slow_call("posts", many, 2.0, 1.0)
     [slow] = told(kept, "operation.slow")
     assert slow["trace_id"] == "a" * 32
     assert slow["span_id"] == "b" * 16
     assert slow["request_id"].endswith("-7-0")
     assert kept.messages == ["namespace posts: a call of 2 operations (create, delete) took 2.000 s"]
+
+
+def test_who_asked_to_wait_for_changes_is_not_slow_before_that_time(kept: Kept) -> None:
+    follow = [Operation("changes", options={"wait_s": 20.0})]
+    journal.slow_call("posts", follow, 20.5, 1.0)
+    assert told(kept, "operation.slow") == []
+    journal.slow_call("posts", follow, 21.5, 1.0)
+    assert [one["kinds"] for one in told(kept, "operation.slow")] == [["changes"]]
 
 
 async def test_a_commit_in_doubt_is_told_once_and_then_how_it_ended(kept: Kept) -> None:

@@ -64,6 +64,16 @@ async def test_what_stands_out_is_told_with_what_it_is_found_by() -> None:
     assert told.node == "node"
 
 
+async def test_who_follows_changes_does_no_work_and_is_slow_only_beyond_what_it_asked_to_wait() -> None:
+    meter = metered()
+    await done(meter, Operation("changes", options={"wait_s": 20.0}), outcome=lambda _: Outcome({"changes": []}))
+    told = Surveyor("posts", ManualClock()).survey(health(), CIRCUITS, meter, None)
+    assert (told.reads.count, told.reads.sketch.count, told.slowest) == (0, 0, ())
+    await done(meter, Operation("changes"), outcome=lambda _: Outcome({"changes": []}))
+    [slow] = Surveyor("posts", ManualClock()).survey(health(), CIRCUITS, meter, None).slowest
+    assert slow.operation == "changes"
+
+
 async def test_sizes_are_those_of_the_engine_looked_at_now_and_then_and_stay_while_it_sleeps() -> None:
     clock = ManualClock()
     surveyor = Surveyor("posts", clock)

@@ -49,6 +49,21 @@ async def test_a_database_at_work_is_ready(client: httpx.AsyncClient) -> None:
     assert answer.json()["owners"]["posts"]["status"] == "healthy"
 
 
+async def test_of_each_owner_it_is_told_how_far_it_has_come_and_is_behind(
+    client: httpx.AsyncClient, database: EngineDatabase
+) -> None:
+    lag = {"seq": 7, "commit_pending_s": 12.0, "unflushed_s": 3.0, "queued_ops": 2, "last_error": "password=x"}
+    circuits = {"posts.read": "closed", "posts.write": "open"}
+    report = {"reasons": ["circuit posts.write is open"], "lag": lag, "circuits": circuits, "version": "0.1.0"}
+    database.health = Health(owner("degraded", **report))  # type: ignore[method-assign,assignment]
+    told = (await client.get("/ready")).json()["owners"]["posts"]
+    assert told == {
+        **{"status": "degraded", "state": "open", "error": None},
+        **{"reasons": ["circuit posts.write is open"], "circuits": circuits, "version": "0.1.0"},
+        "lag": {"seq": 7, "commit_pending_s": 12.0, "unflushed_s": 3.0, "queued_ops": 2},
+    }
+
+
 def without_head(error: str | None) -> DatabaseHealth:
     known = OwnerHealth("posts", "healthy" if error is None else "unhealthy", "open", error=error)
     return DatabaseHealth("degraded", {"posts": known}, {}, "the cluster did not say")

@@ -1,15 +1,17 @@
 """The calling side tells the log of slow operations, unknown outcomes and damage."""
 
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from parquedb.actors.requests.operations import Operation, SessionRequest
+from parquedb.actors.requests.operations import Operation, Outcome, SessionRequest
 from parquedb.cluster.overview.verifying import verify_namespace
 from parquedb.cluster.reporting import journal
+from parquedb.cluster.reporting.accounts import Accounts
 from parquedb.cluster.transport.delivery import Delivery
 from parquedb.errors import OutcomeUnknownError
 from parquedb.observability.hooks import HookRegistry
@@ -55,6 +57,14 @@ def test_a_slow_operation_is_told_with_its_request_and_its_trace(kept: Kept) -> 
         "span_id": "b" * 16,
         "duration": 2.5,
     }
+
+
+def test_who_asked_to_wait_for_changes_is_not_slow_before_that_time(kept: Kept) -> None:
+    accounts, began_s = Accounts(None, "posts", slow_s=1.0), time.monotonic() - 15.0
+    for wait_s in (20.0, 10.0):
+        follow = Operation("changes", options={"wait_s": wait_s})
+        accounts.close(Delivery(follow, now_s=began_s, timeout_s=30.0), Outcome({"changes": []}), None, None)
+    assert only(kept)["duration"] == pytest.approx(15.0, abs=1.0)
 
 
 def test_what_takes_its_time_by_nature_is_not_called_slow(kept: Kept) -> None:

@@ -95,6 +95,23 @@ def test_messages_are_cut_and_without_secrets() -> None:
     assert len(told.message) <= MESSAGE_CHARS_MAX
 
 
+def test_a_secret_that_the_cut_would_go_through_is_hidden_all_the_same() -> None:
+    highlights, _ = started()
+    key = "pq_0123456789abcdef_" + "S" * 40
+    highlights.failed("posts", "get", StorageError("x" * (MESSAGE_CHARS_MAX - 29) + " " + key + " and more"))
+    [told] = highlights.errors()
+    assert "SS" not in told.message
+    assert len(told.message) <= MESSAGE_CHARS_MAX
+
+
+def test_an_error_that_comes_back_after_a_long_time_is_counted_from_then_on() -> None:
+    highlights, clocks = started()
+    highlights.failed("posts", "get", ParqueDBError("x"), count=1000)
+    clocks.at_s += ERRORS_KEPT_S + 1
+    highlights.failed("posts", "get", ParqueDBError("x"))
+    assert [one.count for one in highlights.errors()] == [1]
+
+
 def test_threads_that_note_at_the_same_time_lose_nothing() -> None:
     highlights, _ = started()
 

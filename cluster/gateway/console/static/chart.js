@@ -2,14 +2,13 @@
 
 import { fill, h, setAttribute, setText, svg } from "./dom.js";
 import { SPAN_S } from "./timeline.js";
-import { UNKNOWN } from "./words.js";
+import { UNKNOWN, roundStep } from "./words.js";
 
 const HEIGHT = 150;
 const MARGIN = { top: 8, right: 8, bottom: 20, left: 52 };
 const LINES_MAX = 4;
 const GAP_S = 40;
 const LABELS = [15, 10, 5, 0];
-const STEPS = [1, 2, 2.5, 5, 10];
 
 /**
  * @typedef {import("./timeline.js").Point} Point
@@ -25,12 +24,14 @@ export class Chart {
    * @param {Line[]} about.lines at most two; drawn in the first and the second colour
    * @param {(value: number | null | undefined) => string} about.word words a value
    * @param {number} about.least the smallest top of the scale
+   * @param {(value: number) => number} [about.step] rounds the distance of two lines of the scale up
    */
-  constructor({ title, lines, word, least }) {
+  constructor({ title, lines, word, least, step = roundStep }) {
     this.title = title;
     this.lines = lines;
     this.word = word;
     this.least = least;
+    this.step = step;
     /** @type {Point[]} */
     this.points = [];
     this.width = 480;
@@ -92,7 +93,10 @@ export class Chart {
     fill(this.grid, ...this.#gridLines(top, step, x, y, end));
     this.lines.forEach(({ key }, place) => {
       const runs = this.#runs(key);
-      const drawn = runs.map((run) => `M${run.map((one) => `${fixed(x(one.time))} ${fixed(y(one.value))}`).join("L")}`);
+      // A line of one point is a dot.
+      const drawn = runs.map(
+        (run) => `M${run.map((one) => `${fixed(x(one.time))} ${fixed(y(one.value))}`).join("L")}${run[1] ? "" : "h0"}`,
+      );
       setAttribute(this.paths[place], "d", drawn.join(""));
       const closed = runs.map((run, number) => {
         const [first, last] = [run[0], run[run.length - 1]];
@@ -134,8 +138,7 @@ export class Chart {
   #range() {
     const values = this.points.flatMap((point) => this.lines.map(({ key }) => point.values[key] ?? 0));
     const most = Math.max(this.least, ...values);
-    const power = 10 ** Math.floor(Math.log10(most / LINES_MAX));
-    const step = (STEPS.find((each) => each * power * LINES_MAX >= most * 0.999) ?? 10) * power;
+    const step = this.step(most / LINES_MAX);
     return { top: Math.ceil((most / step) * 0.999) * step, step };
   }
 

@@ -65,18 +65,17 @@ export class DocumentView {
       "section",
       { class: "card", "aria-labelledby": "about-history" },
       h("h2", { id: "about-history" }, "History"),
-      this.more,
       this.list,
       this.note,
     );
     this.element = h(
       "div",
       { class: "view" },
-      h("div", { class: "head" }, h("h1", { class: "name" }, id)),
+      h("div", { class: "head" }, h("h1", { class: "name" }, words.name(id))),
       this.problem,
       h("div", { class: "document" }, body, aside),
     );
-    this.copy.hidden = !navigator.clipboard;
+    this.copy.hidden = true;
   }
 
   /**
@@ -132,6 +131,8 @@ export class DocumentView {
     const after = this.changes.at(-1)?.seq ?? 0;
     const query = new URLSearchParams({ id: this.id, after: String(after), limit: String(this.limit) });
     const { signal } = this.asking;
+    // Asked twice, a page would be shown twice.
+    setAttribute(this.more, "disabled", "");
     try {
       const text = await this.gateway.ask(`${methodPath(this.namespace, "history")}?${query}`, { signal });
       const page = /** @type {Map<string, any>} */ (/** @type {any} */ (parse(text)));
@@ -142,6 +143,8 @@ export class DocumentView {
       this.#list();
     } catch (error) {
       if (!signal.aborted) this.#complain(error);
+    } finally {
+      setAttribute(this.more, "disabled", null);
     }
   }
 
@@ -155,10 +158,12 @@ export class DocumentView {
     this.content.removeAttribute("aria-busy");
     const change = this.changes.find(({ seq }) => String(seq) === this.seq);
     if (this.seq && change === undefined) {
+      this.copy.hidden = true;
       setText(this.shown, `After change ${this.seq}`);
       fill(this.content, h("p", { class: "empty" }, "This document has no such change, or it is not kept any more."));
     } else {
       const document = change === undefined ? this.current : change.document;
+      this.copy.hidden = !navigator.clipboard || document === null;
       const version = document?.get("version");
       const what = change === undefined ? "Now" : `After change ${change.seq}`;
       setText(this.shown, version === undefined ? what : `${what}, version ${version}`);
@@ -203,7 +208,8 @@ export class DocumentView {
         what ? h("span", {}, what) : null,
       );
     });
-    fill(this.list, now, ...items);
+    // Between now and the last change that is shown there are others.
+    fill(this.list, now, this.more.hidden ? null : h("li", { class: "between" }, this.more), ...items);
   }
 
   async #copy() {

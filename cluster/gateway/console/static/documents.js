@@ -53,7 +53,7 @@ export class Documents {
     this.element = h(
       "div",
       { class: "view" },
-      h("div", { class: "head" }, h("h1", { class: "name" }, namespace), this.badge),
+      h("div", { class: "head" }, h("h1", { class: "name" }, words.name(namespace)), this.badge),
       this.facts,
       this.form.element,
       this.problem,
@@ -91,17 +91,7 @@ export class Documents {
   update(data) {
     const row = data.namespaces.find((/** @type {any} */ one) => one.name === this.namespace);
     showState(this.badge, row);
-    if (row === undefined) return;
-    const facts = [
-      `${words.exactCount(row.documents)} documents`,
-      words.bytes(row.bytes),
-      `${words.rate(row.reads_per_s)} reads/s`,
-      `${words.rate(row.writes_per_s)} writes/s`,
-      `p99 ${words.duration(row.p99_s)}`,
-      `flush lag ${words.duration(row.flush_lag_s)}`,
-      ...row.reasons,
-    ];
-    setText(this.facts, facts.join("  ·  "));
+    if (row !== undefined) setText(this.facts, [...factsOf(row), ...row.reasons].join("  ·  "));
   }
 
   /** @param {import("./query.js").Query} query */
@@ -149,7 +139,7 @@ export class Documents {
   async #count(body, signal) {
     try {
       const text = await this.gateway.ask(methodPath(this.namespace, "count"), { body, signal });
-      setText(this.told, `${this.told.textContent} of ${words.exactCount(JSON.parse(text).value)}`);
+      if (this.told.textContent) setText(this.told, `${this.told.textContent} of ${words.exactCount(JSON.parse(text).value)}`);
     } catch (error) {
       // The page is there; how many there are in all is an extra, which takes longer and its own permission.
       if (signal.aborted) throw error;
@@ -190,10 +180,7 @@ export class Documents {
     });
     fill(this.results, table.element);
     table.update(items.map((document, place) => ({ place, document })));
-    setText(
-      this.told,
-      items.length ? `${words.exactCount(items.length)} document${items.length === 1 ? "" : "s"}` : "",
-    );
+    setText(this.told, items.length ? words.number(items.length, "document") : "");
     this.#link(query, cursor);
   }
 
@@ -205,7 +192,7 @@ export class Documents {
     if (name === "$id") {
       return {
         title: "id",
-        text: ({ document }) => bareId(this.namespace, document),
+        text: ({ document }) => words.name(bareId(this.namespace, document)),
         address: ({ document }) => addressOf(this.namespace, bareId(this.namespace, document)),
       };
     }
@@ -340,6 +327,24 @@ function field(name, label, tag, placeholder) {
     error,
     element: h("div", { class: `field ${name}` }, h("label", { for: name }, label), input, error),
   };
+}
+
+/**
+ * Say of a namespace what is known of it.
+ * @param {any} row of the data
+ * @returns {string[]}
+ */
+function factsOf(row) {
+  const known = /** @type {[any, (value: any) => string][]} */ ([
+    [row.documents, (value) => words.number(value, "document")],
+    [row.bytes, words.bytes],
+    [row.reads_per_s, (value) => `${words.rate(value)} reads/s`],
+    [row.writes_per_s, (value) => `${words.rate(value)} writes/s`],
+    [row.p99_s, (value) => `p99 ${words.duration(value)}`],
+    [row.commit_lag_s, (value) => `commit lag ${words.duration(value)}`],
+    [row.flush_lag_s, (value) => `flush lag ${words.duration(value)}`],
+  ]);
+  return known.filter(([value]) => value !== null && value !== undefined).map(([value, word]) => word(value));
 }
 
 /**

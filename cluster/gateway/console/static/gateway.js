@@ -16,6 +16,7 @@ export class Refusal extends Error {
     super(String(problem?.detail ?? `the gateway answered with status ${status}`));
     this.status = status;
     this.code = String(problem?.code ?? "");
+    this.isPermission = Boolean(problem?.error?.context?.operation);
     this.field = problem?.error?.context?.field ? String(problem.error.context.field) : null;
     this.requestId = problem?.request_id ? String(problem.request_id) : null;
     this.retryS = retryS;
@@ -128,7 +129,9 @@ export function explained(error) {
     case 401:
       return `Sign in to see this: ${error.message}.`;
     case 403:
-      return `Your token or key does not allow this: ${error.message}. Whoever issued it can add the permission.`;
+      return error.isPermission
+        ? `Your token or key does not allow this: ${error.message}. Whoever issued it can add the permission.`
+        : `Not allowed: ${error.message}.`;
     case 429:
       return `Too many requests: ${error.message}. It goes on by itself.`;
     default:

@@ -3,7 +3,7 @@
 import { fill, h, setAttribute, setText } from "./dom.js";
 import { DocumentView } from "./document.js";
 import { Documents } from "./documents.js";
-import { Gateway, Proof, explained } from "./gateway.js";
+import { Gateway, Proof, Refusal, explained } from "./gateway.js";
 import { Overview } from "./overview.js";
 import { addressOf, readPlace } from "./place.js";
 import { Poll } from "./poll.js";
@@ -21,6 +21,7 @@ class Console {
     this.main = found("main");
     this.trail = found("trail");
     this.state = found("state");
+    this.asOf = found("as-of");
     this.sign = found("sign");
     this.banner = h("div", { class: "banner", role: "alert", hidden: true });
     this.main.before(this.banner);
@@ -98,6 +99,8 @@ class Console {
   /** @param {any} data */
   #show(data) {
     this.data = data;
+    setText(this.asOf, words.when(data.time_s).slice(-8));
+    setAttribute(this.asOf, "datetime", new Date(data.time_s * 1000).toISOString());
     this.timeline.add(data);
     this.view?.update(data, this.timeline);
     if (!this.isKnown) {
@@ -121,9 +124,10 @@ class Console {
     if (isTold) {
       const since = this.data === null ? "" : ` What you see is from ${words.when(this.data.time_s).slice(-8)}.`;
       const reason = error === null ? "" : explained(error);
+      const what = error instanceof Refusal ? "The gateway cannot answer" : "No answer";
       setText(
         this.banner,
-        `${standing === "lost" ? `No answer: ${reason}.${since} The page tries again by itself.` : reason}`,
+        standing === "refused" ? reason : `${what}: ${reason}.${since} The page tries again by itself.`,
       );
     }
   }
@@ -158,7 +162,7 @@ function crumbs({ namespace, id }) {
     [id, addressOf(namespace, id)],
   ]).filter(([name]) => name !== null);
   return all.map(([name, address], place) =>
-    h("span", {}, h("a", { href: address, "aria-current": place === all.length - 1 ? "page" : null }, name)),
+    h("span", {}, h("a", { href: address, "aria-current": place === all.length - 1 ? "page" : null }, words.name(name ?? ""))),
   );
 }
 

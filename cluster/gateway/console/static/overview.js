@@ -10,6 +10,8 @@ import * as words from "./words.js";
 /** @type {Record<string, string>} */
 const STATUS_WORDS = { healthy: "Healthy", degraded: "Degraded", unhealthy: "Unhealthy" };
 
+const UNLISTED = "The store has not said yet which namespaces there are.";
+
 const TILES = /** @type {[string, string, (data: any) => string][]} */ ([
   [
     "Namespaces",
@@ -40,6 +42,7 @@ const CHARTS = [
       { key: "p50_s", label: "p50" },
     ],
     word: words.duration,
+    step: words.clockStep,
     least: 0.001,
   },
   { title: "Error rate", lines: [{ key: "error_rate", label: "errors" }], word: words.percent, least: 0.01 },
@@ -50,6 +53,7 @@ const CHARTS = [
       { key: "commit_lag_s", label: "commit" },
     ],
     word: words.duration,
+    step: words.clockStep,
     least: 1,
   },
 ];
@@ -97,17 +101,30 @@ export class Overview {
     setText(this.status, STATUS_WORDS[data.status] ?? data.status);
     setAttribute(this.status, "class", `badge ${data.status}`);
     this.note.hidden = !data.problem;
-    setText(this.note, data.problem ? `The owners cannot be asked: ${data.problem}` : "");
+    setText(this.note, problemWords(data));
+    setAttribute(this.note, "class", data.status === "unhealthy" ? "note bad" : "note");
+    const unasked = data.problem && data.awake === 0 ? "Not known: no owner could be asked." : undefined;
     TILES.forEach(([, , text], place) => setText(this.tiles[place].value, text(data)));
     this.charts.forEach((chart) => chart.update(timeline.points));
-    this.namespaces.update(data.namespaces);
+    this.namespaces.update(data.namespaces, data.listed ? unasked : UNLISTED);
     const left = data.namespaces_total - data.namespaces.length;
-    this.more.hidden = left <= 0 && data.listed;
+    this.more.hidden = data.namespaces.length === 0 || (left <= 0 && data.listed);
     setText(this.more, moreWords(data, left));
-    this.circuits.update(data);
-    this.slowest.update(data.slowest);
-    this.errors.update(data.errors.map((/** @type {any} */ one) => ({ ...one, now: data.time_s })));
+    this.circuits.update(data, unasked);
+    this.slowest.update(data.slowest, unasked);
+    this.errors.update(
+      data.errors.map((/** @type {any} */ one) => ({ ...one, now: data.time_s })),
+      unasked,
+    );
   }
+}
+
+/** @param {any} data */
+function problemWords({ problem, awake }) {
+  if (!problem) return "";
+  return awake
+    ? `The owners could not be listed: ${problem}. Shown are those that this gateway knows.`
+    : `The owners cannot be asked: ${problem}`;
 }
 
 /**
@@ -115,7 +132,7 @@ export class Overview {
  * @param {number} left
  */
 function moreWords(data, left) {
-  if (!data.listed) return "The store has not said yet which namespaces there are: these are the ones in use.";
+  if (!data.listed) return `${UNLISTED} These are the ones in use.`;
   const [shown, total] = [data.namespaces.length, data.namespaces_total].map(words.exactCount);
   return left > 0
     ? `Shown are ${shown} of ${total}: those in trouble, then the busiest, then the largest. Open any other by its name.`
@@ -151,10 +168,11 @@ function namespaceTable() {
   const number = true;
   return new Table({
     label: "Namespaces",
+    tone: "tall",
     empty: "No namespaces yet, or none that you may read. The first document that is written makes one.",
     keyOf: (/** @type {any} */ row) => row.name,
     columns: [
-      { title: "Namespace", text: (row) => row.name, address: (row) => addressOf(row.name) },
+      { title: "Namespace", text: (row) => words.name(row.name), address: (row) => addressOf(row.name) },
       {
         title: "State",
         text: stateOf,
@@ -208,7 +226,7 @@ function slowTable() {
         title: "Operation",
         text: (one) => (one.count > 1 ? `${one.operation} × ${words.exactCount(one.count)}` : one.operation),
       },
-      { title: "Namespace", text: (one) => one.namespace, address: (one) => addressOf(one.namespace) },
+      { title: "Namespace", text: (one) => words.name(one.namespace), address: (one) => addressOf(one.namespace) },
       { title: "When", text: (one) => words.when(one.time_s).slice(-8) },
       { title: "Request", text: (one) => one.request_id ?? words.UNKNOWN, tone: () => "id" },
       { title: "Trace", text: (one) => one.trace_id ?? words.UNKNOWN, tone: () => "id" },
@@ -225,7 +243,7 @@ function errorTable() {
       { title: "Error", text: (one) => one.code, tone: () => "code" },
       { title: "Times", number: true, text: (one) => words.exactCount(one.count) },
       { title: "Last", text: (one) => words.ago(one.time_s, one.now), hint: (one) => words.when(one.time_s) },
-      { title: "Where", text: (one) => [one.operation, one.namespace].filter(Boolean).join(" · ") },
+      { title: "Where", text: (one) => [one.operation, words.name(one.namespace)].filter(Boolean).join(" · ") },
       {
         title: "Message",
         text: (one) => one.message ?? "(needs the permission find)",
@@ -247,10 +265,10 @@ class Circuits {
       empty: "All circuits to the store are closed: calls go through.",
       keyOf: (/** @type {any} */ one) => `${one.namespace} ${one.circuit}`,
       columns: [
-        { title: "Circuit", text: (one) => one.circuit },
+        { title: "Circuit", text: (one) => words.name(one.circuit) },
         {
           title: "State",
-          text: (one) => one.state.replace("_", " "),
+          text: (one) => stateWords(one.state),
           tone: (one) => `badge ${one.state === "open" ? "unhealthy" : "degraded"}`,
         },
         { title: "Failures", number: true, text: (one) => words.exactCount(one.failures) },
@@ -264,14 +282,17 @@ class Circuits {
     this.element = section("Circuits", this.counts, this.troubled.element, this.changes);
   }
 
-  /** @param {any} data */
-  update({ circuits }) {
+  /**
+   * @param {any} data
+   * @param {string | undefined} unasked
+   */
+  update({ circuits }, unasked) {
     const { closed, half_open: half, open } = circuits.counts;
     setText(
       this.counts,
       `${words.exactCount(closed)} closed, ${words.exactCount(half)} half open, ${words.exactCount(open)} open`,
     );
-    this.troubled.update(circuits.troubled);
+    this.troubled.update(circuits.troubled, unasked ?? (closed ? undefined : "No circuits that you may see."));
     const told = JSON.stringify(circuits.changes);
     if (told === this.told) return;
     this.told = told;
@@ -282,11 +303,16 @@ class Circuits {
           "li",
           {},
           h("time", {}, words.when(one.time_s)),
-          ` ${one.circuit}: ${one.before} → `,
-          h("b", {}, one.after),
-          ` ${one.reason}`,
+          ` ${words.name(one.circuit)}: ${stateWords(one.before)} → `,
+          h("b", {}, stateWords(one.after)),
+          h("span", {}, one.reason),
         ),
       ),
     );
   }
+}
+
+/** @param {string} state of a circuit */
+function stateWords(state) {
+  return state.replace("_", " ");
 }

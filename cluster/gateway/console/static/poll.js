@@ -1,6 +1,6 @@
 /** Asking for the state of the database every two seconds, less often while nobody looks or nothing answers. */
 
-import { Refusal } from "./gateway.js";
+import { NoAnswer, Refusal } from "./gateway.js";
 
 export const EVERY_S = 2;
 const HIDDEN_S = 15;
@@ -46,7 +46,7 @@ export class Poll {
     let pauseS = document.hidden ? HIDDEN_S : EVERY_S;
     let data = null;
     try {
-      data = JSON.parse(await this.gateway.ask("console/data"));
+      data = read(await this.gateway.ask("console/data"));
       this.failures = 0;
     } catch (error) {
       this.failures += 1;
@@ -61,6 +61,18 @@ export class Poll {
     if (data === null) return;
     this.onStanding("live", null);
     this.onData(data);
+  }
+}
+
+/**
+ * @param {string} text
+ * @returns {any}
+ */
+function read(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new NoAnswer("what answers at this address is not the gateway", { cause: error });
   }
 }
 

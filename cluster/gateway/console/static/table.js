@@ -1,6 +1,7 @@
 /** A table whose rows change in place: what has the focus keeps it, and what is selected stays selected. */
 
 import { h, setAttribute, setText } from "./dom.js";
+import * as words from "./words.js";
 
 /**
  * @template Row
@@ -23,19 +24,22 @@ export class Table {
    * @param {Column<Row>[]} about.columns the first is the head of its row
    * @param {(row: Row) => string} about.keyOf no two rows have the same
    * @param {string} about.empty what is said where there are no rows
+   * @param {string} [about.tone] a class of all of it
    */
-  constructor({ label, columns, keyOf, empty }) {
+  constructor({ label, columns, keyOf, empty, tone = "" }) {
     this.columns = columns;
     this.keyOf = keyOf;
     /** @type {Map<string, HTMLElement>} */
     this.rows = new Map();
     this.body = h("tbody");
-    this.empty = h("p", { class: "empty" }, empty);
+    this.nothing = empty;
+    this.empty = h("p", { class: "empty" }, words.UNKNOWN);
     const heads = columns.map(({ title, number }) => h("th", { scope: "col", class: number ? "number" : null }, title));
-    this.table = h("table", { "aria-label": label }, h("thead", {}, h("tr", {}, ...heads)), this.body);
+    // Nothing is known yet; that there is nothing would be a claim.
+    this.table = h("table", { "aria-label": label, hidden: true }, h("thead", {}, h("tr", {}, ...heads)), this.body);
     this.element = h(
       "div",
-      { class: "wide", tabindex: 0, role: "region", "aria-label": label },
+      { class: `wide ${tone}`.trim(), role: "region", "aria-label": label },
       this.table,
       this.empty,
     );
@@ -44,23 +48,28 @@ export class Table {
   /**
    * Show these rows, in this order.
    * @param {Row[]} rows
+   * @param {string} [empty] said instead of the usual where there are none
    */
-  update(rows) {
-    const kept = new Map();
-    rows.forEach((row, place) => {
-      const key = this.keyOf(row);
-      const element = this.rows.get(key) ?? this.#made(row);
-      kept.set(key, element);
-      this.#change(element, row);
-      // Only what is elsewhere moves: moving takes the focus away.
-      if (this.body.children[place] !== element) this.body.insertBefore(element, this.body.children[place] ?? null);
-    });
+  update(rows, empty) {
+    const focused = /** @type {HTMLElement | null} */ (this.element.ownerDocument.activeElement);
+    const kept = new Map(rows.map((row) => [this.keyOf(row), this.rows.get(this.keyOf(row)) ?? this.#made(row)]));
     for (const [key, element] of this.rows) if (!kept.has(key)) element.remove();
     this.rows = kept;
+    rows.forEach((row, place) => {
+      const element = /** @type {HTMLElement} */ (kept.get(this.keyOf(row)));
+      this.#change(element, row);
+      if (this.body.children[place] !== element) this.body.insertBefore(element, this.body.children[place] ?? null);
+    });
+    // Who is moved loses the focus.
+    if (focused !== this.element.ownerDocument.activeElement && this.body.contains(focused))
+      focused?.focus({ preventScroll: true });
+    setText(this.empty, empty ?? this.nothing);
     this.table.hidden = rows.length === 0;
     this.empty.hidden = rows.length > 0;
     // What cannot be scrolled need not be reached by the keyboard.
-    setAttribute(this.element, "tabindex", this.element.scrollWidth > this.element.clientWidth ? "0" : null);
+    const { scrollWidth, clientWidth, scrollHeight, clientHeight } = this.element;
+    const isScrolled = scrollWidth > clientWidth || scrollHeight > clientHeight;
+    setAttribute(this.element, "tabindex", isScrolled ? "0" : null);
   }
 
   /** @param {Row} row */

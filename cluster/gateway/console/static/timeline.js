@@ -2,6 +2,8 @@
 
 export const SPAN_S = 15 * 60;
 const POINTS_MAX = 1000;
+/** Seconds that clocks of several processes are apart at the most. */
+const CLOCK_S = 60;
 
 /**
  * @typedef {object} Point
@@ -24,7 +26,9 @@ export class Timeline {
     const last = this.points.at(-1);
     if (last !== undefined && data.time_s <= last.time) {
       // Another process of the gateway with a slow clock, or the same look again.
-      return;
+      if (last.time - data.time_s < CLOCK_S) return;
+      // The clock has been set back.
+      this.points = [];
     }
     this.points.push({ time: data.time_s, values: { ...totals } });
     while (this.points.length > POINTS_MAX || this.points[0].time < data.time_s - SPAN_S) this.points.shift();

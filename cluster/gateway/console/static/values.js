@@ -22,8 +22,8 @@ const TAGS = {
     (value) =>
       String(value)
         .replace("T", " ")
-        .replace(/(\.\d{3})\d*Z$/, "$1")
-        .replace(/\.000$|Z$/, ""),
+        .replace(/(\.\d{3})\d*Z$/, "$1Z")
+        .replace(/\.000Z$/, "Z"),
   ],
   $day: ["date", String],
   $numberDecimal: ["number", String],

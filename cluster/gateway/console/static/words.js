@@ -8,6 +8,8 @@ const SECOND_UNITS = /** @type {[number, string][]} */ ([
   [60, "min"],
 ]);
 
+const CLOCK_STEPS = [10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400];
+
 /**
  * Word a count: 950, 1.53k, 2.1M.
  * @param {number | null | undefined} value
@@ -61,7 +63,7 @@ export function percent(value) {
  */
 export function bytes(value) {
   if (value === null || value === undefined) return UNKNOWN;
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
   let place = 0;
   while (value >= 1024 && place < units.length - 1) {
     value /= 1024;
@@ -110,6 +112,48 @@ export function when(moment) {
   if (Number.isNaN(date.getTime())) return String(moment);
   const day = `${date.getFullYear()}-${padded(date.getMonth() + 1)}-${padded(date.getDate())}`;
   return `${day} ${padded(date.getHours())}:${padded(date.getMinutes())}:${padded(date.getSeconds())}`;
+}
+
+/**
+ * Return the least round number that is not below another.
+ * @param {number} value above 0
+ * @returns {number}
+ */
+export function roundStep(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return ([1, 2, 2.5, 5].find((each) => each * power >= value * 0.999) ?? 10) * power;
+}
+
+/**
+ * Return the same of seconds, round as on a clock: 15 min, and not 16.7.
+ * @param {number} value above 0
+ * @returns {number}
+ */
+export function clockStep(value) {
+  if (value <= 5) return roundStep(value);
+  return CLOCK_STEPS.find((each) => each >= value * 0.999) ?? 86_400 * roundStep(value / 86_400);
+}
+
+/**
+ * Word a name, so that it looks like no other: marks that turn the direction of writing are shown, not followed.
+ * @param {string} text
+ * @returns {string}
+ */
+export function name(text) {
+  return text.replace(
+    /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+    (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/**
+ * Word how many of something there are.
+ * @param {number} value
+ * @param {string} one such as `document`
+ * @returns {string}
+ */
+export function number(value, one) {
+  return `${exactCount(value)} ${one}${value === 1 ? "" : "s"}`;
 }
 
 /** @param {number} value */

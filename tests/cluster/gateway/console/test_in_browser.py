@@ -45,10 +45,12 @@ def opened(chromium: Any) -> Iterator[Opened]:
     """Open consoles, each in a browser of its own as far as storage goes."""
     sheets: list[tuple[Sheet, str]] = []
 
-    def open_(url: str, place: str = "", size: dict[str, int] = WIDE, scheme: str = "light") -> Sheet:
+    def open_(
+        url: str, place: str = "", size: dict[str, int] = WIDE, scheme: str = "light", page: str = "console"
+    ) -> Sheet:
         sheet = Sheet(chromium.new_context(viewport=size, color_scheme=scheme).new_page())
         sheets.append((sheet, url))
-        sheet.page.goto(f"{url}/console{place}")
+        sheet.page.goto(f"{url}/{page}{place}")
         return sheet
 
     yield open_
@@ -86,6 +88,28 @@ def test_a_database_without_namespaces_says_so(server: GatewayServer, opened: Op
     seen(sheet, "No namespaces yet")
     seen(sheet, "Nothing has failed within the last hour")
     assert sheet.page.title() == "Overview · ParqueDB"
+
+
+def test_nothing_is_claimed_before_there_was_an_answer(opened: Opened) -> None:
+    with GatewayServer(authenticator=Names(ada=[ALL])) as server:
+        sheet = opened(server.url)
+        seen(sheet, "Signed out")
+        sheet.page.get_by_label("Token or API key").wait_for()
+        shown = sheet.page.locator("main").inner_text()
+        assert not re.search("No namespaces|Nothing has|All circuits|Healthy", shown)
+        sheet.page.get_by_label("Token or API key").fill("ada")
+        sheet.page.keyboard.press("Enter")
+        seen(sheet, "No namespaces yet")
+
+
+def test_what_does_not_exist_is_shown_as_that(server: GatewayServer, opened: Opened) -> None:
+    sheet = opened(server.url, "#/nothing")
+    seen(sheet, "There are no documents here.")
+    sheet.page.wait_for_load_state("networkidle")
+    assert sheet.page.get_by_role("status").all_inner_texts() == ["Live", ""]
+    sheet = opened(server.url, "#/nothing/at-all")
+    seen(sheet, "There is no such document now.")
+    assert not sheet.page.get_by_role("button", name="Copy").is_visible()
 
 
 def test_one_namespace_is_shown_with_its_numbers_and_charts_that_move(server: GatewayServer, opened: Opened) -> None:
@@ -280,6 +304,41 @@ def test_what_a_caller_may_not_do_is_explained(opened: Opened) -> None:
         assert rows(sheet, "Namespaces") == ["posts"]
 
 
+def test_a_name_that_nobody_may_have_is_no_matter_of_permissions(server: GatewayServer, opened: Opened) -> None:
+    sheet = opened(server.url, "#/$api-keys")
+    seen(sheet, "Not allowed: names that begin with '$' are reserved.")
+    assert not sheet.page.get_by_text("Whoever issued").is_visible()
+
+
+def test_something_else_that_answers_in_the_place_of_the_gateway_is_called_that(
+    server: GatewayServer, opened: Opened
+) -> None:
+    sheet = opened(server.url)
+    seen(sheet, "Live")
+    sheet.page.route("**/console/data", lambda route: route.fulfill(body="<html>Sign in</html>"))
+    seen(sheet, "No answer: what answers at this address is not the gateway. What you see is from")
+
+
+def test_later_changes_that_are_asked_for_twice_are_shown_once(server: GatewayServer, opened: Opened) -> None:
+    client = filled(server, count=1)
+    for number in range(59):
+        client.patch("/v1/posts/documents/p000", json={"$set": {"n": number + 1}})
+    sheet = opened(server.url, "#/posts/p000")
+    more = sheet.page.get_by_role("button", name="Later changes")
+    more.wait_for()
+    seen(sheet, "update · version 25")
+    more.evaluate("(button) => { button.click(); button.click(); }")
+    seen(sheet, "update · version 50")
+    sheet.page.wait_for_load_state("networkidle")
+    versions = [text.split("\n")[0] for text in sheet.page.locator(".history li").all_inner_texts()]
+    assert versions == [
+        "Now",
+        "Later changes",
+        *(f"update · version {n}" for n in range(50, 1, -1)),
+        "create · version 1",
+    ]
+
+
 def test_a_gateway_that_goes_away_is_missed_and_found_again(opened: Opened) -> None:
     with GatewayServer() as server:
         filled(server)
@@ -411,3 +470,32 @@ def test_it_works_below_a_prefix(server: GatewayServer, opened: Opened) -> None:
         seen(sheet, "3 documents of 3")
         sheet.page.get_by_role("link", name="p001").click()
         seen(sheet, "Now, version 1")
+
+
+def test_the_api_is_described_without_any_other_host(server: GatewayServer, opened: Opened) -> None:
+    sheet = opened(server.url, page="docs")
+    page = sheet.page
+    page.get_by_role("heading", name="/v1/{namespace}/documents/{id}").wait_for()
+    described = httpx.get(f"{server.url}/openapi.json").json()
+    assert page.locator("h2.name").all_inner_texts() == list(described["paths"])
+    page.get_by_text("Create a document").click()
+    example = page.get_by_label("Example").filter(visible=True)
+    assert 'curl -sS -X POST "$GATEWAY/v1/{namespace}"' in example.inner_text()
+    page.get_by_role("link", name="NewDocument").filter(visible=True).first.click()
+    page.locator("#schema-NewDocument").get_by_label("JSON").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= WIDE["width"]
+
+
+def test_the_description_is_told_to_whom_the_gateway_knows(opened: Opened) -> None:
+    with GatewayServer(authenticator=Names(ada=[ALL])) as server:
+        sheet = opened(server.url, page="docs")
+        sheet.page.get_by_label("Token or API key").fill("ada")
+        sheet.page.keyboard.press("Enter")
+        sheet.page.get_by_role("heading", name="/v1/{namespace}/operations").wait_for()
+
+
+def test_the_description_fits_a_telephone(server: GatewayServer, opened: Opened) -> None:
+    sheet = opened(server.url, size=NARROW, page="docs")
+    seen(sheet, "Create a document")
+    sheet.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert sheet.page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]

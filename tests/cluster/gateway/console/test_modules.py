@@ -119,8 +119,8 @@ def test_numbers_are_worded_with_few_digits_and_a_unit(page: Any) -> None:
 
 def test_values_are_told_by_their_types(page: Any) -> None:
     values = {
-        '{"$date": "2026-01-02T03:04:05.123456Z"}': ["2026-01-02 03:04:05.123", "date"],
-        '{"$date": "2026-01-02T03:04:05.000000Z"}': ["2026-01-02 03:04:05", "date"],
+        '{"$date": "2026-01-02T03:04:05.123456Z"}': ["2026-01-02 03:04:05.123Z", "date"],
+        '{"$date": "2026-01-02T03:04:05.000000Z"}': ["2026-01-02 03:04:05Z", "date"],
         '{"$numberDecimal": "1.10"}': ["1.10", "number"],
         '{"$binary": {"base64": "AAEC", "subType": "00"}}': ["binary, 3 B", "null"],
         '{"$unknown": 1}': ['{"$unknown":1}', "json"],
@@ -133,3 +133,34 @@ def test_values_are_told_by_their_types(page: Any) -> None:
         "return given.map((text) => { const { text: told, kind } = m.brief(parse(text)); return [told, kind] })"
     )
     assert run(page, "values", body, list(values)) == list(values.values())
+
+
+def test_scales_of_durations_are_divided_as_clocks_are(page: Any) -> None:
+    steps = {0.0003: 0.0005, 2.3: 2.5, 5: 5, 7: 10, 25: 30, 31: 60, 200: 300, 4000: 7200, 100_000: 172_800}
+    told = run(page, "words", "return given.map((value) => m.clockStep(value))", list(steps))
+    assert told == pytest.approx(list(steps.values()))
+    assert run(page, "words", "return [0.3, 7, 21, 2400].map((value) => m.roundStep(value))", None) == pytest.approx(
+        [0.5, 10, 25, 2500]
+    )
+
+
+def test_a_name_cannot_look_like_another_one(page: Any) -> None:
+    names = ["orders", "\u202esredro", "\u2066a\u2069", "עברית", "a\u200db"]
+    told = run(page, "words", "return given.map(m.name)", names)
+    assert told == ["orders", "\\u202esredro", "\\u2066a\\u2069", "עברית", "a\u200db"]
+
+
+def test_a_row_keeps_the_focus_when_others_come_before_it_or_go(page: Any) -> None:
+    body = """
+      const columns = [{ title: "name", text: (row) => row, address: (row) => `#/${row}` }];
+      const table = new m.Table({ label: "t", columns, keyOf: (row) => row, empty: "nothing" });
+      document.body.append(table.element);
+      table.update(["a", "b", "c"]);
+      table.element.querySelector("[href='#/b']").focus();
+      return given.map((rows) => {
+        table.update(rows);
+        const shown = [...table.element.querySelectorAll("a")].map((one) => one.textContent);
+        return [shown, document.activeElement.textContent];
+      });"""
+    orders = [["b", "c"], ["c", "b"], ["x", "c", "y", "b"], ["b"], ["b", "a"]]
+    assert run(page, "table", body, orders) == [[order, "b"] for order in orders]

@@ -12,15 +12,17 @@ import parquedb.cluster.gateway.console.page as page_module
 from tests.cluster.gateway.conftest import Clients
 
 STATIC = Path(page_module.__file__).parent / "static"
-FILES = sorted(path.name for path in STATIC.iterdir() if path.name != "index.html")
+FILES = sorted(path.name for path in STATIC.iterdir() if path.suffix != ".html")
+PAGES = ("/console", "/docs")
 
 
 def test_there_are_files_to_look_at() -> None:
     assert {"main.js", "console.css"} <= set(FILES)
 
 
-async def test_the_page_may_run_its_own_files_and_nothing_else(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/console")
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_may_run_its_own_files_and_nothing_else(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -31,8 +33,9 @@ async def test_the_page_may_run_its_own_files_and_nothing_else(client: httpx.Asy
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_the_page_works_below_a_prefix_for_it_names_no_absolute_place(client: httpx.AsyncClient) -> None:
-    page = (await client.get("/console")).text
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_works_below_a_prefix_for_it_names_no_absolute_place(client: httpx.AsyncClient, path: str) -> None:
+    page = (await client.get(path)).text
     named = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert len(named) >= 3
     for one in named:
@@ -79,11 +82,22 @@ async def test_a_head_has_no_body(client: httpx.AsyncClient) -> None:
 
 
 async def test_what_is_no_file_of_it_is_not_found(client: httpx.AsyncClient) -> None:
-    for path in ("/console/index.html", "/console/page.py", "/console/..%2fpage.py", "/console/a/b"):
+    for path in (
+        "/console/index.html",
+        "/console/docs.html",
+        "/console/page.py",
+        "/console/..%2fpage.py",
+        "/console/a/b",
+    ):
         assert (await client.get(path)).status_code == 404
 
 
-async def test_it_can_be_switched_off(clients: Clients) -> None:
-    client = clients(console=False)
-    for path in ("/console", "/console/data", "/console/main.js"):
-        assert (await client.get(path)).status_code == 404
+async def test_each_page_can_be_switched_off(clients: Clients) -> None:
+    for settings, shown in (({"console": False}, ["/docs"]), ({"docs": False}, ["/console"]), ({}, list(PAGES))):
+        client = clients(**settings)
+        assert [path for path in PAGES if (await client.get(path)).status_code == 200] == shown
+        assert (await client.get("/console/dom.js")).status_code == 200
+        assert (await client.get("/console/data")).status_code == (200 if "/console" in shown else 404)
+    none = clients(console=False, docs=False)
+    for path in (*PAGES, "/console/data", "/console/dom.js", "/openapi.json"):
+        assert (await none.get(path)).status_code == 404
