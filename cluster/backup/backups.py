@@ -21,8 +21,9 @@ from parquedb.cluster.backup.places import archive_settings, check_apart, check_
 from parquedb.cluster.backup.reports import BackupPoint, BackupReport, RestoreReport
 from parquedb.cluster.loads.direct_storage import stored_namespaces
 from parquedb.cluster.reporting import journal
-from parquedb.errors import ConflictError, InvalidInputError
+from parquedb.errors import ConflictError, InvalidInputError, ParqueDBError
 from parquedb.errors import TimeoutError as NoAnswerError
+from parquedb.errors.base import retold
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
 from parquedb.storage.backends.local import LocalBackend
@@ -86,7 +87,7 @@ async def backup_database(  # noqa: PLR0913 - the public arguments, and what a c
             made = Backup(source, settings.engine, archive, moves, clock=SystemClock(), rng=_rng(), progress=progress)
             wanted = names or await stored_namespaces(source)
             catalogue = await made.take(wanted, settings.url, required=bool(names))
-            pruned, refused = await _pruned(archive, keep)
+            pruned, refused = await _pruned(archive, keep, catalogue.point)
         copied, took_s = made.copied, time.monotonic() - began_s
         point = BackupPoint.of(catalogue)
         return BackupReport(point, copied.objects, copied.bytes, pruned, refused, took_s)
@@ -96,14 +97,18 @@ async def backup_database(  # noqa: PLR0913 - the public arguments, and what a c
     return report
 
 
-async def _pruned(archive: Archive, keep: int | None) -> tuple[Pruned | None, str | None]:
+async def _pruned(archive: Archive, keep: int | None, made: str) -> tuple[Pruned | None, str | None]:
     if keep is None:
         return None, None
     try:
-        return await prune(archive, keep), None
+        return await prune(archive, keep, made=made), None
     except ConflictError as error:
         # The backup is good; old points can go when whoever is at work has ended.
         return None, error.message
+    except ParqueDBError as error:
+        # Here somebody has to act, but not to take the backup again.
+        message = f"the backup is good, as point {made}, but old points stay: {error.message}"
+        raise retold(error, message, {"point": made}) from error.cause
 
 
 async def restore_database(  # noqa: PLR0913 - as above

@@ -40,8 +40,8 @@ _PAGE: Final = 1000
 
 
 def point_name(time: datetime) -> str:
-    """Return a new name for a point; later ones sort after earlier ones."""
-    return f"{time:%Y%m%dt%H%M%Sz}-{secrets.token_hex(4)}"
+    """Return a new name for a point; later ones sort after earlier ones, also within a second."""
+    return f"{time:%Y%m%dt%H%M%S.%fz}-{secrets.token_hex(4)}"
 
 
 def folder_of(namespace: str) -> str:
