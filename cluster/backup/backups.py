@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import builtins
 import random
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -35,7 +34,7 @@ from parquedb.storage.backup.inspection import Inspection, inspect
 from parquedb.storage.backup.pruning import Pruned, prune
 from parquedb.storage.backup.renaming import Renaming
 from parquedb.storage.backup.restore import Restore, chosen
-from parquedb.storage.backup.transfer import Transfers
+from parquedb.storage.backup.transfer import Transfers, temporary_folder
 from parquedb.storage.keys import check_namespace
 
 T = TypeVar("T")
@@ -183,7 +182,7 @@ async def _renamed(
     if len(wanted) != 1:
         held = ", ".join(one.namespace for one in wanted)
         raise InvalidInputError(f"one namespace can be restored as {name!r}, not {len(wanted)} ({held}): name it")
-    with tempfile.TemporaryDirectory(prefix="parquedb-") as folder:
+    with temporary_folder() as folder:
         storage = LocalBackend(folder)
         try:
             staged = Archive(storage, moves)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from parquedb.errors import CorruptionError, NetworkError, ObjectNotFoundError, 
 from parquedb.storage.backends.faults import Fault, FaultRule, FaultyBackend
 from parquedb.storage.backends.memory import MemoryBackend
 from parquedb.storage.backup.transfer import PIECE_BYTES, Transfers, each
+from tests.support.file_size import file_size_limit
 
 DATA = b"content " * 100
 SUM = xxhash.xxh3_64_intdigest(DATA)
@@ -124,3 +126,18 @@ async def test_the_first_error_ends_the_work_after_the_others_have_let_go() -> N
     with pytest.raises(ObjectNotFoundError):
         await each(work, range(100), 3)
     assert sorted(ended) == [0, 2], "and no more was begun"
+
+
+async def test_no_room_for_temporary_files_is_no_damage_and_says_what_to_do(
+    moves: Transfers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, data = MemoryBackend(), bytes(PIECE_BYTES + 1)
+    await source.create("a/b", data)
+    copy = lambda: moves.copy(source, "a/b", MemoryBackend(), "c/d", xxhash.xxh3_64_intdigest(data))  # noqa: E731
+    with file_size_limit(PIECE_BYTES), pytest.raises(StorageWriteError, match=r"File too large; TMPDIR names another"):
+        await copy()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(StorageWriteError, match=r"No such file or directory.*TMPDIR names another folder"):
+        await copy()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert await copy() == len(data)
