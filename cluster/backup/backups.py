@@ -17,10 +17,17 @@ from typing import Any, TypeVar
 from parquedb.actors.requests.arguments import check_timeout
 from parquedb.clock import SystemClock
 from parquedb.cluster.backup.places import archive_settings, check_apart, check_stored, opened, opened_archive
-from parquedb.cluster.backup.reports import BackupPoint, BackupReport, RestoreReport
+from parquedb.cluster.backup.reports import BackupListing, BackupPoint, BackupReport, RestoreReport
 from parquedb.cluster.loads.direct_storage import stored_namespaces
 from parquedb.cluster.reporting import journal
-from parquedb.errors import ConflictError, InvalidInputError, ParqueDBError
+from parquedb.errors import (
+    ConflictError,
+    CorruptionError,
+    InvalidInputError,
+    NewerFormatError,
+    ParqueDBError,
+    StorageError,
+)
 from parquedb.errors import TimeoutError as NoAnswerError
 from parquedb.errors.base import retold
 from parquedb.observability.hooks import HookRegistry
@@ -194,18 +201,24 @@ async def _renamed(
 
 async def list_backup(
     settings: Settings, hooks: HookRegistry, source: str, *, timeout_s: float | None = None
-) -> list[BackupPoint]:
-    """Return the points of an archive, the oldest first.
+) -> BackupListing:
+    """Return the points of an archive; one that cannot be read hides no other.
 
     Raises:
         ConfigurationError: there is no such archive.
-        CorruptionError: a catalogue is damaged; names it.
         ParqueDBError: the store refused, or did not answer.
     """
 
-    async def work() -> list[BackupPoint]:
+    async def work() -> BackupListing:
+        found: list[BackupPoint] = []
+        unreadable: list[StorageError] = []
         async with opened_archive(settings, source, hooks, read_only=True) as (archive, _):
-            return [BackupPoint.of(await archive.catalogue(point)) for point in await archive.points()]
+            for point in await archive.points():
+                try:
+                    found.append(BackupPoint.of(await archive.catalogue(point)))
+                except (CorruptionError, NewerFormatError) as error:
+                    unreadable.append(error)
+        return BackupListing(tuple(found), tuple(unreadable))
 
     return await _within(timeout_s, "the listing", work())
 

@@ -122,6 +122,13 @@ async def test_a_database_and_its_backup_do_not_lie_in_each_other(database: str,
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_one_server_is_one_however_its_address_is_spelled() -> None:
+    group = {"endpoint_url": "http://LOCALHOST:9/"}
+    database = load_settings("s3://bucket/db", endpoint_url="http://localhost:9", key="k", secret="s", backup=group)
+    with pytest.raises(ConfigurationError, match="must not lie in each other"):
+        await backup(database, "s3://bucket/db/copies")
+
+
 @pytest.mark.parametrize("url", ["https://db.example.com", "memory://x"])
 async def test_only_what_is_stored_can_be_backed_up(url: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="has to be a directory or s3"):
