@@ -6,6 +6,7 @@ cannot be read is known by its number. Types that nobody gave are found by readi
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -186,8 +187,15 @@ class CsvReader:
         options = self._options
         if not options.header and options.column_names is None:
             raise InvalidInputError("column_names: expected names, since header=False", field="column_names")
-        with reading(self._place), _open(self._place, options, None, None) as reader:
+        with reading(self._place):
+            source = Source(self._place)
+            try:
+                start = source.stream.read_buffer(BLOCK_BYTES)
+            finally:
+                source.close()
+            reader = _open(pa.BufferReader(start), options, None)
             names: list[str] = reader.schema.names
+            _use_up(reader)
         if options.column_names is None:
             _check_delimiter(names, options.delimiter)
         return names
@@ -201,9 +209,12 @@ class CsvReader:
         numbers = _Numbers(self._told(quiet=quiet), 2 if self._options.header else 1)
         with reading(self._place):
             source = Source(self._place)
+        reader = None
         try:
             with reading(self._place):
-                reader = _open(self._place, self._options, source, numbers, self.names)
+                reader = _open(source.stream, self._options, numbers, self.names)
+            if reader.schema.names != self.names:
+                raise InvalidInputError(f"a header of more than {BLOCK_BYTES >> 20} MiB cannot be read", field="path")
             while True:
                 with reading(self._place):
                     batch = next(reader, None)
@@ -213,7 +224,10 @@ class CsvReader:
                 if batch.num_rows:
                     yield _Batch(batch, numbers.of(batch.num_rows), source.bytes_read)
         finally:
+            numbers.stop()
             source.close()
+            if reader is not None:
+                _use_up(reader)
 
     def _told(self, *, quiet: bool) -> Callable[[int, str], None]:
         return (lambda _line, _reason: None) if quiet and self._refusals.skip else self._refusals.add
@@ -243,6 +257,10 @@ class _Numbers:
                 self._refusal = error  # The parser would not let it through.
         return "skip"
 
+    def stop(self) -> None:
+        """Tell of no more rows."""
+        self._tell = lambda _line, _reason: None
+
     def raise_refusal(self) -> None:
         """Raise what an invalid row came to."""
         if self._refusal is not None:
@@ -259,11 +277,19 @@ class _Numbers:
         return found
 
 
-def _open(
-    place: Place, options: CsvOptions, source: Source | None, numbers: _Numbers | None, names: Sequence[str] = ()
-) -> Any:
+def _use_up(reader: Any) -> None:
+    """Read what is left of a file that is at its end, or closed.
+
+    PyArrow's threads read ahead and hold what is Python's, such as the handler of invalid rows. One that lets go of
+    that while Python ends takes the process down with it.
+    """
+    with contextlib.suppress(pa.ArrowException, OSError, ValueError):
+        while next(reader, None) is not None:
+            pass
+
+
+def _open(stream: Any, options: CsvOptions, numbers: _Numbers | None, names: Sequence[str] = ()) -> Any:
     names_given = options.column_names
-    stream = Source(place).stream if source is None else source.stream
     return pacsv.open_csv(
         stream,
         read_options=pacsv.ReadOptions(
