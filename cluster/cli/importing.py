@@ -21,8 +21,8 @@ from parquedb.cluster.cli.terminal import notices, output
 from parquedb.cluster.cli.wording import counted, duration, one_line, size
 from parquedb.cluster.client.collection import Collection
 from parquedb.cluster.exchange.results import ImportResult
-from parquedb.errors import ErrorCode, InvalidInputError, NotFoundError
-from parquedb.storage.exchange.file_formats import CSV
+from parquedb.errors import InvalidInputError
+from parquedb.storage.exchange.file_formats import CSV, check_readable
 
 ARROW: Final = "arrow"
 _DELIMITERS: Final = (b";", b"\t", b"|")
@@ -63,8 +63,7 @@ class ImportCommand:
             ParqueDBError: a file cannot be read, or the database does not take it; says what was stored before.
         """
         for path in self.files:
-            if not path.is_file():
-                raise NotFoundError(f"there is no file {str(path)!r}", code=ErrorCode.FILE_NOT_FOUND)
+            check_readable(path)
             if self.format != ARROW and (self.format is not None or path.suffix.lower() not in _ARROW_SUFFIXES):
                 place = place_of_file(str(path), library_format(self.format))
                 if place.format == CSV and place.codec is None and "delimiter" not in self.options:

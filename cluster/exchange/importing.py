@@ -112,7 +112,7 @@ def plan_import(  # noqa: PLR0913 - the arguments are those of the public method
         request_id=given_id or f"import-{uuid4().hex}",
         on_progress=on_progress,
         timeout_s=timeout_s,
-        bytes=check_readable(place),
+        bytes=check_readable(place.path),
     )
 
 

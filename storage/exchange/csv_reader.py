@@ -49,6 +49,9 @@ BLOCK_BYTES: Final = 4 << 20
 """Bytes that are parsed at once; a row must be smaller. PyArrow reads up to 32 blocks ahead."""
 
 
+_END_BYTES: Final = 256
+
+
 @dataclass(frozen=True, slots=True)
 class CsvOptions:
     """How a CSV file is written.
@@ -102,6 +105,9 @@ class CsvReader:
         self._refusals = refusals
         self._id_column = id_column
         self.names = self._column_names()
+        if "" in self.names:
+            which = f"column {self.names.index('') + 1} of {len(self.names)}"
+            raise InvalidInputError(f"{which} has no name; name it in the header, or give column_names", field="path")
         own = ID_COLUMN in self.names
         kept = [name for name in self.names if not (own and name in SET_BY_DATABASE)]
         check_names(pa.schema([(name, pa.string()) for name in kept]), id_column)
@@ -215,22 +221,48 @@ class CsvReader:
                 reader = _open(source.stream, self._options, numbers, self.names)
             if reader.schema.names != self.names:
                 raise InvalidInputError(f"a header of more than {BLOCK_BYTES >> 20} MiB cannot be read", field="path")
+            held: _Batch | None = None
             while True:
                 with reading(self._place):
                     batch = next(reader, None)
                 numbers.raise_refusal()
                 if batch is None:
-                    return
+                    break
                 if batch.num_rows:
-                    yield _Batch(batch, numbers.of(batch.num_rows), source.bytes_read)
+                    if held is not None:
+                        yield held
+                    held = _Batch(batch, numbers.of(batch.num_rows), source.bytes_read)
+            if held is not None and _may_be_cut_off(held, self._options) and not self._ends_with_a_quote():
+                self._told(quiet=quiet)(
+                    int(held.lines[-1]), "a quote that is never closed: it takes in all that follows"
+                )
+                held = _Batch(held.cells.slice(0, held.cells.num_rows - 1), held.lines[:-1], held.bytes_read)
+            if held is not None and held.cells.num_rows:
+                yield held
         finally:
             numbers.stop()
             source.close()
             if reader is not None:
                 _use_up(reader)
 
+    def _ends_with_a_quote(self) -> bool:
+        with reading(self._place):
+            source, end = Source(self._place), b""
+            try:
+                while block := source.stream.read(BLOCK_BYTES):
+                    end = (end + block)[-_END_BYTES:]
+            finally:
+                source.close()
+        return end.decode(self._options.encoding, "ignore").rstrip().endswith(self._options.quote_char)
+
     def _told(self, *, quiet: bool) -> Callable[[int, str], None]:
         return (lambda _line, _reason: None) if quiet and self._refusals.skip else self._refusals.add
+
+
+def _may_be_cut_off(batch: _Batch, options: CsvOptions) -> bool:
+    """Whether the last cell of a file stood in quotes, for nothing else may hold what is in it."""
+    cell: bytes = batch.cells.column(batch.cells.num_columns - 1)[-1].as_py() or b""
+    return not set(b"\r\n" + options.delimiter.encode()).isdisjoint(cell)
 
 
 class _Numbers:

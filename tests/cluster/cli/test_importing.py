@@ -100,6 +100,7 @@ def test_csv_of_another_make_is_read_with_options(run: Run, gateway: str, tmp_pa
     ("name", "content", "words", "said"),
     [
         ("absent.csv", None, [], "there is no file"),
+        ("", None, [], "expected a file, got the directory"),
         ("rows.txt", "a\n1\n", [], "its name tells no format: end it with .csv, .ndjson or .parquet, or give --format"),
         ("a.csv", "a;b\n1;2\n", [], "its first line has ';' and no comma: give --delimiter ';', or --delimiter ','"),
         ("a.csv", "a\tb\n1\t2\n", [], r"give --delimiter '\t'"),
