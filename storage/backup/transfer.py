@@ -124,17 +124,20 @@ class Transfers:
             if isinstance(content, bytes)
             else (lambda: target.create_file(key, content, timeout_s=limit_s))
         )
+        reason: ParqueDBError | None = None
         for failures in range(1, _CREATES.attempts_max + 1):
             try:
                 await send()
             except AlreadyExistsError:
                 return failures > 1  # Then an earlier try may have landed after all.
             except ParqueDBError as error:
+                # That a circuit is open tells nobody what is wrong with the store.
+                reason = reason if reason is not None and isinstance(error, CircuitOpenError) else error
                 # Waiting for a circuit is waiting for the store; what it has refused in words it will refuse again.
                 again = isinstance(error, CircuitOpenError) or is_retryable(error)
                 final = not again or isinstance(error, StorageWriteError | QuotaExceededError)
                 if final or failures == _CREATES.attempts_max:
-                    raise
+                    raise reason from reason.cause
                 await self._clock.sleep(max(backoff_s(failures, _CREATES, self._rng), error.retry_after or 0.0))
             else:
                 return True
