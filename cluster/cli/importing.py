@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import pyarrow as pa
 from pyarrow import ipc
@@ -56,6 +57,10 @@ class ImportCommand:
     screen: Console = field(default_factory=output)
     notes: Console = field(default_factory=notices)
 
+    def __post_init__(self) -> None:
+        self._request_id: str = self.options.get("request_id") or f"import-{uuid4().hex}"
+        self._stored = 0
+
     def run(self) -> bool:
         """Import, and say what came of it; return whether no more rows were refused than may be.
 
@@ -74,6 +79,9 @@ class ImportCommand:
                 collection = database.collection(self.namespace)
                 for number, path in enumerate(self.files):
                     done.append((path, self._import(collection, path, number, meter)))
+        except KeyboardInterrupt:
+            self._tell_interrupted(done)
+            raise
         finally:
             # Also where a file stops it: those before it are stored.
             self._tell(done)
@@ -84,12 +92,23 @@ class ImportCommand:
             total = file.stat().st_size
 
             def show(rows: int, read: int) -> None:
+                self._stored = rows
                 meter.show(str(path), read, total, counted(rows, "document"))
 
-            options = dict(self.options)
-            if options.get("request_id") and len(self.files) > 1:
+            self._stored = 0
+            options = {**self.options, "request_id": self._request_id}
+            if len(self.files) > 1:
                 options["request_id"] += f"-{number}"
             return collection.import_file(file, format=format_, on_progress=show, **options)
+
+    def _tell_interrupted(self, done: Sequence[tuple[Path, ImportResult]]) -> None:
+        """Say what is stored of the file that was being read, and how to go on."""
+        if len(done) < len(self.files):
+            name, again = escape(one_line(str(self.files[len(done)]))), f"--request-id {self._request_id}"
+            self.notes.print(
+                f"[yellow]{name}[/]: {counted(self._stored, 'document')} and perhaps some more are stored; "
+                f"the same command with {again} goes on there, soon after"
+            )
 
     def _tell(self, done: Sequence[tuple[Path, ImportResult]]) -> None:
         if self.as_json:

@@ -1,6 +1,10 @@
 """`parquedb import`: files into documents, rows that are refused, and what is refused as a whole."""
 
 import json
+import os
+import re
+import signal
+import threading
 from io import StringIO
 from pathlib import Path
 
@@ -133,3 +137,30 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(gateway: str, people: Path, nam
     assert ImportCommand(gateway, namespace, [people / "people.csv"], screen=screen, notes=terminal).run()
     assert "people.csv" in terminal.file.getvalue()  # type: ignore[attr-defined]
     assert "3 documents stored" in screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_ctrl_c_says_what_is_stored_and_how_to_go_on(run: Run, gateway: str, tmp_path: Path, namespace: str) -> None:
+    path = tmp_path / "many.csv"
+    path.write_text("n\n" + "1\n" * 1_500_000)
+    ended = threading.Event()
+
+    def interrupt() -> None:
+        with parquedb.connect(gateway) as database:
+            while not ended.wait(0.02):
+                if database[namespace].count():
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+
+    watcher = threading.Thread(target=interrupt)
+    watcher.start()
+    try:
+        done = run("import", gateway, namespace, str(path))
+    finally:
+        ended.set()
+        watcher.join()
+    assert done.code == 130
+    again = re.search(r"and perhaps some more are stored; the same command with (--request-id \S+) goes on", done.err)
+    assert again is not None
+    assert run("import", gateway, namespace, str(path), *again[1].split()).code == 0
+    with parquedb.connect(gateway) as database:
+        assert database[namespace].count() == 1_500_000
