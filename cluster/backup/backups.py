@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import builtins
 import random
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,11 +17,19 @@ from typing import Any, TypeVar
 from parquedb.actors.requests.arguments import check_timeout
 from parquedb.clock import SystemClock
 from parquedb.cluster.backup.places import archive_settings, check_apart, check_stored, opened, opened_archive
-from parquedb.cluster.backup.reports import BackupPoint, BackupReport, RestoreReport
+from parquedb.cluster.backup.reports import BackupListing, BackupPoint, BackupReport, RestoreReport
 from parquedb.cluster.loads.direct_storage import stored_namespaces
 from parquedb.cluster.reporting import journal
-from parquedb.errors import ConflictError, InvalidInputError
+from parquedb.errors import (
+    ConflictError,
+    CorruptionError,
+    InvalidInputError,
+    NewerFormatError,
+    ParqueDBError,
+    StorageError,
+)
 from parquedb.errors import TimeoutError as NoAnswerError
+from parquedb.errors.base import retold
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
 from parquedb.storage.backends.local import LocalBackend
@@ -34,7 +41,7 @@ from parquedb.storage.backup.inspection import Inspection, inspect
 from parquedb.storage.backup.pruning import Pruned, prune
 from parquedb.storage.backup.renaming import Renaming
 from parquedb.storage.backup.restore import Restore, chosen
-from parquedb.storage.backup.transfer import Transfers
+from parquedb.storage.backup.transfer import Transfers, temporary_folder
 from parquedb.storage.keys import check_namespace
 
 T = TypeVar("T")
@@ -86,7 +93,7 @@ async def backup_database(  # noqa: PLR0913 - the public arguments, and what a c
             made = Backup(source, settings.engine, archive, moves, clock=SystemClock(), rng=_rng(), progress=progress)
             wanted = names or await stored_namespaces(source)
             catalogue = await made.take(wanted, settings.url, required=bool(names))
-            pruned, refused = await _pruned(archive, keep)
+            pruned, refused = await _pruned(archive, keep, catalogue.point)
         copied, took_s = made.copied, time.monotonic() - began_s
         point = BackupPoint.of(catalogue)
         return BackupReport(point, copied.objects, copied.bytes, pruned, refused, took_s)
@@ -96,14 +103,18 @@ async def backup_database(  # noqa: PLR0913 - the public arguments, and what a c
     return report
 
 
-async def _pruned(archive: Archive, keep: int | None) -> tuple[Pruned | None, str | None]:
+async def _pruned(archive: Archive, keep: int | None, made: str) -> tuple[Pruned | None, str | None]:
     if keep is None:
         return None, None
     try:
-        return await prune(archive, keep), None
+        return await prune(archive, keep, made=made), None
     except ConflictError as error:
         # The backup is good; old points can go when whoever is at work has ended.
         return None, error.message
+    except ParqueDBError as error:
+        # Here somebody has to act, but not to take the backup again.
+        message = f"the backup is good, as point {made}, but old points stay: {error.message}"
+        raise retold(error, message, {"point": made}) from error.cause
 
 
 async def restore_database(  # noqa: PLR0913 - as above
@@ -178,7 +189,7 @@ async def _renamed(
     if len(wanted) != 1:
         held = ", ".join(one.namespace for one in wanted)
         raise InvalidInputError(f"one namespace can be restored as {name!r}, not {len(wanted)} ({held}): name it")
-    with tempfile.TemporaryDirectory(prefix="parquedb-") as folder:
+    with temporary_folder() as folder:
         storage = LocalBackend(folder)
         try:
             staged = Archive(storage, moves)
@@ -190,18 +201,24 @@ async def _renamed(
 
 async def list_backup(
     settings: Settings, hooks: HookRegistry, source: str, *, timeout_s: float | None = None
-) -> list[BackupPoint]:
-    """Return the points of an archive, the oldest first.
+) -> BackupListing:
+    """Return the points of an archive; one that cannot be read hides no other.
 
     Raises:
         ConfigurationError: there is no such archive.
-        CorruptionError: a catalogue is damaged; names it.
         ParqueDBError: the store refused, or did not answer.
     """
 
-    async def work() -> list[BackupPoint]:
+    async def work() -> BackupListing:
+        found: list[BackupPoint] = []
+        unreadable: list[StorageError] = []
         async with opened_archive(settings, source, hooks, read_only=True) as (archive, _):
-            return [BackupPoint.of(await archive.catalogue(point)) for point in await archive.points()]
+            for point in await archive.points():
+                try:
+                    found.append(BackupPoint.of(await archive.catalogue(point)))
+                except (CorruptionError, NewerFormatError) as error:
+                    unreadable.append(error)
+        return BackupListing(tuple(found), tuple(unreadable))
 
     return await _within(timeout_s, "the listing", work())
 

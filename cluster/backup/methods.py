@@ -94,10 +94,13 @@ def backup_points(
     Raises:
         ConfigurationError: there is no such place.
         CorruptionError: a catalogue is damaged; names it.
+        NewerFormatError: a later version of this library wrote one.
     """
-    return run_blocking(
-        list_backup(_settings(source, settings), global_hook_registry, os.fspath(source), timeout_s=timeout_s)
-    )
+    made = _settings(source, settings)
+    listing = run_blocking(list_backup(made, global_hook_registry, os.fspath(source), timeout_s=timeout_s))
+    for error in listing.unreadable:
+        raise error
+    return list(listing.points)
 
 
 def verify_backup(

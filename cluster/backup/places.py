@@ -45,12 +45,16 @@ def check_apart(database: Settings, archive: Settings) -> None:
     Raises:
         ConfigurationError: one does: it would be lost with the other, and its folders would be taken for namespaces.
     """
-    if database.url.startswith("s3:") and (database.endpoint_url or "") != (archive.endpoint_url or ""):
+    if database.url.startswith("s3:") and _server(database) != _server(archive):
         return
     one, other = database.url.rstrip("/") + "/", archive.url.rstrip("/") + "/"
     if one.startswith(other) or other.startswith(one):
         message = f"the database {database.url!r} and its backup {archive.url!r} must not lie in each other"
         raise ConfigurationError(message, setting="url")
+
+
+def _server(settings: Settings) -> str:
+    return (settings.endpoint_url or "").rstrip("/").lower()
 
 
 def _stored(url: str, what: str) -> str:

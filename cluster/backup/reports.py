@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from parquedb.errors import StorageError
     from parquedb.storage.backup.catalogue import Catalogue, NamespacePoint
     from parquedb.storage.backup.inspection import Inspection
     from parquedb.storage.backup.pruning import Pruned
@@ -42,6 +43,19 @@ class BackupPoint:
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         return {**asdict(self), "time": self.time.isoformat()}
+
+
+@dataclass(frozen=True, slots=True)
+class BackupListing:
+    """What an archive holds.
+
+    Attributes:
+        points: Those whose catalogues can be read, the oldest first.
+        unreadable: Why the others cannot: damaged, or of a later version.
+    """
+
+    points: tuple[BackupPoint, ...]
+    unreadable: tuple[StorageError, ...]
 
 
 @dataclass(frozen=True, slots=True)

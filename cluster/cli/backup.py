@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -16,7 +16,8 @@ from rich.progress import Progress as Bar
 from rich.progress import TextColumn as Text
 
 from parquedb.cluster.backup.backups import backup_database, list_backup, restore_database, verify_backup
-from parquedb.cluster.backup.reports import inspection_json
+from parquedb.cluster.backup.places import check_stored
+from parquedb.cluster.backup.reports import BackupPoint, inspection_json
 from parquedb.cluster.cli.tables import FittedTable
 from parquedb.cluster.cli.terminal import notices, output
 from parquedb.cluster.cli.wording import duration, size
@@ -139,14 +140,21 @@ class BackupLook(_Command):
 
         Raises:
             SnapshotNotFoundError: there is none.
+            CorruptionError, NewerFormatError: the catalogue of a point cannot be read; the others have been printed.
             ParqueDBError: it could not be looked at.
         """
-        points = self._run(list_backup(self.settings, HookRegistry(), self.archive), Meter())
+        listing = self._run(list_backup(self.settings, HookRegistry(), self.archive), Meter())
         if self.as_json:
-            self._print_json([one.to_json() for one in points])
-            return True
-        if not points:
+            self._print_json([one.to_json() for one in listing.points])
+        elif listing.points:
+            self._tell(listing.points)
+        for error in listing.unreadable:
+            raise error
+        if not listing.points:
             raise SnapshotNotFoundError(f"no backup is stored in {self.archive}")
+        return True
+
+    def _tell(self, points: Sequence[BackupPoint]) -> None:
         columns = ("point", "time (UTC)", "of", "namespaces", ">objects", ">size")
         table = FittedTable(*columns, header_style="dim")
         for one in points:
@@ -154,7 +162,6 @@ class BackupLook(_Command):
             when = f"{one.time:%Y-%m-%d %H:%M:%S}"
             table.add_row(one.point, when, escape(one.source), names, f"{one.objects:,}", size(one.bytes))
         self.screen.print(table)
-        return True
 
     def verify(self) -> bool:
         """Read, and print what is wrong; return whether nothing is.
@@ -200,7 +207,7 @@ class RestoreCommand(_Command):
     def of(  # noqa: PLR0913, PLR0917 - the command line
         cls,
         archive: str,
-        url: str,
+        url: str | None,
         namespaces: Iterable[str] = (),
         point: str = "latest",
         as_name: str | None = None,
@@ -271,7 +278,9 @@ def settings_of(url: str | None, parallel: int | None) -> Settings:
         ConfigurationError: it cannot be one.
     """
     group = None if parallel is None else {"parallel": parallel}
-    return resolve(load_settings(url, backup=group))
+    settings = load_settings(url, backup=group)
+    check_stored(settings)
+    return resolve(settings)
 
 
 def counted(number: int, what: str) -> str:

@@ -88,7 +88,7 @@ class ExportCommand:
         if self.file == STDOUT:
             return
         place = place_of_file(self.file, format_)
-        if place.path.exists() and not self.overwrite and not place.path.is_dir():
+        if place.path.is_file() and not self.overwrite:
             raise AlreadyExistsError(f"the file {self.file!r} exists; --overwrite replaces it")
 
     @contextlib.contextmanager

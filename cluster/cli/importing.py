@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import pyarrow as pa
 from pyarrow import ipc
@@ -21,9 +22,9 @@ from parquedb.cluster.cli.terminal import notices, output
 from parquedb.cluster.cli.wording import counted, duration, one_line, size
 from parquedb.cluster.client.collection import Collection
 from parquedb.cluster.exchange.results import ImportResult
-from parquedb.errors import ErrorCode, InvalidInputError, NotFoundError
+from parquedb.errors import InvalidInputError
 from parquedb.storage.exchange.csv_reader import CsvOptions, column_names
-from parquedb.storage.exchange.file_formats import CSV, Place
+from parquedb.storage.exchange.file_formats import CSV, Place, check_readable
 
 ARROW: Final = "arrow"
 _ARROW_SUFFIXES: Final = frozenset({".arrow", ".feather", ".ipc"})
@@ -55,6 +56,10 @@ class ImportCommand:
     screen: Console = field(default_factory=output)
     notes: Console = field(default_factory=notices)
 
+    def __post_init__(self) -> None:
+        self._request_id: str = self.options.get("request_id") or f"import-{uuid4().hex}"
+        self._stored = 0
+
     def run(self) -> bool:
         """Import, and say what came of it; return whether no more rows were refused than may be.
 
@@ -62,8 +67,7 @@ class ImportCommand:
             ParqueDBError: a file cannot be read, or the database does not take it; says what was stored before.
         """
         for path in self.files:
-            if not path.is_file():
-                raise NotFoundError(f"there is no file {str(path)!r}", code=ErrorCode.FILE_NOT_FOUND)
+            check_readable(path)
             if not _is_arrow(path, self.format):
                 place = place_of_file(str(path), library_format(self.format))
                 # Before anything is stored, of any of the files.
@@ -75,6 +79,9 @@ class ImportCommand:
                 collection = database.collection(self.namespace)
                 for number, path in enumerate(self.files):
                     done.append((path, self._import(collection, path, number, meter)))
+        except KeyboardInterrupt:
+            self._tell_interrupted(done)
+            raise
         finally:
             # Also where a file stops it: those before it are stored.
             self._tell(done)
@@ -85,12 +92,23 @@ class ImportCommand:
             total = file.stat().st_size
 
             def show(rows: int, read: int) -> None:
+                self._stored = rows
                 meter.show(str(path), read, total, counted(rows, "document"))
 
-            options = dict(self.options)
-            if options.get("request_id") and len(self.files) > 1:
+            self._stored = 0
+            options = {**self.options, "request_id": self._request_id}
+            if len(self.files) > 1:
                 options["request_id"] += f"-{number}"
             return collection.import_file(file, format=format_, on_progress=show, **options)
+
+    def _tell_interrupted(self, done: Sequence[tuple[Path, ImportResult]]) -> None:
+        """Say what is stored of the file that was being read, and how to go on."""
+        if len(done) < len(self.files):
+            name, again = escape(one_line(str(self.files[len(done)]))), f"--request-id {self._request_id}"
+            self.notes.print(
+                f"[yellow]{name}[/]: {counted(self._stored, 'document')} and perhaps some more are stored; "
+                f"the same command with {again} goes on there, soon after"
+            )
 
     def _tell(self, done: Sequence[tuple[Path, ImportResult]]) -> None:
         if self.as_json:

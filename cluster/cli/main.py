@@ -1,5 +1,7 @@
 """Run the command: read its line, do the work, and turn whatever happens into an exit code and a word on stderr."""
 
+import contextlib
+import io
 import json
 import os
 import sys
@@ -11,7 +13,7 @@ import typer
 
 from parquedb.cluster.cli.application import application
 from parquedb.cluster.cli.work import Work
-from parquedb.errors import InternalError, InvalidInputError, ParqueDBError
+from parquedb.errors import InternalError, InvalidInputError, ParqueDBError, StorageError
 
 OK: Final = 0
 FAILED: Final = 1
@@ -34,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command line is wrong; 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _prepare_streams()
     return ended(lambda: read(words), as_json="--json" in words)
 
 
@@ -54,18 +57,40 @@ def ended(reading: Callable[[], Work | int], *, as_json: bool = False) -> int:
     except ParqueDBError as error:
         tell(error, as_json=as_json)
         return UNUSABLE
-    except BrokenPipeError:
-        # Whoever read the output has seen enough (`| head`); what is left in the buffer must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return UNUSABLE
     except KeyboardInterrupt:
         return _interrupted()
+    except OSError as error:
+        _forget_output()
+        # Whoever read the output has seen enough (`| head`); all else is a full disk, a file that may not be written.
+        if not isinstance(error, BrokenPipeError):
+            tell(StorageError(f"the system refused something: {str(error) or type(error).__name__}"), as_json=as_json)
+        return UNUSABLE
     except Exception as error:  # noqa: BLE001 - Python's own exit code would say "the answer is no"
         traceback.print_exc()
         tell(InternalError(f"{type(error).__name__}: {error}"), as_json=as_json)
         return UNUSABLE
     # Ctrl-C while the line is read: typer makes a code of it.
     return _interrupted() if code == INTERRUPTED else code
+
+
+def _prepare_streams() -> None:
+    """Make output take every text, and be there: work that has been done must not end as a failure to tell of it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # Closed by the shell (`>&-`).
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            # What the terminal's encoding lacks is spelled out, as Python does on standard error.
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _forget_output() -> None:
+    """Let go of what standard output does not take: it must not complain again at exit."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        return
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def read(words: Sequence[str]) -> Work | int:
@@ -80,10 +105,9 @@ def read(words: Sequence[str]) -> Work | int:
 
 def tell(error: ParqueDBError, *, as_json: bool = False) -> None:
     """Print an error on standard error."""
-    if as_json:
-        print(json.dumps(error.to_json(), ensure_ascii=False), file=sys.stderr)
-    else:
-        print(f"parquedb: {error.code.value}: {error.message}", file=sys.stderr)
+    _say(
+        json.dumps(error.to_json(), ensure_ascii=False) if as_json else f"parquedb: {error.code.value}: {error.message}"
+    )
 
 
 def _done(work: Work) -> int:
@@ -99,9 +123,15 @@ def _tell_usage(error: typer.TyperException, *, as_json: bool) -> None:
     tell(InvalidInputError(said), as_json=as_json)
     if context is not None and not as_json:
         usage = context.get_usage().replace("Usage:", "usage:")
-        print(f"{usage}\n`{context.command_path} --help` says more", file=sys.stderr)
+        _say(f"{usage}\n`{context.command_path} --help` says more")
 
 
 def _interrupted() -> int:
-    print("parquedb: interrupted", file=sys.stderr)
+    _say("parquedb: interrupted")
     return INTERRUPTED
+
+
+def _say(line: str) -> None:
+    # Where nobody can be told, the exit code is still heard.
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr)

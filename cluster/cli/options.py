@@ -20,6 +20,17 @@ def place(url: str | None) -> str | None:
     return None if url == ENVIRONMENT else url
 
 
+def archive(text: str | None) -> str | None:
+    """Return the place of backups, which has no variable of its own.
+
+    Raises:
+        typer.BadParameter: it is the sign for the place of the database.
+    """
+    if text == ENVIRONMENT:
+        raise typer.BadParameter(f"{ENVIRONMENT} stands for PARQUEDB_URL, which is the database; name the backups")
+    return text
+
+
 def period(text: str) -> timedelta:
     """Parse a time such as `90d`.
 

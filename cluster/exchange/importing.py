@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from parquedb.actors.requests import checks
 from parquedb.cluster.exchange.results import ImportResult
 from parquedb.errors import AlreadyExistsError, OutcomeUnknownError, ParqueDBError, ValidationError
-from parquedb.errors.base import Parts, rebuild
+from parquedb.errors.base import retold
 from parquedb.schemas.model import FieldType, Schema
 from parquedb.storage.exchange.csv_cells import KINDS, is_kind
 from parquedb.storage.exchange.csv_reader import CsvOptions, CsvReader
@@ -112,7 +112,7 @@ def plan_import(  # noqa: PLR0913 - the arguments are those of the public method
         request_id=given_id or f"import-{uuid4().hex}",
         on_progress=on_progress,
         timeout_s=timeout_s,
-        bytes=check_readable(place),
+        bytes=check_readable(place.path),
     )
 
 
@@ -240,11 +240,11 @@ class _Import:
         if isinstance(error, OutcomeUnknownError):
             # It names the id of a piece, which is of no use to who imports.
             again = f"import it again with request_id={self.plan.request_id!r}"
-            return _retold(
+            return retold(
                 error, f"{name}: whether rows behind the first {stored:,} were stored is unknown; {again}", facts
             )
         before = f" ({stored:,} rows before it are stored)" if stored else ""
-        return _retold(error, f"{name}: {error.message}{before}", facts)
+        return retold(error, f"{name}: {error.message}{before}", facts)
 
     def _insert(self, table: pa.Table, request_id: str) -> Ask:
         plan = self.plan
@@ -259,7 +259,7 @@ class _Import:
             if not isinstance(answer, ParqueDBError):
                 self.rows += 1
             elif not plan.skip:
-                raise _retold(answer, f"line {line}: {answer.message}", {"line": line})
+                raise retold(answer, f"line {line}: {answer.message}", {"line": line})
             elif isinstance(answer, ValidationError | AlreadyExistsError):
                 self.refusals.add(line, answer.message)
             else:
@@ -275,15 +275,10 @@ class _Import:
             found = np.flatnonzero(ends.fill_null(False).to_numpy(zero_copy_only=False))
             if len(found):
                 line = int(lines[found[-1]])
-                return _retold(error, f"line {line}: {error.message}", {"line": line})
+                return retold(error, f"line {line}: {error.message}", {"line": line})
         several = f"lines {lines[0]} to {lines[-1]}, rows counted from 0"
         words = f"{several if len(lines) > 1 else f'line {lines[0]}'}: {error.message}"
-        return _retold(error, words, {"line": int(lines[0])})
-
-
-def _retold(error: ParqueDBError, message: str, facts: Mapping[str, Any]) -> ParqueDBError:
-    """Return the same error in other words, with more facts."""
-    return rebuild(Parts(type(error), message, error.code, {**error.context, **facts}, {}), error.cause)
+        return retold(error, words, {"line": int(lines[0])})
 
 
 def declared_kinds(schema: Schema) -> dict[str, str]:

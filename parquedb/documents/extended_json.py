@@ -11,11 +11,13 @@
     {"$surrogates": "<hex of UTF-8>"}                  str with a lone surrogate
     {"$literal": {...}}                                a user's own object with one key that starts with `$`
 
-The last four are ours. Reading also takes `$numberInt`, `$numberLong` and `$date` with `{"$numberLong": milliseconds}`.
+The last four are ours. Reading also takes `$numberInt`, `$numberLong`, `$date` with `{"$numberLong": milliseconds}`,
+and ints beyond 64 bit as plain digits.
 
 Source: MongoDB Extended JSON (v2), relaxed format.
 """
 
+import json
 import math
 from base64 import b64decode, b64encode
 from collections.abc import Callable
@@ -110,8 +112,8 @@ def loads_request(text: str | bytes, *, depth_max: int = DEPTH_MAX) -> Any:
 def _loaded(text: str | bytes, read: Callable[[Any], Any], depth_max: int = DEPTH_MAX) -> Any:
     def checked(text: str | bytes) -> Any:
         data = orjson.loads(text)
-        _check_depth(data, 1, depth_max)
-        return read(data)
+        # Of ints beyond 64 bit orjson makes floats: digits would be lost.
+        return read(json.loads(text, parse_int=int_of) if _has_long_numbers([data], 0, depth_max) else data)
 
     return _read(text, checked)
 
@@ -131,12 +133,18 @@ def _document(data: Any) -> dict[str, Any]:
     return {name: _FORMAT.untagged(value) for name, value in data.items()}
 
 
-def _check_depth(data: Any, depth: int, depth_max: int) -> None:
+def _has_long_numbers(data: Any, depth: int, depth_max: int) -> bool:
+    """Return whether there is a float so large that it may have been written as an int; refuse what is too deep."""
     if depth > depth_max:
         raise ValueError(f"more than {depth_max} levels of nesting")
-    for item in data.values() if type(data) is dict else data if type(data) is list else ():
-        if type(item) is dict or type(item) is list:
-            _check_depth(item, depth + 1, depth_max)
+    found = False
+    for item in data.values() if type(data) is dict else data:
+        kind = type(item)
+        if kind is dict or kind is list:
+            found |= _has_long_numbers(item, depth + 1, depth_max)
+        elif kind is float and not _INT_MIN < item < _INT_MAX:
+            found = True
+    return found
 
 
 def _float(value: float) -> Any:

@@ -239,6 +239,11 @@ def rebuild(parts: Parts, cause: BaseException | None) -> ParqueDBError:
     return error
 
 
+def retold(error: ParqueDBError, message: str, facts: Mapping[str, Any]) -> ParqueDBError:
+    """Return the same error in other words, with more facts."""
+    return rebuild(Parts(type(error), message, error.code, {**error.context, **facts}, {}), error.cause)
+
+
 def rebuild_chain(links: tuple[Parts | ForeignParts, ...]) -> BaseException:
     """Undo `__reduce__`: the first link, with the others as its chain of causes."""
     error: BaseException | None = None

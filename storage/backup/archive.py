@@ -40,8 +40,8 @@ _PAGE: Final = 1000
 
 
 def point_name(time: datetime) -> str:
-    """Return a new name for a point; later ones sort after earlier ones."""
-    return f"{time:%Y%m%dt%H%M%Sz}-{secrets.token_hex(4)}"
+    """Return a new name for a point; later ones sort after earlier ones, also within a second."""
+    return f"{time:%Y%m%dt%H%M%S.%fz}-{secrets.token_hex(4)}"
 
 
 def folder_of(namespace: str) -> str:
@@ -80,8 +80,8 @@ class Archive:
             return found[0]
         if not points:
             raise SnapshotNotFoundError("no backup is stored here")
-        what = "no point" if not found else f"{len(found)} points"
-        raise SnapshotNotFoundError(f"{what} of this backup begins with {point!r}; the newest is {points[-1]}")
+        what = "no point of this backup begins" if not found else f"{len(found)} points of this backup begin"
+        raise SnapshotNotFoundError(f"{what} with {point!r}; the newest is {points[-1]}")
 
     async def catalogue(self, point: str) -> Catalogue:
         """Return what a point holds.

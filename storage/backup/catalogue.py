@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 import xxhash
 
-from parquedb.errors import CorruptionError, ParqueDBError, StorageError
+from parquedb.errors import CorruptionError, NewerFormatError, ParqueDBError
 from parquedb.storage.keys import check_key, check_namespace
 
 FORMAT: Final = 1
@@ -138,7 +138,7 @@ def decode_catalogue(key: str, data: bytes) -> Catalogue:
 
     Raises:
         CorruptionError: cut short, altered, or names what no backup can hold; names `key`.
-        StorageError: a newer version of this library wrote it.
+        NewerFormatError: a later version of this library wrote it.
     """
     content, _, last = data.removesuffix(b"\n").rpartition(b"\n")
     content += b"\n"
@@ -154,7 +154,7 @@ def decode_catalogue(key: str, data: bytes) -> Catalogue:
         raise CorruptionError(key=key, reason=f"no catalogue of a backup: {error}", cause=error) from error
     if not whole:
         raise CorruptionError(key=key, reason="no catalogue of a backup: cut short, or its checksum differs")
-    raise StorageError(f"{key!r} is of version {version!r} of the format; this library reads {FORMAT}")
+    raise NewerFormatError(key=key, reason=f"version {version!r} of the catalogue, known up to {FORMAT}")
 
 
 def _catalogue(head: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> Catalogue:

@@ -47,11 +47,17 @@ def kept_points(held: Mapping[str, Sequence[str]], keep: int) -> set[str]:
     return kept
 
 
-async def prune(archive: Archive, keep: int) -> Pruned:
+async def prune(archive: Archive, keep: int, *, made: str | None = None) -> Pruned:
     """Remove all but the newest points, then every copy that none of the others refers to.
 
     The catalogues go first: a pruning that was killed leaves copies that nobody refers to, which the next one removes,
     and never a point that lacks something.
+
+    Args:
+        archive: Where they are.
+        keep: How many of each namespace stay.
+        made: A point that stays as well, though others may have later names: who took them may have had a clock that
+            was ahead.
 
     Raises:
         ConflictError: a backup is being taken, or somebody else prunes; nothing has been removed.
@@ -66,15 +72,15 @@ async def prune(archive: Archive, keep: int) -> Pruned:
         if others or await archive.marks(BACKUP):
             message = "a backup is being taken or pruned here at this moment, or was killed within the last day"
             raise ConflictError(f"{message}; nothing is removed before that has ended")
-        return await _prune(archive, keep)
+        return await _prune(archive, keep, made)
     finally:
         await archive.unmark(mark)
 
 
-async def _prune(archive: Archive, keep: int) -> Pruned:
+async def _prune(archive: Archive, keep: int, made: str | None) -> Pruned:
     # One catalogue at a time: each may name many objects.
     held = {point: (await archive.catalogue(point)).names for point in await archive.points()}
-    kept = kept_points(held, keep)
+    kept = kept_points(held, keep) | ({made} & held.keys())
     needed: set[str] = set()
     for point in kept:
         for one in (await archive.catalogue(point)).namespaces:

@@ -8,10 +8,8 @@ restored like anything else. References that documents hold to other documents (
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,7 +20,7 @@ from parquedb.errors import CorruptionError
 from parquedb.storage.backup.archive import Archive
 from parquedb.storage.backup.catalogue import NamespacePoint, Reference
 from parquedb.storage.backup.renamed_file import describe, rename_file
-from parquedb.storage.backup.transfer import Transfers
+from parquedb.storage.backup.transfer import Transfers, no_temporary_room, temporary_folder
 from parquedb.storage.bulk.load_entry import decode_bulk, encode_bulk
 from parquedb.storage.files.data_file import DataFile
 from parquedb.storage.files.object_cache import Run
@@ -173,13 +171,17 @@ class Renaming:
 
     async def _file(self, reference: Reference) -> None:
         source = self.archive.key_of(self.point.namespace, reference)
-        with tempfile.TemporaryDirectory(prefix="parquedb-") as folder:
-            target = Path(folder) / "renamed"
+        with temporary_folder() as folder:
+            target = folder / "renamed"
             async with self.transfers.verified(self.archive.storage, source, reference.checksum) as found:
                 try:
                     names = (f"{self.point.namespace}/", f"{self.name}/")
                     await self.run_work(lambda: rename_file(found.content, target, *names))
-                except (ValueError, OSError, pa.ArrowException) as error:
+                except OSError as error:
+                    if error.errno is not None:
+                        raise no_temporary_room(error) from error  # The system's, which has written a file.
+                    raise CorruptionError(key=source, reason=f"no data file: {error}", cause=error) from error
+                except (ValueError, pa.ArrowException) as error:
                     raise CorruptionError(key=source, reason=f"no data file: {error}", cause=error) from error
             size, digest, footer = await self.run_work(lambda: describe(target))
             self._files[reference.key] = size, digest, footer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -124,17 +124,20 @@ class Transfers:
             if isinstance(content, bytes)
             else (lambda: target.create_file(key, content, timeout_s=limit_s))
         )
+        reason: ParqueDBError | None = None
         for failures in range(1, _CREATES.attempts_max + 1):
             try:
                 await send()
             except AlreadyExistsError:
                 return failures > 1  # Then an earlier try may have landed after all.
             except ParqueDBError as error:
+                # That a circuit is open tells nobody what is wrong with the store.
+                reason = reason if reason is not None and isinstance(error, CircuitOpenError) else error
                 # Waiting for a circuit is waiting for the store; what it has refused in words it will refuse again.
                 again = isinstance(error, CircuitOpenError) or is_retryable(error)
                 final = not again or isinstance(error, StorageWriteError | QuotaExceededError)
                 if final or failures == _CREATES.attempts_max:
-                    raise
+                    raise reason from reason.cause
                 await self._clock.sleep(max(backoff_s(failures, _CREATES, self._rng), error.retry_after or 0.0))
             else:
                 return True
@@ -146,8 +149,8 @@ class Transfers:
         if len(first) < PIECE_BYTES:
             yield Bytes(first, len(first), await _digest(first))
             return
-        with tempfile.TemporaryDirectory(prefix="parquedb-") as folder:
-            path, digest, size = Path(folder) / "object", xxhash.xxh3_64(), len(first)
+        with temporary_folder() as folder:
+            path, digest, size = folder / "object", xxhash.xxh3_64(), len(first)
             await asyncio.to_thread(_append, path, digest, first)
             piece, first = first, b""  # Else two pieces would be held at a time.
             while len(piece) == PIECE_BYTES:
@@ -157,9 +160,33 @@ class Transfers:
             yield Bytes(path, size, digest.intdigest())
 
 
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder for what is on its way, and remove it at the end.
+
+    Raises:
+        StorageWriteError: there is none that can be written to; says how another one is chosen.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix="parquedb-")
+    except OSError as error:
+        raise no_temporary_room(error) from error
+    with made as folder:
+        yield Path(folder)
+
+
+def no_temporary_room(error: OSError) -> StorageWriteError:
+    """Return the refusal of a folder for temporary files, which is no fault of the object that was to pass."""
+    message = f"temporary files cannot be written: {error}; TMPDIR names another folder, with room for large objects"
+    return StorageWriteError(message)
+
+
 def _append(path: Path, digest: xxhash.xxh3_64, piece: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(piece)
+    try:
+        with path.open("ab") as file:
+            file.write(piece)
+    except OSError as error:
+        raise no_temporary_room(error) from error
     digest.update(piece)
 
 

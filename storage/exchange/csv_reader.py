@@ -6,6 +6,7 @@ cannot be read is known by its number. Types that nobody gave are found by readi
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -47,6 +48,8 @@ _COMMA: Final = ","
 _OTHER_DELIMITERS: Final = ";\t|"
 BLOCK_BYTES: Final = 4 << 20
 """Bytes that are parsed at once; a row must be smaller. PyArrow reads up to 32 blocks ahead."""
+
+_END_BYTES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,9 @@ class CsvReader:
         self._refusals = refusals
         self._id_column = id_column
         self.names = column_names(place, options)
+        if "" in self.names:
+            which = f"column {self.names.index('') + 1} of {len(self.names)}"
+            raise InvalidInputError(f"{which} has no name; name it in the header, or give column_names", field="path")
         own = ID_COLUMN in self.names
         kept = [name for name in self.names if not (own and name in SET_BY_DATABASE)]
         check_names(pa.schema([(name, pa.string()) for name in kept]), id_column)
@@ -192,19 +198,44 @@ class CsvReader:
         numbers = _Numbers(self._told(quiet=quiet), 2 if self._options.header else 1)
         with reading(self._place):
             source = Source(self._place)
+        reader = None
         try:
             with reading(self._place):
-                reader = _open(self._place, self._options, source, numbers, self.names)
+                reader = _open(source.stream, self._options, numbers, self.names)
+            if reader.schema.names != self.names:
+                raise InvalidInputError(f"a header of more than {BLOCK_BYTES >> 20} MiB cannot be read", field="path")
+            held: _Batch | None = None
             while True:
                 with reading(self._place):
                     batch = next(reader, None)
                 numbers.raise_refusal()
                 if batch is None:
-                    return
+                    break
                 if batch.num_rows:
-                    yield _Batch(batch, numbers.of(batch.num_rows), source.bytes_read)
+                    if held is not None:
+                        yield held
+                    held = _Batch(batch, numbers.of(batch.num_rows), source.bytes_read)
+            if held is not None and _may_be_cut_off(held, self._options) and not self._ends_with_a_quote():
+                reason = "a quote that is never closed: it takes in all that follows"
+                self._told(quiet=quiet)(int(held.lines[-1]), reason)
+                held = _Batch(held.cells.slice(0, held.cells.num_rows - 1), held.lines[:-1], held.bytes_read)
+            if held is not None and held.cells.num_rows:
+                yield held
         finally:
+            numbers.stop()
             source.close()
+            if reader is not None:
+                _use_up(reader)
+
+    def _ends_with_a_quote(self) -> bool:
+        with reading(self._place):
+            source, end = Source(self._place), b""
+            try:
+                while block := source.stream.read(BLOCK_BYTES):
+                    end = (end + block)[-_END_BYTES:]
+            finally:
+                source.close()
+        return end.decode(self._options.encoding, "ignore").rstrip().endswith(self._options.quote_char)
 
     def _told(self, *, quiet: bool) -> Callable[[int, str], None]:
         return (lambda _line, _reason: None) if quiet and self._refusals.skip else self._refusals.add
@@ -219,11 +250,24 @@ def column_names(place: Place, options: CsvOptions) -> list[str]:
     """
     if not options.header and options.column_names is None:
         raise InvalidInputError("column_names: expected names, since header=False", field="column_names")
-    with reading(place), _open(place, options, None, None) as reader:
+    with reading(place):
+        source = Source(place)
+        try:
+            start = source.stream.read_buffer(BLOCK_BYTES)
+        finally:
+            source.close()
+        reader = _open(pa.BufferReader(start), options, None)
         names: list[str] = reader.schema.names
+        _use_up(reader)
     if options.column_names is None and options.delimiter is None:
         _check_comma(names)
     return names
+
+
+def _may_be_cut_off(batch: _Batch, options: CsvOptions) -> bool:
+    """Whether the last cell of a file stood in quotes, for nothing else may hold what is in it."""
+    cell: bytes = batch.cells.column(batch.cells.num_columns - 1)[-1].as_py() or b""
+    return not set(b"\r\n" + (options.delimiter or _COMMA).encode()).isdisjoint(cell)
 
 
 class _Numbers:
@@ -250,6 +294,10 @@ class _Numbers:
                 self._refusal = error  # The parser would not let it through.
         return "skip"
 
+    def stop(self) -> None:
+        """Tell of no more rows."""
+        self._tell = lambda _line, _reason: None
+
     def raise_refusal(self) -> None:
         """Raise what an invalid row came to."""
         if self._refusal is not None:
@@ -266,11 +314,19 @@ class _Numbers:
         return found
 
 
-def _open(
-    place: Place, options: CsvOptions, source: Source | None, numbers: _Numbers | None, names: Sequence[str] = ()
-) -> Any:
+def _use_up(reader: Any) -> None:
+    """Read what is left of a file that is at its end, or closed.
+
+    PyArrow's threads read ahead and hold what is Python's, such as the handler of invalid rows. One that lets go of
+    that while Python ends takes the process down with it.
+    """
+    with contextlib.suppress(pa.ArrowException, OSError, ValueError):
+        while next(reader, None) is not None:
+            pass
+
+
+def _open(stream: Any, options: CsvOptions, numbers: _Numbers | None, names: Sequence[str] = ()) -> Any:
     names_given = options.column_names
-    stream = Source(place).stream if source is None else source.stream
     return pacsv.open_csv(
         stream,
         read_options=pacsv.ReadOptions(

@@ -75,7 +75,7 @@ def place_of(path: Any, format: str | None) -> Place:  # noqa: A002 - the public
     return Place(where, format, codec)
 
 
-def check_readable(place: Place) -> int:
+def check_readable(path: Path) -> int:
     """Return the size of a file that can be imported, in bytes.
 
     Raises:
@@ -83,7 +83,6 @@ def check_readable(place: Place) -> int:
         InvalidInputError: it is a directory or another thing that is no file.
         StorageReadError: this process may not read it.
     """
-    path = place.path
     if path.is_dir():
         raise _refused("path", "a file", f"the directory {str(path)!r}")
     if not path.exists():
@@ -101,11 +100,13 @@ def check_writable(place: Place, *, overwrite: bool) -> None:
     Raises:
         AlreadyExistsError: there is a file and it shall stay.
         NotFoundError: its folder does not exist.
-        InvalidInputError: there is a directory.
+        InvalidInputError: there is a directory, or a device, pipe or socket, which a file must not replace.
     """
     path = place.path
     if path.is_dir():
         raise _refused("path", "a file", f"the directory {str(path)!r}")
+    if path.exists() and not path.is_file():
+        raise _refused("path", "a regular file, or none, for it is put there when it is complete", repr(str(path)))
     if not path.parent.is_dir():
         raise NotFoundError(f"path: there is no folder {str(path.parent)!r}", code=ErrorCode.FILE_NOT_FOUND)
     if path.exists() and not overwrite:
@@ -145,7 +146,14 @@ def reading(place: Place) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, UnicodeError, LookupError) as error:
         reason = str(error).split("\n", maxsplit=1)[0][:300]
-        raise InvalidInputError(f"not a readable {place.format} file: {reason}", field="path") from error
+        raise InvalidInputError(f"not a readable {place.format} file: {reason}{_hint(error)}", field="path") from error
+
+
+def _hint(error: BaseException) -> str:
+    """Return what may be the matter where the library's words do not tell."""
+    if isinstance(error, UnicodeDecodeError):
+        return "; the file may have another encoding, such as encoding='utf-16' or encoding='latin-1'"
+    return "; is a quote not closed, or a row larger than 4 MiB?" if "straddl" in str(error) else ""
 
 
 class Target:
@@ -191,6 +199,7 @@ def replacing(place: Place, *, overwrite: bool) -> Iterator[Target]:
         _sync(temporary)
         check_writable(place, overwrite=overwrite)  # Somebody may have put one there meanwhile.
         temporary.replace(place.path)
+        _sync(place.path.parent)
     except OSError as error:
         raise StorageWriteError(f"path: {str(place.path)!r} cannot be written: {error}") from error
     finally:
@@ -198,7 +207,7 @@ def replacing(place: Place, *, overwrite: bool) -> Iterator[Target]:
 
 
 def _sync(path: Path) -> None:
-    """Make the disk keep a file, so that its final name never stands for half of it."""
+    """Make the disk keep a file, so that its final name never stands for half of it; or the names in a folder."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)

@@ -9,8 +9,10 @@ import pytest
 import ray
 from rich.console import Console
 
+import parquedb
 from parquedb.cluster.cli.backup import BackupCommand
 from parquedb.cluster.cli.main import main
+from parquedb.errors import CorruptionError
 from tests.support.vault import Vault, directory, furnish
 
 
@@ -67,6 +69,58 @@ def test_damage_in_a_backup_exits_with_1_and_is_named(
     assert f"CORRUPTION: object 'parquedb_backup=1/objects/posts/manifest/{damaged.name}'" in capsys.readouterr().err
 
 
+def test_a_point_that_cannot_be_read_hides_no_other_in_the_list(
+    vault: Vault, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies = tmp_path / "copies"
+    for _ in range(3):
+        assert main(["backup", str(vault.folder), str(copies)]) == 0
+    points = sorted((copies / "parquedb_backup=1/points").iterdir())
+    points[1].write_bytes(points[1].read_bytes()[:-1])
+    capsys.readouterr()
+    assert main(["backup", "--list", str(copies)]) == 2
+    told = capsys.readouterr()
+    assert [name in told.out for name in (one.name for one in points)] == [True, False, True]
+    assert f"CORRUPTION: object 'parquedb_backup=1/points/{points[1].name}'" in told.err
+    assert main(["backup", "--list", str(copies), "--json"]) == 2
+    told = capsys.readouterr()
+    assert [one["point"] for one in json.loads(told.out)] == [points[0].name, points[2].name]
+    assert json.loads(told.err)["code"] == "CORRUPTION"
+    with pytest.raises(CorruptionError, match=points[1].name):
+        parquedb.backup_points(copies)
+
+
+def test_a_place_without_backups_exits_with_2_for_programs_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["backup", "--list", str(tmp_path), "--json"]) == 2
+    told = capsys.readouterr()
+    assert json.loads(told.out) == []
+    assert json.loads(told.err)["code"] == "SNAPSHOT_NOT_FOUND"
+
+
+def test_a_dash_is_the_database_of_the_environment_and_never_a_place_of_backups(
+    vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PARQUEDB_URL", str(vault.folder))
+    assert main(["backup", "-", "copies"]) == 0
+    monkeypatch.setenv("PARQUEDB_URL", str(tmp_path / "new"))
+    assert main(["restore", "copies", "-"]) == 0
+    assert main(["verify", "-"]) == 0
+    capsys.readouterr()
+    for words in (["backup", "-", "-"], ["restore", "-", "-"]):
+        assert main(words) == 2
+        assert "name the backups" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copies", "db", "new"]
+
+
+@pytest.mark.parametrize("words", [["backup", "https://db", "copies"], ["restore", "copies", "https://db"]])
+def test_a_gateway_is_refused_with_the_reason(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "a gateway hands out documents, not what is stored" in capsys.readouterr().err
+
+
 def test_damage_in_the_database_exits_with_2_and_names_the_object(
     vault: Vault, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +149,7 @@ def test_a_restore_over_something_exits_with_2_and_changes_nothing(
         ["backup", "db"],
         ["backup", "db", "copies", "--list"],
         ["backup", "copies", "--list", "--verify"],
+        ["backup", "copies", "--list", "--keep", "3"],
         ["backup", "db", "copies", "--point", "2026"],
         ["backup", "db", "copies", "--keep", "0"],
         ["backup", "no-such-place", "copies"],

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parquedb.documents.extended_json import dumps, loads, loads_request
+from parquedb.documents.extended_json import dumps, loads, loads_document, loads_request
 from parquedb.documents.long_ints import DIGITS_MAX
 from parquedb.documents.regex import Regex
 from parquedb.documents.values import INT_BITS_MAX
@@ -109,6 +109,16 @@ def test_what_others_write_is_read() -> None:
     late = loads('{"$date": "2026-01-02T03:00:00+02:00"}')
     assert late == datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))
     assert late.tzinfo is UTC
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64 - 1, 2**64, -(2**64) - 1, 10**29 + 1, -(10**300) - 7])
+def test_plain_ints_of_any_length_keep_their_digits(number: int) -> None:
+    value = {"list": [{"n": number, "f": 1e30, "t": str(number), "one": 1.0}]}
+    text = f'{{"list": [{{"n": {number}, "f": 1e30, "t": "{number}", "one": 1.0}}]}}'
+    for read in (loads, loads_request, loads_document):
+        assert same(read(text), value)
+        assert same(read(text.encode()), value)
+    assert same(loads(str(number)), number)
 
 
 @pytest.mark.parametrize(

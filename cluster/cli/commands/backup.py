@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
-from parquedb.cluster.cli.options import Json, StoredUrl
+from parquedb.cluster.cli.options import Json, StoredUrl, archive
 from parquedb.cluster.cli.work import Work
 
 EXAMPLES: Final = (
@@ -19,7 +19,9 @@ def backup(  # noqa: PLR0913, PLR0917 - the command line
     url: StoredUrl = None,
     target: Annotated[
         str | None,
-        typer.Argument(metavar="TARGET", help="where backups lie: a directory, or s3://bucket/prefix"),
+        typer.Argument(
+            metavar="TARGET", help="where backups lie: a directory, or s3://bucket/prefix", callback=archive
+        ),
     ] = None,
     namespaces: Annotated[
         list[str] | None, typer.Argument(metavar="NAMESPACE", help="which ones (default: all)", show_default=False)
@@ -52,6 +54,8 @@ def backup(  # noqa: PLR0913, PLR0917 - the command line
             "--point goes with --verify; to restore one: parquedb restore TARGET URL --point POINT"
         )
     if list_ or verify:
+        if keep is not None:
+            raise typer.BadParameter("--keep removes points after a backup; --list and --verify change nothing")
         if url is None or target is not None:
             raise typer.BadParameter(f"{'--list' if list_ else '--verify'} takes one argument, where the backups lie")
         where = url

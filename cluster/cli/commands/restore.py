@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
-from parquedb.cluster.cli.options import Json
+from parquedb.cluster.cli.options import Json, archive, place
 from parquedb.cluster.cli.work import Work
 
 EXAMPLES: Final = (
@@ -16,11 +16,18 @@ EXAMPLES: Final = (
 
 def restore(  # noqa: PLR0913, PLR0917 - the command line
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="where backups lie: a directory, or s3://bucket/prefix")
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="where backups lie: a directory, or s3://bucket/prefix", callback=archive
+        ),
     ],
     url: Annotated[
-        str,
-        typer.Argument(metavar="URL", help="where the database shall be: an empty directory or s3://bucket/prefix"),
+        str | None,
+        typer.Argument(
+            metavar="URL",
+            help="where the database shall be: an empty directory or s3://bucket/prefix; -: what PARQUEDB_URL says",
+            callback=place,
+        ),
     ],
     namespaces: Annotated[
         list[str] | None,

@@ -13,7 +13,7 @@ import pytest
 import parquedb
 from parquedb.cluster.backup.backups import backup_database, restore_database
 from parquedb.cluster.backup.places import archive_settings
-from parquedb.errors import ConfigurationError, InvalidInputError
+from parquedb.errors import ConfigurationError, CorruptionError, InvalidInputError
 from parquedb.errors import TimeoutError as NoAnswerError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
@@ -122,6 +122,13 @@ async def test_a_database_and_its_backup_do_not_lie_in_each_other(database: str,
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_one_server_is_one_however_its_address_is_spelled() -> None:
+    group = {"endpoint_url": "http://LOCALHOST:9/"}
+    database = load_settings("s3://bucket/db", endpoint_url="http://localhost:9", key="k", secret="s", backup=group)
+    with pytest.raises(ConfigurationError, match="must not lie in each other"):
+        await backup(database, "s3://bucket/db/copies")
+
+
 @pytest.mark.parametrize("url", ["https://db.example.com", "memory://x"])
 async def test_only_what_is_stored_can_be_backed_up(url: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="has to be a directory or s3"):
@@ -178,3 +185,16 @@ def test_behind_a_gateway_it_is_said_what_to_run_instead(tmp_path: Path) -> None
         pytest.raises(ConfigurationError, match="parquedb backup <url of the storage>"),
     ):
         db.backup(tmp_path / "copies")
+
+
+async def test_a_backup_that_cannot_remove_old_points_says_that_it_is_good_all_the_same(tmp_path: Path) -> None:
+    place = on_disk(tmp_path)
+    await used(settings_of(place), furnish)
+    settings, copies = settings_of(place), tmp_path / "copies"
+    await backup(settings, str(copies))
+    [catalogue] = (copies / "parquedb_backup=1/points").iterdir()
+    catalogue.write_bytes(b"{}")
+    with pytest.raises(CorruptionError, match=r"the backup is good, as point .* old points stay: .*corrupt") as failed:
+        await backup(settings, str(copies), keep=1)
+    assert failed.value.key == f"parquedb_backup=1/points/{catalogue.name}"
+    assert (await restore(load_settings(str(tmp_path / "new")), str(copies))).point == failed.value.context["point"]

@@ -2,6 +2,10 @@
 
 import gzip
 import json
+import os
+import re
+import signal
+import threading
 from io import StringIO
 from pathlib import Path
 
@@ -101,6 +105,7 @@ def test_csv_of_another_make_is_read_with_options(run: Run, gateway: str, tmp_pa
     ("name", "content", "words", "said"),
     [
         ("absent.csv", None, [], "there is no file"),
+        ("", None, [], "expected a file, got the directory"),
         ("rows.txt", "a\n1\n", [], "its name tells no format: end it with .csv, .ndjson or .parquet, or give --format"),
         ("a.csv", "a;b\n1;2\n", [], "a comma leaves its header in one piece: give --delimiter ';', or ',' where it"),
         ("a.csv", "", [], "a.csv': not a readable csv file: Empty CSV file"),
@@ -161,3 +166,30 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(gateway: str, people: Path, nam
     assert ImportCommand(gateway, namespace, [people / "people.csv"], screen=screen, notes=terminal).run()
     assert "people.csv" in terminal.file.getvalue()  # type: ignore[attr-defined]
     assert "3 documents stored" in screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_ctrl_c_says_what_is_stored_and_how_to_go_on(run: Run, gateway: str, tmp_path: Path, namespace: str) -> None:
+    path = tmp_path / "many.csv"
+    path.write_text("n\n" + "1\n" * 1_500_000)
+    ended = threading.Event()
+
+    def interrupt() -> None:
+        with parquedb.connect(gateway) as database:
+            while not ended.wait(0.02):
+                if database[namespace].count():
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+
+    watcher = threading.Thread(target=interrupt)
+    watcher.start()
+    try:
+        done = run("import", gateway, namespace, str(path))
+    finally:
+        ended.set()
+        watcher.join()
+    assert done.code == 130
+    again = re.search(r"and perhaps some more are stored; the same command with (--request-id \S+) goes on", done.err)
+    assert again is not None
+    assert run("import", gateway, namespace, str(path), *again[1].split()).code == 0
+    with parquedb.connect(gateway) as database:
+        assert database[namespace].count() == 1_500_000

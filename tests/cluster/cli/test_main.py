@@ -1,6 +1,7 @@
 """The `parquedb` command as a whole: reading its line, exit codes, errors, and what starting it costs."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -132,6 +133,36 @@ def test_an_error_of_ours_shows_its_message_without_a_stack(capsys: pytest.Captu
     assert capsys.readouterr().err == "parquedb: NETWORK_ERROR: the store is away\n"
     assert ended(away, as_json=True) == 2
     assert json.loads(capsys.readouterr().err)["message"] == "the store is away"
+
+
+def test_what_the_system_refuses_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    full = failing(OSError(28, "No space left on device", "page.html"))
+    assert ended(full) == 2
+    assert capsys.readouterr().err == (
+        "parquedb: STORAGE_ERROR: the system refused something: [Errno 28] No space left on device: 'page.html'\n"
+    )
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "2>/dev/full", "2>&-", ">/dev/full 2>/dev/full"])
+@pytest.mark.parametrize("words", ["--version", "verify no-such-place"])
+def test_streams_that_take_nothing_cost_the_words_and_not_the_exit_code(words: str, redirection: str) -> None:
+    command = f"{sys.executable} -m parquedb.cluster.cli {words} {redirection}"
+    done = subprocess.run(["/bin/sh", "-c", command], check=False, capture_output=True, text=True)
+    refused = words != "--version" or redirection.startswith(">/dev/full")
+    assert done.returncode == (2 if refused else 0)
+    assert "Traceback" not in done.stderr
+
+
+def test_what_the_encoding_of_the_output_lacks_is_spelled_out() -> None:
+    code = "from parquedb.cluster.cli.main import main, sys; main(['--version']); print('Zo\u00eb')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.stdout.splitlines()[1] == r"Zo\xeb"
 
 
 def test_no_is_an_answer_of_its_own() -> None:

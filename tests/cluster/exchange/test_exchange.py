@@ -524,7 +524,10 @@ BAD_IMPORTS = {
     "not a readable csv file: Empty CSV file": {"path": "empty.csv"},
     "not a readable parquet file: ": {"path": "in.csv", "format": "parquet"},
     "not a readable jsonl file: ": {"path": "broken.jsonl.gz"},
-    "straddles two block": {"path": "open.csv"},
+    "straddles two block boundaries (try to increase block size?); is a quote not closed": {"path": "open.csv"},
+    "invalid start byte; the file may have another encoding, such as encoding='utf-16'": {"path": "utf16.csv"},
+    "column 2 of 3 has no name; name it in the header, or give column_names": {"path": "unnamed.csv"},
+    "path: expected a regular file, which can be read twice, got 'pipe.csv'": {"path": "pipe.csv"},
     "'n' twice": {"path": "twice.csv"},
     "a column of type time32": {"path": "time.parquet"},
 }
@@ -543,6 +546,9 @@ def test_a_bad_import_says_what_is_wrong_and_stores_nothing(
     write(tmp_path / "empty.csv", "")
     write(tmp_path / "twice.csv", "n,n\n1,2\n")
     write(tmp_path / "open.csv", 'n\n"1' + "x" * (34 << 20) if message.startswith("straddles") else "")
+    write(tmp_path / "utf16.csv", "n\n1\n".encode("utf-16"))
+    write(tmp_path / "unnamed.csv", "n,,m\n1,2,3\n")
+    os.mkfifo(tmp_path / "pipe.csv")
     write(tmp_path / "broken.jsonl.gz", gzip.compress(b"{}\n" * 1000)[:-20])
     pq.write_table(pa.table({"t": pa.array([1], pa.time32("s"))}), tmp_path / "time.parquet")
     arguments = {"path": "in.csv", **BAD_IMPORTS[message]}
@@ -550,6 +556,32 @@ def test_a_bad_import_says_what_is_wrong_and_stores_nothing(
         posts.import_file(**arguments)
     assert message in caught.value.message
     assert posts.count() == 0
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_quote_that_is_never_closed_is_refused_and_not_the_rest_of_the_file(
+    posts: LocalCollection, tmp_path: Path, suffix: str, encoding: str
+) -> None:
+    pack = gzip.compress if suffix.endswith(".gz") else bytes
+    path = write(tmp_path / f"in{suffix}", pack('n,t\n1,a\n2,"b\n3,c\n4,d\n'.encode(encoding)))
+    with pytest.raises(ValidationError, match="line 3: a quote that is never closed"):
+        posts.import_file(path, encoding=encoding)
+    assert posts.count() == 0
+    done = posts.import_file(path, encoding=encoding, on_error="skip")
+    assert (done.rows, done.skipped, done.errors[0].line) == (1, 1, 3)
+    whole = write(tmp_path / f"whole{suffix}", pack('n,t\n1,"a\n"\n2,"b,\n c" \n\n'.encode(encoding)))
+    assert posts.import_file(whole, encoding=encoding).rows == 2
+    assert sorted(one["t"] for one in posts.find()) == ["a", "a\n", "b,\n c "]
+
+
+def test_an_export_replaces_no_device_and_no_pipe(posts: LocalCollection, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out.csv")
+    for overwrite in (False, True):
+        with pytest.raises(ValidationError, match="path: expected a regular file, or none"):
+            posts.export_file(tmp_path / "out.csv", overwrite=overwrite)
+    assert (tmp_path / "out.csv").is_fifo()
+    assert not list(tmp_path.glob(".*"))
 
 
 BAD_EXPORTS: dict[str, tuple[dict[str, Any], type[Exception]]] = {

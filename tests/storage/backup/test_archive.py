@@ -57,6 +57,24 @@ async def test_earlier_points_stay_restorable_and_show_what_was_then() -> None:
         assert (await verified(target)).ok
 
 
+async def test_points_of_one_second_are_in_the_order_in_which_they_were_taken() -> None:
+    clock, source, place, points = ManualClock(), MemoryBackend(), MemoryBackend(), list[str]()
+    await furnish(source)
+    for _ in range(8):
+        clock.advance(0.001)
+        points.append((await take(source, place, clock=clock))[0].point)
+    assert await archive(place).points() == points
+    assert await archive(place).find() == points[-1]
+
+
+async def test_the_point_that_was_just_made_stays_though_others_come_from_a_clock_that_was_ahead() -> None:
+    _, place, points = await grown()
+    pruned = await prune(archive(place), 1, made=points[0])
+    assert pruned.points == (points[1],)
+    assert await archive(place).points() == [points[0], points[2]]
+    assert (await inspected(place)).ok
+
+
 async def test_pruning_removes_old_points_and_only_what_no_other_needs() -> None:
     _, place, points = await grown(4)
     before = await contents(place, OBJECTS)

@@ -5,10 +5,16 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from parquedb.errors import CollectionNotFoundError, ConflictError, CorruptionError, SnapshotNotFoundError
+from parquedb.errors import (
+    CollectionNotFoundError,
+    ConflictError,
+    CorruptionError,
+    NewerFormatError,
+    SnapshotNotFoundError,
+)
 from parquedb.storage.backends.memory import MemoryBackend
 from parquedb.storage.backup.archive import OBJECTS, POINTS
-from parquedb.storage.backup.catalogue import decode_catalogue
+from parquedb.storage.backup.catalogue import decode_catalogue, encode_catalogue
 from parquedb.storage.log.entry import UNFINISHED, entry_key
 from tests.support.backups import archive, contents, inspected, put_back, take
 from tests.support.engines import NAMESPACE, opened, run
@@ -195,7 +201,7 @@ async def test_points_are_found_by_their_beginning(vault: Vault) -> None:
     async with directory(vault.folder) as source:
         catalogue, _ = await take(source, place)
         await take(source, place)
-    assert await archive(place).find(catalogue.point[:20].upper()) == catalogue.point
+    assert await archive(place).find(catalogue.point[:26].upper()) == catalogue.point
     with pytest.raises(SnapshotNotFoundError, match="2 points"):
         await archive(place).find("2")
     with pytest.raises(SnapshotNotFoundError, match="no point"):
@@ -221,3 +227,12 @@ async def test_a_catalogue_cannot_name_what_lies_outside(vault: Vault) -> None:
     forged = content + b'{"checksum":"%s"}\n' % xxhash.xxh3_128_hexdigest(content).encode()
     with pytest.raises(CorruptionError, match=r"\.\./"):
         decode_catalogue("points/x", forged)
+
+
+async def test_a_catalogue_of_a_later_version_is_no_damage(vault: Vault) -> None:
+    async with directory(vault.folder) as source:
+        catalogue, _ = await take(source, MemoryBackend())
+    content = encode_catalogue(catalogue).replace(b'"parquedb_backup":1', b'"parquedb_backup":2').splitlines(True)[:-1]
+    last = f'{{"checksum":"{xxhash.xxh3_128_hexdigest(b"".join(content))}"}}\n'.encode()
+    with pytest.raises(NewerFormatError, match=r"points/then.*later version.*run that version"):
+        decode_catalogue("points/then", b"".join(content) + last)

@@ -18,7 +18,7 @@ from parquedb.actors.requests.packing import (
     encode_outcomes,
     whole,
 )
-from parquedb.errors import CorruptionError
+from parquedb.errors import CorruptionError, StorageWriteError
 from parquedb.storage.backends.memory import MemoryBackend
 from parquedb.storage.history.segment import decode_segment
 from parquedb.storage.keys import namespace_prefix
@@ -29,6 +29,7 @@ from parquedb.storage.verification.rules import Severity
 from parquedb.storage.verification.verifier import Verifier
 from tests.support.backups import contents, put_back, put_back_as, take, told
 from tests.support.engines import NAMESPACE, inline, opened, outcome, run, settings
+from tests.support.file_size import file_size_limit
 from tests.support.pasts import MANY, Life, random_steps
 from tests.support.vault import furnish
 from tests.support.virtual_loop import Process, SimClock, run_virtually
@@ -202,3 +203,11 @@ async def test_what_is_damaged_is_named_and_nothing_is_restored() -> None:
         assert raised.value.key == key
         await place.write(key, data)
     assert await contents(target) == {}
+
+
+async def test_a_renaming_that_finds_no_room_does_not_call_the_backup_damaged() -> None:
+    source, place = MemoryBackend(), MemoryBackend()
+    await furnish(source)
+    await take(source, place)
+    with file_size_limit(100), pytest.raises(StorageWriteError, match="TMPDIR names another folder"):
+        await put_back_as(place, MemoryBackend(), NAME)

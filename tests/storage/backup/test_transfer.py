@@ -2,16 +2,26 @@
 
 import asyncio
 import random
+import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import xxhash
 
 from parquedb.clock import ManualClock
-from parquedb.errors import CorruptionError, NetworkError, ObjectNotFoundError, OutcomeUnknownError, StorageWriteError
+from parquedb.errors import (
+    CircuitOpenError,
+    CorruptionError,
+    NetworkError,
+    ObjectNotFoundError,
+    OutcomeUnknownError,
+    StorageWriteError,
+)
 from parquedb.storage.backends.faults import Fault, FaultRule, FaultyBackend
 from parquedb.storage.backends.memory import MemoryBackend
 from parquedb.storage.backup.transfer import PIECE_BYTES, Transfers, each
+from tests.support.file_size import file_size_limit
 
 DATA = b"content " * 100
 SUM = xxhash.xxh3_64_intdigest(DATA)
@@ -51,6 +61,22 @@ async def test_a_name_that_was_taken_before_is_told_apart(store: FaultyBackend, 
 async def test_a_store_that_is_busy_is_asked_again(store: FaultyBackend, moves: Transfers, error: str) -> None:
     store.add(FaultRule(fault=Fault.ERROR, operations=frozenset({"create"}), count=2, error=error))
     assert await moves.create(store, "a/b", DATA)
+
+
+async def test_what_is_wrong_with_a_store_is_told_and_not_that_its_circuit_is_open(moves: Transfers) -> None:
+    class Away(MemoryBackend):
+        """Does not answer, and is soon not asked any more."""
+
+        tries = 0
+
+        async def create(self, key: str, data: bytes, *, timeout_s: float | None = None) -> NoReturn:
+            self.tries += 1
+            if self.tries > 3:
+                raise CircuitOpenError(circuit="s3.write", retry_after=24.0)
+            raise NetworkError("no answer: connection refused")
+
+    with pytest.raises(NetworkError, match="connection refused"):
+        await moves.create(Away(), "a/b", DATA)
 
 
 async def test_a_definite_refusal_is_final(store: FaultyBackend, moves: Transfers) -> None:
@@ -124,3 +150,18 @@ async def test_the_first_error_ends_the_work_after_the_others_have_let_go() -> N
     with pytest.raises(ObjectNotFoundError):
         await each(work, range(100), 3)
     assert sorted(ended) == [0, 2], "and no more was begun"
+
+
+async def test_no_room_for_temporary_files_is_no_damage_and_says_what_to_do(
+    moves: Transfers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, data = MemoryBackend(), bytes(PIECE_BYTES + 1)
+    await source.create("a/b", data)
+    copy = lambda: moves.copy(source, "a/b", MemoryBackend(), "c/d", xxhash.xxh3_64_intdigest(data))  # noqa: E731
+    with file_size_limit(PIECE_BYTES), pytest.raises(StorageWriteError, match=r"File too large; TMPDIR names another"):
+        await copy()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(StorageWriteError, match=r"No such file or directory.*TMPDIR names another folder"):
+        await copy()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert await copy() == len(data)

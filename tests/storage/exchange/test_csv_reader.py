@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from parquedb.errors import InvalidInputError
-from parquedb.storage.exchange.csv_reader import CsvOptions, CsvReader, _Numbers
+from parquedb.storage.exchange.csv_reader import BLOCK_BYTES, CsvOptions, CsvReader, _Numbers
 from parquedb.storage.exchange.file_formats import place_of
 from parquedb.storage.exchange.row_pieces import Refusals
 
@@ -78,3 +78,14 @@ def test_a_comma_in_the_quoted_name_of_the_only_column_is_no_delimiter(tmp_path:
 
 def test_a_header_of_one_column_is_taken(tmp_path: Path) -> None:
     assert reader(tmp_path, "city\nBern; Switzerland\n")[0].names == ["city"]
+
+
+def test_the_header_is_found_without_a_thread_that_reads_on(tmp_path: Path) -> None:
+    def bytes_read() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    text = "a,b\n" + "12345678,abcdefgh\n" * 3_000_000
+    before = bytes_read()
+    made, _ = reader(tmp_path, text)
+    assert made.names == ["a", "b"]
+    assert bytes_read() - before < 2 * BLOCK_BYTES, "else PyArrow may take the process down when Python ends meanwhile"
