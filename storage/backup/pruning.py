@@ -80,7 +80,7 @@ async def prune(archive: Archive, keep: int, *, made: str | None = None) -> Prun
 async def _prune(archive: Archive, keep: int, made: str | None) -> Pruned:
     # One catalogue at a time: each may name many objects.
     held = {point: (await archive.catalogue(point)).names for point in await archive.points()}
-    kept = kept_points(held, keep) | ({made} & held.keys())
+    kept = kept_points(held, keep) | {point for point in held if point == made}
     needed: set[str] = set()
     for point in kept:
         for one in (await archive.catalogue(point)).namespaces:

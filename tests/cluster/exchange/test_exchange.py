@@ -563,7 +563,9 @@ def test_a_bad_import_says_what_is_wrong_and_stores_nothing(
 def test_a_quote_that_is_never_closed_is_refused_and_not_the_rest_of_the_file(
     posts: LocalCollection, tmp_path: Path, suffix: str, encoding: str
 ) -> None:
-    pack = gzip.compress if suffix.endswith(".gz") else bytes
+    def pack(data: bytes) -> bytes:
+        return gzip.compress(data) if suffix.endswith(".gz") else data
+
     path = write(tmp_path / f"in{suffix}", pack('n,t\n1,a\n2,"b\n3,c\n4,d\n'.encode(encoding)))
     with pytest.raises(ValidationError, match="line 3: a quote that is never closed"):
         posts.import_file(path, encoding=encoding)
