@@ -13,6 +13,9 @@ DEMO_READY := $(VENV)/.ready-demo
 DEV_READY := $(VENV)/.ready-dev
 endif
 
+# Where it is set, each of the many processes that tests and owners are made of would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 # Two installs into one environment must not run at the same time (`make -j`).
 .NOTPARALLEL:

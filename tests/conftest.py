@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -25,3 +26,14 @@ def ray_cluster() -> Iterator[str]:
     )
     yield context.address_info["address"]
     ray.shutdown()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _owners_end_with_their_module() -> Iterator[None]:
+    """Owners stay when a database is closed; hundreds of them would be idle in the one Ray of all tests, at a cost."""
+    yield
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        from tests.support.owners import end_owners  # noqa: PLC0415 - imports Ray's half
+
+        end_owners()

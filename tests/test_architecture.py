@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -113,10 +114,12 @@ def import_faults(where: str, tree: ast.AST) -> Iterator[str]:
             yield f"{name}: not among the dependencies in pyproject.toml"
 
 
+@cache
 def is_module(name: str) -> bool:
     return (ROOT / "parquedb" / name).is_dir() or (ROOT / "parquedb" / f"{name}.py").is_file()
 
 
+@cache
 def is_declared(top: str) -> bool:
     # The gateway is an extra, and a room that nobody else enters.
     about = project()["project"]
@@ -143,6 +146,7 @@ def faults(where: str, text: str) -> list[str]:
     return [*import_faults(where, tree), *body_faults(where, text, tree)]
 
 
+@cache
 def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 

@@ -10,7 +10,6 @@ from parquedb.observability.logs.formats import ConsoleFormatter, JsonFormatter
 from parquedb.observability.logs.logger import get_logger
 from parquedb.observability.logs.redaction import redactor
 from parquedb.observability.logs.repeats import RepeatFilter
-from parquedb.settings.environment import load_log_settings
 from parquedb.settings.logs import LogSettings
 
 _lock = threading.Lock()
@@ -60,6 +59,9 @@ def configure_logging(  # noqa: PLR0913 - one argument for each thing that is as
     Raises:
         ConfigurationError: there is no such level or format.
     """
+    # Owners get their settings from clients, and start without the library that reads the environment.
+    from parquedb.settings.environment import load_log_settings  # noqa: PLC0415 - see above
+
     settings = load_log_settings(
         log_level=level,
         log_format=format,

@@ -233,7 +233,9 @@ class Settings(LogSettings):
     Use `parquedb.load_settings`, which reads the environment and whose errors name the variable at fault.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True, defer_build=True
+    )
 
     url: str = Field(description="Where the database is: a path, file://, s3://, memory://, or https:// of a gateway.")
     endpoint_url: str | None = Field(default=None, description="Address of an S3-compatible server; AWS when absent.")

@@ -15,7 +15,10 @@ _EXPECTED_URL: Final = "expected a path, file://<path>, s3://<bucket>/<prefix> o
 class SettingsGroup(BaseModel):
     """Some settings of one subject; immutable, and without room for unknown ones."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    # Owners take theirs from pickles, unchecked, and start without what checking takes.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True, defer_build=True
+    )
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """Take a pickle, also of another version."""

@@ -15,7 +15,9 @@ _FIELD: Final = re.compile(r"[\w$-]{1,200}")
 class LogSettings(BaseModel):
     """What is logged and how, by owners and by `configure_logging`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True, defer_build=True
+    )
 
     log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")
     # Pairs, for settings are keys of dicts. A dict is taken as well.

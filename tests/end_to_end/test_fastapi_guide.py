@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 import parquedb
@@ -24,10 +25,14 @@ REQUEST_ID = "req-7.a:b"
 TRACE = "00-" + "5" * 32 + "-" + "6" * 16 + "-01"
 
 
+def laid_out(folder: Path) -> Path:
+    (folder / "app.py").write_text(listing("guides/fastapi.md", "app.py"))
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "app.py").write_text(listing("guides/fastapi.md", "app.py"))
-    return tmp_path
+    return laid_out(tmp_path)
 
 
 @pytest.fixture
@@ -37,9 +42,18 @@ async def service(folder: Path, ray_cluster: str) -> AsyncIterator[Service]:
         yield running
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_url(tmp_path_factory: pytest.TempPathFactory, ray_cluster: str) -> AsyncIterator[str]:
+    """Where a service listens that no test ends."""
+    folder = laid_out(tmp_path_factory.mktemp("guide"))
+    place = {"PARQUEDB_URL": str(folder / "data"), "PARQUEDB_RAY_ADDRESS": ray_cluster}
+    async with running_service(folder, **place) as running:
+        yield running.url
+
+
 @pytest.fixture
-async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+async def client(shared_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=shared_url, timeout=30) as client:
         yield client
 
 

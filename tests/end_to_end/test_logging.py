@@ -75,8 +75,8 @@ def test_an_owner_writes_nothing_below_the_asked_level(ray_cluster: str, tmp_pat
 
 
 DRIVER = """
-    import ray, parquedb
-    ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=80 << 20)
+    import ray, sys, parquedb
+    ray.init(address=sys.argv[1])
     parquedb.configure_logging()
     with parquedb.connect("./data") as db:
         db.create("posts", {"n": 1})
@@ -87,10 +87,10 @@ DRIVER = """
 """
 
 
-def test_a_driver_sees_its_own_records_and_those_that_it_asked_ray_for(tmp_path: Path) -> None:
+def test_a_driver_sees_its_own_records_and_those_that_it_asked_ray_for(ray_cluster: str, tmp_path: Path) -> None:
     environ = os.environ | {"PYTHONPATH": str(ROOT), "PARQUEDB_LOG_LEVELS": "actors.checkpoint=ERROR"}
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(DRIVER)],
+        [sys.executable, "-c", textwrap.dedent(DRIVER), ray_cluster],
         cwd=tmp_path,
         env=environ,
         capture_output=True,

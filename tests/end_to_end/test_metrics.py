@@ -163,7 +163,9 @@ with parquedb.connect(sys.argv[1]) as db:
 """
 
 
-def test_a_collector_hears_of_clients_and_owners_where_the_environment_says_so(tmp_path: Path) -> None:
+def test_a_collector_hears_of_clients_and_owners_where_the_environment_says_so(
+    ray_cluster: str, tmp_path: Path
+) -> None:
     if rotel_binary() is None:
         pytest.skip("the `rotel` wheel (a real OpenTelemetry collector) is not installed")
     with running_collector(tmp_path) as collector:
@@ -172,6 +174,7 @@ def test_a_collector_hears_of_clients_and_owners_where_the_environment_says_so(t
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.http_endpoint,
             "OTEL_TRACES_EXPORTER": "none",
             "OTEL_METRIC_EXPORT_INTERVAL": "200",
+            "PARQUEDB_RAY_ADDRESS": ray_cluster,
             "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), os.getcwd()])),
         }
         command = [sys.executable, "-c", PROGRAM, str(tmp_path / "db")]

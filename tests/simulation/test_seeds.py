@@ -15,7 +15,7 @@ import pytest
 from tests.support.sim_plans import PLANS
 from tests.support.simulation import Verdict, simulate
 
-SEEDS = range(3 * len(PLANS))
+SEEDS = range(2 * len(PLANS))
 
 ONCE_BROKEN = {
     185: "a load passed by an id that a merge had put into a new file while the load was being checked",

@@ -34,7 +34,8 @@ def grant(*entries: str, database: str = "db", key: str = KEY, lasts_s: float = 
     return sign(key, database, Permissions(entries), time.time() + lasts_s)
 
 
-EVERYTHING = grant(ALL)
+# It is made when the tests are collected, which may be long before they run.
+EVERYTHING = grant(ALL, lasts_s=86_400)
 
 
 def settings_for(url: str, **access: Any) -> Any:

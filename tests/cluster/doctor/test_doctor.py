@@ -318,13 +318,6 @@ def test_a_collector_that_is_switched_off_is_not_asked() -> None:
 # --- Ray
 
 
-def test_a_cluster_that_runs_is_joined_and_tells_of_itself(ray_cluster: str) -> None:
-    report = doctor(ray_address=ray_cluster, environ=dict(os.environ))
-    assert check(report, "ray-cluster").status is Status.OK, check(report, "ray-cluster")
-    assert "1 node" in check(report, "ray-cluster").found
-    assert "object store" in check(report, "ray-memory").found
-
-
 def test_a_cluster_that_is_not_there_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
