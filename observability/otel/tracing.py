@@ -41,7 +41,7 @@ from parquedb.observability.contexts import (
     StorageResult,
 )
 from parquedb.observability.otel.active_span import ActiveSpan
-from parquedb.observability.otel.brief_spans import BriefSpans
+from parquedb.observability.otel.brief_spans import NUMBERS_MAX, BriefSpans
 from parquedb.observability.otel.lean_span import SpanTemplate
 from parquedb.observability.otel.lean_tracer import LeanSpans, SpanSource, TracerSpans
 from parquedb.observability.otel.propagation import Traceparents, context_from, is_sampled
@@ -104,6 +104,8 @@ class OpenTelemetryHook:
         """
         source = self._spans
         if not isinstance(source, LeanSpans) or self._record_exceptions or type(self) is not OpenTelemetryHook:
+            return None
+        if len(kind.names) > NUMBERS_MAX:
             return None
         found = self._briefs.get(kind)
         # Namespaces may be many; spans of those beyond the bound are whole, and cost a little more.

@@ -13,6 +13,7 @@ from parquedb.cluster.transport.delivery import Delivery, ReplyLost
 from parquedb.errors import VersionConflictError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.otel.brief_spans import whole
+from parquedb.observability.otel.lean_span import LeanSpan
 from parquedb.observability.otel.lean_tracer import LeanSpans
 from parquedb.observability.otel.propagation import current_packed
 from parquedb.observability.otel.span_provider import decide_by
@@ -59,7 +60,8 @@ class Traced:
     def __init__(self) -> None:
         self.sent: list[Any] = []
         self.hooks = HookRegistry()
-        self.hooks.register_hook(OpenTelemetryHook(spans=LeanSpans(self.sent.append, decide_by(ALWAYS_ON))))
+        self.source = LeanSpans(self.sent.append, decide_by(ALWAYS_ON))
+        self.hooks.register_hook(OpenTelemetryHook(spans=self.source))
 
     def begin(self, operation: Operation) -> Delivery:
         brief = Briefs(self.hooks, "posts", "owner").of(operation)
@@ -69,7 +71,7 @@ class Traced:
     @property
     def span(self) -> Any:
         [span] = self.sent
-        return whole(span, 0) if isinstance(span, tuple) else span
+        return span if isinstance(span, LeanSpan) else whole(span, self.source.series, 0)
 
 
 @pytest.mark.parametrize("case", CASES)

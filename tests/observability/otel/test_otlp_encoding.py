@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from parquedb.observability.otel.lean_span import ATTRIBUTES_MAX, EVENTS_MAX, LeanSpan, SpanTemplate
 from parquedb.observability.otel.lean_tracer import SCHEMA_URL, SCOPE
-from parquedb.observability.otel.otlp_encoding import encode_request, envelope
+from parquedb.observability.otel.otlp_encoding import RequestEncoder, envelope
 from parquedb.observability.otel.span_sinks import readable
 from parquedb.observability.otel.version import VERSION
 from tests.support.collector import attributes_of
@@ -36,7 +36,7 @@ def span_of(
 
 
 def decoded(*spans: LeanSpan) -> ExportTraceServiceRequest:
-    return ExportTraceServiceRequest.FromString(encode_request(spans, AROUND))
+    return ExportTraceServiceRequest.FromString(bytes(RequestEncoder(AROUND).encode(spans)))
 
 
 parents = st.builds(SpanContext, st.integers(1, 2**128 - 1), ids, st.booleans(), st.just(TraceFlags(1)))
