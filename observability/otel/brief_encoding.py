@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parquedb.observability.brief import UNKNOWN
-from parquedb.observability.otel.brief_spans import RECORD, REMOTE, BriefSpan, BriefSpans, Series, links_of
+from parquedb.observability.otel.brief_spans import RECORD, REMOTE, BriefSpan, BriefSpans, Known, Series, links_of
 from parquedb.observability.otel.lean_span import LeanSpan
 from parquedb.observability.otel.otlp_encoding import (
-    CHUNK_SPANS,
     LINK_BYTES,
     encode_links,
     encoded_template,
@@ -37,6 +36,9 @@ _DIGIT_BITS: Final = 7
 _MORE: Final = 0x80
 _SPAN: Final = 0x12
 """The tag of a span in `ScopeSpans`."""
+
+_CHUNK_SPANS: Final = 128
+"""Spans with links that are put together before other threads get the interpreter: some hundred microseconds."""
 
 _LEFT_OUT: Final = 0
 """The width of a number that is not known."""
@@ -131,9 +133,9 @@ def encode_briefs(spans: Sequence[LeanSpan | BriefSpan], series: Series, offset_
     """
     for kind, _, alike in _alike([span for span in spans if type(span) is bytes], series):
         yield _rows(kind, alike, offset_ns)
-    more = [span for span in spans if type(span) is tuple]
+    more, known = [span for span in spans if type(span) is tuple], Known()
     for kind, places, alike in _alike([record for record, _, _ in more], series):
-        yield from _with_more(kind, _rows(kind, alike, offset_ns), [more[place] for place in places.tolist()])
+        yield from _with_more(kind, _rows(kind, alike, offset_ns), [more[place] for place in places.tolist()], known)
 
 
 def _alike(records: Sequence[bytes], series: Series) -> Iterator[tuple[BriefSpans, NDArray[Any], _Records]]:
@@ -164,16 +166,16 @@ def _rows(series: BriefSpans, records: _Records, offset_ns: int) -> Rows:
     return Rows(at, records, offset_ns)
 
 
-def _with_more(series: BriefSpans, rows: Rows, briefs: Sequence[_Linked]) -> Iterator[bytes]:
+def _with_more(series: BriefSpans, rows: Rows, briefs: Sequence[_Linked], known: Known) -> Iterator[bytes]:
     """Yield rows with the links and the texts of their spans."""
     written = bytearray(len(rows))
     rows.write(written, 0)
     size, head = len(written) // len(briefs), rows.head
-    links = [links_of(callers, record[_SPAN_FIELD], record[_PARENT_FIELD]) for record, callers, _ in briefs]
+    links = [links_of(callers, record[_SPAN_FIELD], record[_PARENT_FIELD], known) for record, callers, _ in briefs]
     encoded, done = encode_links(list(chain.from_iterable(links))), 0
     for number, (_, _, words) in enumerate(briefs):
-        if number % CHUNK_SPANS == 0:
-            time.sleep(0)  # See `otlp_encoding.encode_request`.
+        if number % _CHUNK_SPANS == _CHUNK_SPANS - 1:
+            time.sleep(0)  # As in `RequestEncoder.encode`.
         more: list[bytes | bytearray] = [written[number * size + head : (number + 1) * size]]
         if links[number]:
             before, done = done, done + len(links[number]) * LINK_BYTES

@@ -11,7 +11,6 @@ of an export become one array whatever they are of. What a record is of, it says
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -78,6 +77,7 @@ class BriefSpans:
     __slots__ = (
         "_finished",
         "_has_more",
+        "_is_plain",
         "_number",
         "_pack",
         "_source",
@@ -114,6 +114,7 @@ class BriefSpans:
         self._number = source.numbered(self)
         self._source = source
         self._tail = source.tail
+        self._is_plain = self._tail is None and not self._has_more
         self._finished: Callable[[Any], None] = source.finished
         self._wholes = wholes
 
@@ -141,12 +142,12 @@ class BriefSpans:
             ended_s: The same.
             numbers: One for each of `names`; from 0 up and below 2**63, or `UNKNOWN`.
         """
-        if self._tail is not None or self._has_more or not span[24]:
+        if self._is_plain and span[24]:
+            # As `finished` would, at half the cost: of these there may be thousands in one turn of an event loop.
+            self.told += 2
+            self._finished(self._pack(self._number, span, parent, began_s, ended_s, *numbers))
+        else:
             self.finished(span, parent, began_s, b"", ended_s, numbers, _NO_WORDS)
-            return
-        # As `finished` would, at half the cost: of these there may be thousands in one turn of an event loop.
-        self.told += 2
-        self._finished(self._pack(self._number, span, parent, began_s, ended_s, *numbers))
 
     def open(self, subject: object, span: bytes, parent: bytes, began_s: float) -> None:
         """Make one whole and active; see `parquedb.observability.brief`."""
@@ -245,21 +246,26 @@ Series = Mapping[int, BriefSpans]
 """What records are of, by number."""
 
 
-def links_of(callers: bytes, span: bytes, parent: bytes) -> Sequence[bytes]:
+Known = dict[bytes, tuple[bytes, ...]]
+"""The sampled ones of packed spans, each once; a call and its commit are for the same callers."""
+
+
+def links_of(callers: bytes, span: bytes, parent: bytes, known: Known | None = None) -> Sequence[bytes]:
     """Return of packed spans those that a span is linked to: the sampled ones but its parent, each once."""
     if not callers:
         return ()
+    known = {} if known is None else known
+    each = known.get(callers)
+    if each is None:
+        each = known[callers] = tuple(dict.fromkeys(take_apart(callers)))
+        # As nearly always; looking at each for itself would take four times as long.
+        if callers[PACKED_BYTES - 1 :: PACKED_BYTES].count(TraceFlags.SAMPLED) * PACKED_BYTES != len(callers):
+            each = known[callers] = tuple(one for one in each if one[24] & TraceFlags.SAMPLED)
     above = span[:16] + parent[:8]
-    each = take_apart(callers)
-    if callers[PACKED_BYTES - 1 :: PACKED_BYTES].count(TraceFlags.SAMPLED) == len(each) == len(set(each)):
-        # As nearly always; looking at each for itself takes four times as long.
-        place, within = divmod(callers.find(above), PACKED_BYTES)
-        if place < 0:
-            return each[:LINKS_MAX]
-        if not within:
-            return (each[:place] + each[place + 1 :])[:LINKS_MAX]
-    sampled = (one for one in dict.fromkeys(each) if one[24] & TraceFlags.SAMPLED and one[:24] != above)
-    return tuple(islice(sampled, LINKS_MAX))
+    if above in callers:
+        place = next((place for place, one in enumerate(each) if one.startswith(above)), len(each))
+        each = each[:place] + each[place + 1 :]
+    return each[:LINKS_MAX]
 
 
 def clock_offset_ns() -> int:
