@@ -131,8 +131,11 @@ def encode_briefs(spans: Sequence[LeanSpan | BriefSpan], series: Series, offset_
         series: What their records are of.
         offset_ns: See `brief_spans.clock_offset_ns`.
     """
-    for kind, _, alike in _alike([span for span in spans if type(span) is bytes], series):
+    records = [span for span in spans if type(span) is bytes]
+    for kind, _, alike in _alike(records, series):
         yield _rows(kind, alike, offset_ns)
+    if len(records) == len(spans):
+        return
     more, known = [span for span in spans if type(span) is tuple], Known()
     for kind, places, alike in _alike([record for record, _, _ in more], series):
         yield from _with_more(kind, _rows(kind, alike, offset_ns), [more[place] for place in places.tolist()], known)
