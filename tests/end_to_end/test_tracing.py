@@ -219,7 +219,8 @@ def test_every_span_of_every_public_operation_keeps_to_the_conventions(traced: T
     public = {name for name in dir(Collection) if not name.startswith("_")}
     assert public - used <= {"namespace", "actor"}
     received = traced.received("find everything", "storage.create", "flush everything", "cold_start everything")
-    assert {kind_of(one.body) for one in received} == {"call", "commit", "storage", "background"}
+    # Attempts are there only if something had to be sent again, which another test sees to.
+    assert {kind_of(one.body) for one in received} - {"attempt"} == {"call", "commit", "storage", "background"}
     methods = {attributes_of(one.body).get("db.operation.name") for one in received}
     assert methods >= {"create", "create_many", "batch", "update", "find", "count", "commit"}
     assert [violation for one in received for violation in span_violations(one)] == []
