@@ -334,6 +334,27 @@ class ColdStartContext:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptContext:
+    """One of several times that an operation of the client was sent is over; of operations sent once nothing is told.
+
+    Attributes:
+        operation: As the operation is announced.
+        namespace: Whom it was sent to.
+        attempt: 1 for the first time, 2 for its first repeat, ...
+        duration_s: Seconds from when it was to be sent until its answer, or its failure.
+        error: Class of what it failed with; None where it went well.
+        actor: Name of the actor, where one is involved and known.
+    """
+
+    operation: str
+    namespace: str
+    attempt: int
+    duration_s: float = 0.0
+    error: str | None = None
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CircuitContext:
     """A circuit breaker changed its state.
 

@@ -6,7 +6,7 @@ A hook is any object with some of these callbacks, synchronous or async:
     on_mutation_start(ctx)   on_mutation_end(ctx, result)   on_mutation_error(ctx, error)
     on_storage_start(ctx)    on_storage_end(ctx, result)    on_storage_error(ctx, error)
     on_commit_start(ctx)     on_commit_end(ctx, result)     on_commit_error(ctx, error)     on_commit(ctx, result)
-    on_flush(ctx)   on_compaction(ctx)   on_cold_start(ctx)   on_circuit_change(ctx)
+    on_flush(ctx)   on_compaction(ctx)   on_cold_start(ctx)   on_circuit_change(ctx)   on_attempt(ctx)
     on_ai_anomaly(ctx)   on_ai_rate_limit(ctx)
 
 `on_commit` is called like `on_commit_end`, after it. See `parquedb.observability.contexts` for the arguments and
@@ -22,7 +22,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from parquedb.errors import ConfigurationError
 from parquedb.observability.brief import Brief, Kind, Works
@@ -33,11 +33,11 @@ from parquedb.observability.logs import get_logger
 Group = Literal["query", "mutation", "storage", "commit"]
 """Operations: they start, then end once, well or badly."""
 
-Event = Literal["flush", "compaction", "cold_start", "circuit_change", "ai_anomaly", "ai_rate_limit"]
+Event = Literal["flush", "compaction", "cold_start", "circuit_change", "attempt", "ai_anomaly", "ai_rate_limit"]
 """Things that have happened: one callback each."""
 
 GROUPS: tuple[Group, ...] = ("query", "mutation", "storage", "commit")
-EVENTS: tuple[Event, ...] = ("flush", "compaction", "cold_start", "circuit_change", "ai_anomaly", "ai_rate_limit")
+EVENTS: tuple[Event, ...] = get_args(Event)
 CALLBACKS = frozenset(
     [f"on_{group}_{moment}" for group in GROUPS for moment in ("start", "end", "error")]
     + [f"on_{event}" for event in EVENTS]

@@ -70,17 +70,17 @@ class Announcer:
             carry_out: Does it; is given the span that is active meanwhile, packed (`otel.propagation`).
         """
         group: Group = "mutation" if operations and operations[0].is_write else "query"
-        work = self._in_brief(group, operations)
+        size = sum(map(batch_size, operations))
+        work = self._in_brief(group, operations, several=size > 1)
         if work is None:
             return await self._announced(operations, carry_out)
-        size = sum(map(batch_size, operations))
         several = size if size > 1 else UNKNOWN
-        counts = ScanCounts()
+        counts = None
         try:
             if group == "mutation":
                 outcomes = await carry_out(current_packed())
             else:
-                with counting_reads(counts):
+                with counting_reads(ScanCounts()) as counts:
                     outcomes = await carry_out(current_packed())
         except BaseException as error:
             work.error(error, (several,))
@@ -97,7 +97,7 @@ class Announcer:
             work.end((several, *known))
         return outcomes
 
-    def _in_brief(self, group: Group, operations: Sequence[Operation]) -> Work | None:
+    def _in_brief(self, group: Group, operations: Sequence[Operation], *, several: bool) -> Work | None:
         """Start a call in brief: where all who listen want that, it is the first attempt, and all is of one group."""
         is_write = group == "mutation"
         for operation in operations:
@@ -107,11 +107,11 @@ class Announcer:
             return None
         if self._generation != self._hooks.generation:
             self._generation, self._works = self._hooks.generation, {}
-        key = (group, name_of(operations), sum(map(batch_size, operations)) > 1)
+        key = (group, name_of(operations), several)
         works = self._works.get(key)
         if works is None:
             numbers = _WRITTEN if is_write else _READ
-            told = Kind(*key[:2], self._namespace, self._actor or "", numbers, "actor", several=key[2])
+            told = Kind(*key[:2], self._namespace, self._actor or "", numbers, "actor", several=several)
             works = self._hooks.works(told)
             if len(self._works) < _NAMES_MAX:
                 self._works[key] = works

@@ -227,7 +227,7 @@ def _run_wire(kind: str, run: Sequence[_Numbered], body: list[Any], size: int) -
 def _spans(parts: Sequence[NewDocument | ChangedDocument | WantedDocument]) -> bytes | None:
     """Return the packed span of each; None when none has one."""
     spans = [each.span for each in parts]
-    return b"".join(span or NO_SPAN for span in spans) if any(spans) else None
+    return b"".join([span or NO_SPAN for span in spans]) if any(spans) else None
 
 
 def part_of(

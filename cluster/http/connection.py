@@ -152,7 +152,7 @@ class HttpConnection(Connection):
 
     def async_link(self, namespace: str, _credentials: Grants, _like: AsyncLink | None = None) -> HttpAsyncLink:
         """Return a way to a namespace for the running event loop."""
-        return HttpAsyncLink(self._client(), self.settings, namespace, self.tally)
+        return HttpAsyncLink(self._client(), self.settings, namespace, self.tally, self.hooks)
 
     def namespaces(self) -> list[str]:
         """List the namespaces that the caller may read, sorted."""

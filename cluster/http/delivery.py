@@ -99,7 +99,9 @@ class GatewayDelivery(Delivery):
             return step
         if now_s + wait_s >= self.deadline_s:
             raise self._expired(error)
-        return Step(wait_s * (1 + 0.1 * self._random.random()), activate=False)
+        step = Step(wait_s * (1 + 0.1 * self._random.random()), activate=False)
+        self._attempt_s = now_s + step.delay_s
+        return step
 
     def _expired(self, error: BaseException | None) -> ParqueDBError:
         return super()._expired(error.why if isinstance(error, NoAnswer) else error)

@@ -16,11 +16,13 @@ from parquedb.cluster.http.delivery import GatewayDelivery
 from parquedb.cluster.http.uploads import upload
 from parquedb.cluster.http.wire import GatewayPart, join_parts, outcomes_of, value_of
 from parquedb.cluster.reporting.accounts import Accounts
+from parquedb.cluster.reporting.attempts import Attempts
 from parquedb.cluster.transport.coalescer import LoopCoalescer
 from parquedb.cluster.transport.lanes import SINGLE_WRITES, LaneBounds, is_quick, lane_bounds, queue_bounds
 from parquedb.errors import ConfigurationError, ValidationError
 from parquedb.ids import random_token
 from parquedb.observability.brief import Brief
+from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.metrics.tally import Tally
 from parquedb.observability.otel.propagation import Traceparents, current_packed
 from parquedb.settings import Settings
@@ -66,8 +68,16 @@ class HttpAsyncLink:
 
     actor: str | None = None
 
-    def __init__(self, client: GatewayClient, settings: Settings, namespace: str, tally: Tally | None = None) -> None:
+    def __init__(
+        self,
+        client: GatewayClient,
+        settings: Settings,
+        namespace: str,
+        tally: Tally | None = None,
+        hooks: HookRegistry | None = None,
+    ) -> None:
         """Prepare on the running loop; nothing is sent yet."""
+        self._attempts = Attempts(hooks or HookRegistry(), namespace, None)
         self._client = client
         self._settings = settings
         self._path = f"/v1/{quote(namespace, safe='')}"
@@ -135,7 +145,13 @@ class HttpAsyncLink:
         *,
         counted: bool = True,
     ) -> Outcome:
-        delivery = GatewayDelivery(operation, now_s=time.monotonic(), timeout_s=timeout_s, span=current_packed())
+        delivery = GatewayDelivery(
+            operation,
+            now_s=time.monotonic(),
+            timeout_s=timeout_s,
+            span=current_packed(),
+            attempts=self._attempts,
+        )
         if delivery.needs_request:
             self._requests_made += 1
             delivery.request = f"{self._requests}-{self._requests_made}"

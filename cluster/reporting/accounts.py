@@ -44,5 +44,7 @@ class Accounts:
                 series.finish(delivery.began_s, now_s)
             else:
                 meter.settled(counted, answer, error, delivery.began_s)
+        if delivery.repeats:
+            delivery.attempt_over(now_s, error)
         if delivery.brief is not None:
             told_in_brief(delivery, answer, error, now_s)

@@ -69,11 +69,9 @@ def told_in_brief(delivery: Delivery, answer: Outcome | None, error: BaseExcepti
     brief, span, operation = delivery.brief, delivery.span, delivery.operation
     if brief is None or span is None:
         return
-    if answer is not None and not delivery.is_whole:
-        numbers = _numbers(operation, answer)
-        if numbers is not None:
-            brief.end(span, delivery.parent, delivery.began_s, ended_s, numbers)
-            return
+    if answer is not None and not delivery.is_whole and (numbers := _numbers(operation, answer)) is not None:
+        brief.end(span, delivery.parent, delivery.began_s, ended_s, numbers)
+        return
     delivery.make_whole()
     if answer is None:
         brief.fail(delivery, error or RuntimeError("the operation was given up"))
@@ -88,17 +86,16 @@ def told_in_brief(delivery: Delivery, answer: Outcome | None, error: BaseExcepti
 def _numbers(operation: Operation, answer: Outcome) -> tuple[int, ...] | None:
     """Return what there is to tell, by `_NAMES`; None where a result has to say it."""
     value, seq, kind = answer.value, answer.seq, operation.kind
+    if kind in _VERSIONED and type(value) is dict:
+        version = value.get("version")
+        if not seq or type(version) is not int or "return_document" in operation.options:
+            return None
+        return (1, operation.size or bytes_of(operation), version, seq, 0, 1)
     if kind == "get":
         return None if answer.cost is not None or not seq else (0 if value is None else 1, seq, 1)
     if kind in _OF_SEVERAL:
         size = batch_size(operation)
         return (size if size > 1 else UNKNOWN, *mutation_numbers([operation], [answer]), 1)
-    if not seq:
+    if type(value) is not int or not seq:
         return None
-    size = operation.size or bytes_of(operation)
-    if type(value) is int:
-        return (value, size, seq, 0, 1)
-    if type(value) is not dict or "return_document" in operation.options:
-        return None
-    version = value.get("version")
-    return (1, size, version, seq, 0, 1) if type(version) is int else None
+    return (value, operation.size or bytes_of(operation), seq, 0, 1)

@@ -20,6 +20,7 @@ import msgspec
 
 from parquedb.actors.requests.operations import Operation, Outcome, Request, SessionRequest
 from parquedb.actors.requests.packing import ECHOES, Part, part_of, whole
+from parquedb.cluster.reporting.attempts import Attempts
 from parquedb.cluster.transport.backlog import QueueFull
 from parquedb.cluster.transport.coalescer import DeadlinePassed
 from parquedb.cluster.transport.sessions import parse_request_id, request_id_text
@@ -35,7 +36,6 @@ from parquedb.errors import (
     TimeoutError,  # noqa: A004 - the public name of the error
 )
 from parquedb.observability.brief import Brief
-from parquedb.observability.otel.propagation import note_retry
 from parquedb.storage.backends.retry import RetryBudget
 
 BACKPRESSURE_RETRIES_MAX = 3
@@ -85,9 +85,12 @@ class Delivery:
         brief: Who is told of it in brief, if anybody is; the span is its own one then.
         parent: What `brief` wants to have back at the end.
         is_whole: Whether `brief` has a span of it that is active.
+        repeats: Times that it was sent again (count).
     """
 
     __slots__ = (
+        "_attempt_s",
+        "_attempts",
         "_budget",
         "_failures",
         "_in_doubt",
@@ -99,6 +102,7 @@ class Delivery:
         "is_whole",
         "operation",
         "parent",
+        "repeats",
         "request",
         "span",
     )
@@ -113,6 +117,7 @@ class Delivery:
         uniform: "random.Random | None" = None,
         budget: RetryBudget | None = None,
         brief: Brief | None = None,
+        attempts: Attempts | None = None,
     ) -> None:
         """Start with an operation that has not been sent.
 
@@ -124,6 +129,7 @@ class Delivery:
             uniform: Spreads the repeats.
             budget: Pays for repeats after backpressure, shared by all operations to one owner; None pays for all.
             brief: Told that it begins now; gives it its span.
+            attempts: Told of each attempt, once there is more than one.
         """
         request = operation.request
         self.request: Request | None = parse_request_id(request) if isinstance(request, str) else request
@@ -140,6 +146,8 @@ class Delivery:
         self._in_doubt = isinstance(request, str) and isinstance(self.request, SessionRequest)
         self._failures = 0
         self._refusals = 0
+        self.repeats = 0
+        self._attempts = attempts
         self._budget = budget
         self._random = uniform or _random
 
@@ -240,8 +248,16 @@ class Delivery:
         if now_s + step.delay_s >= self.deadline_s:
             raise self._expired(error)
         self.make_whole()
-        note_retry(self._failures, error, step.delay_s)
+        self.attempt_over(now_s, error)
+        self.repeats += 1
+        self._attempt_s = now_s + step.delay_s
         return step
+
+    def attempt_over(self, now_s: float, error: BaseException | None) -> None:
+        """Tell what one of several attempts came to: an answer, or `error`."""
+        if self._attempts is not None:
+            began_s = self._attempt_s if self.repeats else self.began_s
+            self._attempts.over(self.operation, self.repeats + 1, now_s - began_s, error)
 
     def _may_repeat(self) -> bool:
         if self._failures > BACKPRESSURE_RETRIES_MAX:

@@ -12,6 +12,7 @@ from parquedb.actors.requests.operations import Operation, Outcome, Request
 from parquedb.admission import QueueBounds
 from parquedb.cluster.reporting import journal
 from parquedb.cluster.reporting.accounts import Accounts
+from parquedb.cluster.reporting.attempts import Attempts
 from parquedb.cluster.reporting.briefs import Briefs
 from parquedb.cluster.runtime.naming import actor_name
 from parquedb.cluster.transport.backlog import QueueFull
@@ -105,7 +106,9 @@ class _Link:
         self._permits = to.credentials.permits(namespace)
         actor = actor_name(settings, namespace)
         self.actor: str | None = actor
-        self._briefs = Briefs(to.heard_by or HookRegistry(), namespace, actor)
+        hooks = to.heard_by or HookRegistry()
+        self._briefs = Briefs(hooks, namespace, actor)
+        self._attempts = Attempts(hooks, namespace, actor)
         budget = RetryBudget(BACKPRESSURE_RETRY_SHARE, tokens_max=BACKPRESSURE_RETRIES_SAVED)
         self._budget: RetryBudget = like._budget if like else budget
 
@@ -128,6 +131,7 @@ class _Link:
             span=current_packed() if brief is None else None,
             budget=self._budget,
             brief=brief,
+            attempts=self._attempts,
         )
 
     def _finish(

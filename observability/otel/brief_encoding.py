@@ -7,15 +7,19 @@ Source:
     may be longer than it need be ("Protocol Buffers, Encoding": parsers take up to ten bytes).
 """
 
+import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parquedb.observability.brief import UNKNOWN
-from parquedb.observability.otel.brief_spans import REMOTE, BriefSpan, BriefSpans, links_of
+from parquedb.observability.otel.brief_spans import RECORD, REMOTE, BriefSpan, BriefSpans, Known, Series, links_of
+from parquedb.observability.otel.lean_span import LeanSpan
 from parquedb.observability.otel.otlp_encoding import (
+    LINK_BYTES,
     encode_links,
     encoded_template,
     integer_attribute,
@@ -33,10 +37,18 @@ _MORE: Final = 0x80
 _SPAN: Final = 0x12
 """The tag of a span in `ScopeSpans`."""
 
+_CHUNK_SPANS: Final = 128
+"""Spans with links that are put together before other threads get the interpreter: some hundred microseconds."""
+
 _LEFT_OUT: Final = 0
 """The width of a number that is not known."""
 
-_Bytes = NDArray[np.uint8]
+_SPAN_FIELD = slice(2, 27)
+_PARENT_FIELD = slice(27, 36)
+"""Where span and parent stand in a record."""
+
+_Records = NDArray[Any]
+_Linked = tuple[bytes, bytes, Sequence[str | None]]
 
 
 class _Row(NamedTuple):
@@ -51,9 +63,10 @@ class _Row(NamedTuple):
         start: Where the time begins.
         end: The same.
         numbers: Where the digits of each begin.
+        widths: How many bytes each takes.
     """
 
-    row: _Bytes
+    row: bytes
     head: int
     trace: int
     span: int
@@ -61,84 +74,117 @@ class _Row(NamedTuple):
     start: int
     end: int
     numbers: tuple[int, ...]
+    widths: tuple[int, ...]
 
 
-def encode_briefs(briefs: Sequence[BriefSpan], offset_ns: int) -> Iterator[bytes]:
-    """Yield the spans as fields of `ScopeSpans`, in no particular order.
+class Rows:
+    """Spans that are alike, as fields of `ScopeSpans`, ready to be written where they are to stand.
 
     Args:
-        briefs: Those that have ended.
+        at: What they have in common.
+        records: What they differ in; at least one.
+        offset_ns: See `encode_briefs`.
+    """
+
+    def __init__(self, at: _Row, records: _Records, offset_ns: int) -> None:
+        self._at = at
+        self._records = records
+        self._offset_ns = offset_ns
+
+    @property
+    def head(self) -> int:
+        """Bytes in front of the span itself in each of them."""
+        return self._at.head
+
+    def __len__(self) -> int:
+        return len(self._at.row) * len(self._records)
+
+    def write(self, buffer: bytearray, begin: int) -> None:
+        """Write them into a buffer that has room for them."""
+        at, records, size = self._at, self._records, len(self._at.row)
+        first = bytearray(at.row)
+        columns: list[tuple[int, str, Any]] = [
+            (at.trace, f"V{_TRACE_BYTES}", records["trace"]),
+            (at.span, f"V{_SPAN_BYTES}", records["span"]),
+            (at.start, "<i8", (records["began_s"] * 1e9).astype("<i8") + self._offset_ns),
+            (at.end, "<i8", (records["ended_s"] * 1e9).astype("<i8") + self._offset_ns),
+        ]
+        if at.parent:
+            columns.append((at.parent, f"V{_SPAN_BYTES}", records["parent"]))
+        for place, width, numbers in zip(at.numbers, at.widths, records["numbers"].T, strict=False):
+            # Most numbers are the same for all.
+            if width and (numbers == numbers[0]).all():
+                first[place : place + width] = _varint(int(numbers[0]), width)
+            elif width:
+                columns += [(place + digit, "u1", _digits(numbers, digit, width)) for digit in range(width)]
+        rows = np.ndarray((len(records), size), np.uint8, buffer, begin)
+        rows[...] = np.frombuffer(first, np.uint8)
+        for place, kind, values in columns:
+            np.ndarray((len(records),), kind, buffer, begin + place, (size,))[...] = values
+
+
+def encode_briefs(spans: Sequence[LeanSpan | BriefSpan], series: Series, offset_ns: int) -> Iterator[bytes | Rows]:
+    """Yield the brief ones among spans as fields of `ScopeSpans`, in no particular order.
+
+    Args:
+        spans: All have ended.
+        series: What their records are of.
         offset_ns: See `brief_spans.clock_offset_ns`.
     """
-    groups: dict[BriefSpans, list[BriefSpan]] = {}
-    for brief in briefs:
-        groups.setdefault(brief[0], []).append(brief)
-    for series, mine in groups.items():
-        records = np.frombuffer(b"".join([record for _, record, _, _ in mine]), series.layout)
-        for places, alike in _alike(records):
-            rows, at = _encode(series, alike, offset_ns)
-            if series.words or series.may_have_links:
-                yield from _with_more(rows, at, [mine[place] for place in places.tolist()])
-            else:
-                yield rows.tobytes()
+    records = [span for span in spans if type(span) is bytes]
+    for kind, _, alike in _alike(records, series):
+        yield _rows(kind, alike, offset_ns)
+    if len(records) == len(spans):
+        return
+    more, known = [span for span in spans if type(span) is tuple], Known()
+    for kind, places, alike in _alike([record for record, _, _ in more], series):
+        yield from _with_more(kind, _rows(kind, alike, offset_ns), [more[place] for place in places.tolist()], known)
 
 
-def _alike(records: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Yield the records whose rows are alike, with their places: same kind of parent, same numbers known."""
-    what = records["parent"][:, -1].astype(np.int64)
-    for column in (records["numbers"] == UNKNOWN).T:
-        what = what << 1 | column
-    first = what[0]
-    if (what == first).all():
-        yield np.arange(len(records)), records
+def _alike(records: Sequence[bytes], series: Series) -> Iterator[tuple[BriefSpans, NDArray[Any], _Records]]:
+    """Yield records whose rows are alike, with what they are of and their places among all.
+
+    They are of one series, with the same kind of parent, and the same numbers are known.
+    """
+    if not records:
+        return
+    table = np.frombuffer(b"".join(records), RECORD)
+    [unknown] = np.packbits(table["numbers"] == UNKNOWN, axis=1).T
+    what = (table["series"].astype(np.uint32) << 8 | table["place"]) << 8 | unknown
+    if (what == what[0]).all():
+        yield series[int(table["series"][0])], np.arange(len(table)), table
         return
     for each in np.unique(what):
         [places] = np.nonzero(what == each)
-        yield places, records[places]
+        yield series[int(each) >> 16], places, table[places]
 
 
-def _encode(series: BriefSpans, records: NDArray[Any], offset_ns: int) -> tuple[_Bytes, _Row]:
-    """Encode spans that are alike, without what is of different length.
-
-    Args:
-        series: Theirs.
-        records: At least one.
-        offset_ns: As above.
-    """
-    parent = int(records["parent"][0, -1])
-    columns = records["numbers"].T
+def _rows(series: BriefSpans, records: _Records, offset_ns: int) -> Rows:
+    columns = records["numbers"].T[: len(series.names)]
     widths = tuple(_LEFT_OUT if column[0] == UNKNOWN else _width(int(column.max())) for column in columns)
-    at = _row(series, parent, widths)
-    rows = np.repeat(at.row[None], len(records), 0)
-    ids = records["span"]
-    rows[:, at.trace : at.trace + _TRACE_BYTES] = ids[:, :_TRACE_BYTES]
-    rows[:, at.span : at.span + _SPAN_BYTES] = ids[:, _TRACE_BYTES : _TRACE_BYTES + _SPAN_BYTES]
-    if at.parent:
-        rows[:, at.parent : at.parent + _SPAN_BYTES] = records["parent"][:, :_SPAN_BYTES]
-    for place, name in ((at.start, "began_s"), (at.end, "ended_s")):
-        times_ns = (records[name] * 1e9).astype("<i8") + offset_ns
-        rows[:, place : place + _TIME_BYTES] = _as_bytes(times_ns)
-    for place, width, column in zip(at.numbers, widths, columns, strict=True):
-        if width:
-            _write_varints(rows[:, place : place + width], column)
-    return rows, at
+    key = (int(records["place"][0]), widths)
+    at: _Row | None = series.rows.get(key)
+    if at is None:
+        at = series.rows[key] = _make_row(series, *key)
+    return Rows(at, records, offset_ns)
 
 
-def _with_more(rows: _Bytes, at: _Row, briefs: Sequence[BriefSpan]) -> Iterator[bytes]:
+def _with_more(series: BriefSpans, rows: Rows, briefs: Sequence[_Linked], known: Known) -> Iterator[bytes]:
     """Yield rows with the links and the texts of their spans."""
-    spans = rows[:, at.head :].tobytes()
-    size = rows.shape[1] - at.head
-    for number, (series, record, callers, words) in enumerate(briefs):
-        more = [spans[number * size : (number + 1) * size]]
-        links = links_of(callers, record[:25], record[25:34])
-        if links:
-            more.append(encode_links(links))
+    written = bytearray(len(rows))
+    rows.write(written, 0)
+    size, head = len(written) // len(briefs), rows.head
+    links = [links_of(callers, record[_SPAN_FIELD], record[_PARENT_FIELD], known) for record, callers, _ in briefs]
+    encoded, done = encode_links(list(chain.from_iterable(links))), 0
+    for number, (_, _, words) in enumerate(briefs):
+        if number % _CHUNK_SPANS == _CHUNK_SPANS - 1:
+            time.sleep(0)  # As in `RequestEncoder.encode`.
+        more: list[bytes | bytearray] = [written[number * size + head : (number + 1) * size]]
+        if links[number]:
+            before, done = done, done + len(links[number]) * LINK_BYTES
+            more.append(encoded[before:done])
         more += [text_attribute(name, word) for name, word in zip(series.words, words, strict=True) if word is not None]
         yield sized(_SPAN, b"".join(more))
-
-
-def _as_bytes(column: NDArray[Any]) -> _Bytes:
-    return column.view(np.uint8).reshape(len(column), -1)
 
 
 def _width(number: int) -> int:
@@ -146,20 +192,14 @@ def _width(number: int) -> int:
     return max(1, -(-number.bit_length() // _DIGIT_BITS))
 
 
-def _write_varints(digits: _Bytes, numbers: NDArray[np.int64]) -> None:
-    """Write numbers as varints that are as long as `digits` (rows x bytes) is wide."""
-    last = digits.shape[1] - 1
-    for place in range(last + 1):
-        digits[:, place] = numbers >> (_DIGIT_BITS * place) & (_MORE - 1)
-    digits[:, :last] |= _MORE
+def _digits(numbers: Any, digit: int, width: int) -> Any:
+    """Return one byte of numbers as varints that are so long; `numbers` is an integer or an array of them."""
+    more = _MORE if digit < width - 1 else 0
+    return numbers >> (_DIGIT_BITS * digit) & (_MORE - 1) | more
 
 
-def _row(series: BriefSpans, parent: int, widths: tuple[int, ...]) -> _Row:
-    key = (parent, widths)
-    row: _Row | None = series.rows.get(key)
-    if row is None:
-        row = series.rows[key] = _make_row(series, parent, widths)
-    return row
+def _varint(number: int, width: int) -> bytes:
+    return bytes(_digits(number, digit, width) for digit in range(width))
 
 
 def _make_row(series: BriefSpans, parent_kind: int, widths: tuple[int, ...]) -> _Row:
@@ -182,9 +222,10 @@ def _make_row(series: BriefSpans, parent_kind: int, widths: tuple[int, ...]) -> 
         numbers.append(len(message) - width)
     field = sized(_SPAN, bytes(message))
     head = len(field) - len(message)
-    row = np.frombuffer(field, np.uint8)
     places = tuple(head + each for each in numbers)
-    return _Row(row, head, trace + head, span + head, parent and parent + head, start + head, end + head, places)
+    return _Row(
+        field, head, trace + head, span + head, parent and parent + head, start + head, end + head, places, widths
+    )
 
 
 def _hole(message: bytearray, size: int) -> int:

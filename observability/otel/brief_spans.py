@@ -3,12 +3,14 @@
 A thousand coroutines that each create a document make a thousand spans for one call to the owner, which makes three.
 Those that end well differ in ids, times and a few numbers only, so that is all that is kept of them until they are
 encoded, many at a time (`brief_encoding`). One that fails, or has to be sent again, becomes a span like any other.
+
+A record is plain bytes, which the garbage collector need not look at, and all records are equally long, so that those
+of an export become one array whatever they are of. What a record is of, it says by a number.
 """
 
 import struct
 import time
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -32,9 +34,19 @@ REMOTE: Final = b"\x02"
 """Whether the parent is a span of this process."""
 
 _PLACES: Final = {False: LOCAL, True: REMOTE}
+_NO_WORDS: Final[tuple[str | None, ...]] = ()
 
-BriefSpan = tuple["BriefSpans", bytes, bytes, Sequence[str | None]]
-"""What is kept of a span: its like, its record, the spans it is linked to (packed), its words."""
+NUMBERS_MAX: Final = 8
+"""Numbers that a record has room for."""
+
+RECORD: Final = np.dtype([
+    ("series", "<u2"), ("trace", "V16"), ("span", "V8"), ("sampled", "u1"), ("parent", "V8"), ("place", "u1"),
+    ("began_s", "<f8"), ("ended_s", "<f8"), ("numbers", "<i8", (NUMBERS_MAX,)),
+])  # fmt: skip
+"""A record: the number of its series, its ids, its parent, monotonic seconds, and what there is to tell."""
+
+BriefSpan = bytes | tuple[bytes, bytes, Sequence[str | None]]
+"""What is kept of a span: its record; with it, where there may be some, the spans it is linked to and its words."""
 
 
 class WholeSpans(Protocol):
@@ -58,22 +70,21 @@ class BriefSpans:
         template: Name, span kind and attributes that are always the same.
         names: The attributes that differ, all of them integers or booleans.
         words: The attributes that differ and are texts.
-        may_have_links: Whether they are for several callers.
-        layout: Of a record, for numpy.
         rows: Room for whoever encodes them.
         told: Callbacks that the spans stand for (count).
     """
 
     __slots__ = (
         "_finished",
+        "_has_more",
+        "_is_plain",
+        "_number",
         "_pack",
         "_source",
         "_tail",
         "_unpack",
         "_wholes",
         "kind",
-        "layout",
-        "may_have_links",
         "names",
         "rows",
         "template",
@@ -93,18 +104,17 @@ class BriefSpans:
         self.template = template_of(kind)
         self.names = tuple(attribute_of(kind.group, name) for name in kind.names)
         self.words = tuple(attribute_of(kind.group, name) for name in kind.words)
-        self.may_have_links = kind.side == "actor" and kind.group != "storage"
         self.rows: dict[Any, Any] = {}
         self.told = 0
         count = len(kind.names)
-        record = struct.Struct(f"<{PACKED_BYTES}s{len(NO_PARENT)}sdd{count}q")
+        record = struct.Struct(f"<H{PACKED_BYTES}s{len(NO_PARENT)}sdd{count}q{(NUMBERS_MAX - count) * 8}x")
         self._pack, self._unpack = record.pack, record.unpack
-        self.layout = np.dtype([
-            ("span", np.uint8, PACKED_BYTES), ("parent", np.uint8, len(NO_PARENT)),
-            ("began_s", "<f8"), ("ended_s", "<f8"), ("numbers", "<i8", (count,)),
-        ])  # fmt: skip
+        # For several callers, or with a key.
+        self._has_more = kind.side == "actor" or bool(kind.words)
+        self._number = source.numbered(self)
         self._source = source
         self._tail = source.tail
+        self._is_plain = self._tail is None and not self._has_more
         self._finished: Callable[[Any], None] = source.finished
         self._wholes = wholes
 
@@ -132,11 +142,12 @@ class BriefSpans:
             ended_s: The same.
             numbers: One for each of `names`; from 0 up and below 2**63, or `UNKNOWN`.
         """
-        self.told += 2
-        why = None if self._tail is None else self._judged(span, ended_s - began_s)
-        # Nothing is put together for one that is not sent.
-        if why is not None or span[24]:
-            self._send((self, self._pack(span, parent, began_s, ended_s, *numbers), b"", ()), why)
+        if self._is_plain and span[24]:
+            # As `finished` would, at half the cost: of these there may be thousands in one turn of an event loop.
+            self.told += 2
+            self._finished(self._pack(self._number, span, parent, began_s, ended_s, *numbers))
+        else:
+            self.finished(span, parent, began_s, b"", ended_s, numbers, _NO_WORDS)
 
     def open(self, subject: object, span: bytes, parent: bytes, began_s: float) -> None:
         """Make one whole and active; see `parquedb.observability.brief`."""
@@ -173,11 +184,20 @@ class BriefSpans:
         numbers: Sequence[int],
         words: Sequence[str | None],
     ) -> None:
-        """Take one that `start` made, when it has ended well and in brief."""
+        """Take one that has ended well and in brief, whatever is known of it."""
         self.told += 2
         why = None if self._tail is None else self._judged(span, ended_s - began_s)
-        if why is not None or span[24]:
-            self._send((self, self._pack(span, parent, began_s, ended_s, *numbers), callers, words), why)
+        # Nothing is put together for one that is not sent.
+        if why is None and not span[24]:
+            return
+        record = self._pack(self._number, span, parent, began_s, ended_s, *numbers)
+        brief: BriefSpan = (record, callers, words) if self._has_more else record
+        if why is None:
+            self._finished(brief)
+        else:
+            kept = self.whole(brief, clock_offset_ns())
+            kept.attributes[KEPT] = why
+            self._finished(kept)
 
     def opened(self, span: bytes, parent: bytes, began_s: float, callers: bytes = b"") -> LeanSpan:
         """Return one as a whole span that has not ended."""
@@ -186,8 +206,8 @@ class BriefSpans:
 
     def whole(self, brief: BriefSpan, offset_ns: int) -> LeanSpan:
         """Return one that has ended as a whole span; for `offset_ns` see `clock_offset_ns`."""
-        _, record, callers, words = brief
-        span, parent, began_s, ended_s, *numbers = self._unpack(record)
+        record, callers, words = (brief, b"", _NO_WORDS) if isinstance(brief, bytes) else brief
+        _, span, parent, began_s, ended_s, *numbers = self._unpack(record)
         made = self._whole(span, parent, int(began_s * 1e9) + offset_ns, callers, _nowhere)
         made.set_attributes(self.attributes(numbers, words))
         made.end(int(ended_s * 1e9) + offset_ns)
@@ -221,30 +241,31 @@ class BriefSpans:
         tail = self._tail
         return None if tail is None else tail.judged(self.template.name, took_s, sampled=bool(span[24]))
 
-    def _send(self, brief: BriefSpan, why: str | None) -> None:
-        if why is None:
-            self._finished(brief)
-        else:
-            kept = self.whole(brief, clock_offset_ns())
-            kept.attributes[KEPT] = why
-            self._finished(kept)
+
+Series = Mapping[int, BriefSpans]
+"""What records are of, by number."""
 
 
-def links_of(callers: bytes, span: bytes, parent: bytes) -> Sequence[bytes]:
+Known = dict[bytes, tuple[bytes, ...]]
+"""The sampled ones of packed spans, each once; a call and its commit are for the same callers."""
+
+
+def links_of(callers: bytes, span: bytes, parent: bytes, known: Known | None = None) -> Sequence[bytes]:
     """Return of packed spans those that a span is linked to: the sampled ones but its parent, each once."""
     if not callers:
         return ()
+    known = {} if known is None else known
+    each = known.get(callers)
+    if each is None:
+        each = known[callers] = tuple(dict.fromkeys(take_apart(callers)))
+        # As nearly always; looking at each for itself would take four times as long.
+        if callers[PACKED_BYTES - 1 :: PACKED_BYTES].count(TraceFlags.SAMPLED) * PACKED_BYTES != len(callers):
+            each = known[callers] = tuple(one for one in each if one[24] & TraceFlags.SAMPLED)
     above = span[:16] + parent[:8]
-    each = take_apart(callers)
-    if callers[PACKED_BYTES - 1 :: PACKED_BYTES].count(TraceFlags.SAMPLED) == len(each) == len(set(each)):
-        # As nearly always; looking at each for itself takes four times as long.
-        place, within = divmod(callers.find(above), PACKED_BYTES)
-        if place < 0:
-            return each[:LINKS_MAX]
-        if not within:
-            return (each[:place] + each[place + 1 :])[:LINKS_MAX]
-    sampled = (one for one in dict.fromkeys(each) if one[24] & TraceFlags.SAMPLED and one[:24] != above)
-    return tuple(islice(sampled, LINKS_MAX))
+    if above in callers:
+        place = next((place for place, one in enumerate(each) if one.startswith(above)), len(each))
+        each = each[:place] + each[place + 1 :]
+    return each[:LINKS_MAX]
 
 
 def clock_offset_ns() -> int:
@@ -252,9 +273,16 @@ def clock_offset_ns() -> int:
     return time.time_ns() - time.monotonic_ns()
 
 
-def whole(brief: BriefSpan, offset_ns: int) -> LeanSpan:
-    """Return a brief span as a whole one that has ended; for `offset_ns` see `clock_offset_ns`."""
-    return brief[0].whole(brief, offset_ns)
+def whole(brief: BriefSpan, series: Series, offset_ns: int) -> LeanSpan:
+    """Return a brief span as a whole one that has ended.
+
+    Args:
+        brief: It.
+        series: By number, those of its source.
+        offset_ns: See `clock_offset_ns`.
+    """
+    record = brief if isinstance(brief, bytes) else brief[0]
+    return series[int.from_bytes(record[:2], "little")].whole(brief, offset_ns)
 
 
 def _nowhere(_: LeanSpan) -> None:

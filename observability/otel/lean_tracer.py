@@ -1,5 +1,6 @@
 """Where spans come from: our own provider's lean ones, or those of a provider that the application has chosen."""
 
+import itertools
 import os
 import random
 import weakref
@@ -102,14 +103,23 @@ class LeanSpans:
         decide: The sampler.
         finished: Takes every span that is to be sent, whole or in brief.
         tail: Says which of the others are kept nevertheless; None keeps none.
+        series: What has been numbered, by number.
         ended: Takes every whole span that has ended, and judges it.
     """
 
-    def __init__(self, finished: Callable[[Any], None], decide: Decide, tail: Tail | None = None) -> None:
+    def __init__(
+        self,
+        finished: Callable[[Any], None],
+        decide: Decide,
+        tail: Tail | None = None,
+        series: dict[int, Any] | None = None,
+    ) -> None:
         """Make a source; see the attributes."""
         self.finished = finished
         self.decide = decide
         self.tail = tail
+        self.series: dict[int, Any] = {} if series is None else series
+        self._numbers = itertools.count()
         self.ended: Callable[[LeanSpan], None] = finished if tail is None else self._judge
         # Samplers that we know are asked only what they look at.
         self._share = decide if isinstance(decide, Share) else None
@@ -138,6 +148,12 @@ class LeanSpans:
         if not sampled and self.tail is None:
             return NonRecordingSpan(SpanContext(trace_id, span_id, False, TraceFlags(TraceFlags.DEFAULT)))
         return LeanSpan(template, trace_id, span_id, above, links, sampled=sampled, start_ns=start_ns, ended=self.ended)
+
+    def numbered(self, one: Any) -> int:
+        """Give something that spans have in common a number, and return that."""
+        number = next(self._numbers)  # In one step: several threads may be at it.
+        self.series[number] = one
+        return number
 
     def packed_root(self, template: SpanTemplate) -> bytes:
         """Return a new span without a parent, packed (`propagation`)."""

@@ -7,16 +7,19 @@ Source:
 
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
+import numpy as np
 from opentelemetry.trace import SpanKind, StatusCode
 
 from parquedb.observability.otel.lean_span import LeanSpan, SpanTemplate
 
 CHUNK_SPANS: Final = 32
 """Spans encoded before other threads get the interpreter: some hundred microseconds."""
+
+KEPT_BYTES_MAX: Final = 2 << 20
+"""Memory that is kept for the next request, bytes; a larger request gets its own."""
 
 # A tag is the field's number times eight plus the wire type: 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes.
 _KINDS: Final = {
@@ -38,7 +41,16 @@ _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 _FLAGS: Final = {
     remote: b"\x85\x01" + struct.pack("<I", _HAS_IS_REMOTE | (_IS_REMOTE if remote else 0)) for remote in (True, False)
 }
-_LINK: Final = b"\x6a\x21\x0a\x10%b\x12\x08%b" + struct.pack("<BI", 0x35, _HAS_IS_REMOTE | _IS_REMOTE)
+_LINK_TRACE, _LINK_SPAN = 4, 22
+"""Where the ids of a link begin."""
+
+_LINK: Final = b"\x6a\x21\x0a\x10%b\x12\x08%b" % (bytes(16), bytes(8)) + struct.pack(
+    "<BI", 0x35, _HAS_IS_REMOTE | _IS_REMOTE
+)
+LINK_BYTES: Final = len(_LINK)
+"""Bytes of a link, as a field of a `Span`."""
+
+_PACKED: Final = np.dtype([("trace", "V16"), ("span", "V8"), ("flags", "u1")])
 _MORE: Final = 0x80
 """Set in each byte of a varint but the last."""
 
@@ -64,21 +76,58 @@ def envelope(resource: Mapping[str, Any], scope: str, version: str, schema_url: 
     return described, named + sized(0x1A, schema_url.encode())
 
 
-def encode_request(spans: Sequence[LeanSpan], around: tuple[bytes, bytes], encoded: Iterable[bytes] = ()) -> bytes:
-    """Return an `ExportTraceServiceRequest` with spans of one resource and scope.
+class Part(Protocol):
+    """Some fields of `ScopeSpans` that are not written yet."""
+
+    def __len__(self) -> int: ...
+
+    def write(self, buffer: bytearray, begin: int) -> None:
+        """Write them into a buffer that has room for them."""
+
+
+class RequestEncoder:
+    """Encodes one `ExportTraceServiceRequest` after another, all of one resource and scope, into the same memory.
+
+    A large export is a megabyte. Fetched anew each time, its pages would cost several times what is written there.
 
     Args:
-        spans: Those that have ended.
         around: See `envelope`.
-        encoded: More spans, as fields of `ScopeSpans`.
     """
-    resource, scope = around
-    parts = [scope, *encoded]
-    for number, span in enumerate(spans, 1):
-        parts.append(sized(0x12, encode_span(span)))
-        if number % CHUNK_SPANS == 0:
-            time.sleep(0)  # Whoever waits for the interpreter would get it only after 5 ms.
-    return sized(0x0A, resource + sized(0x12, b"".join(parts)))
+
+    def __init__(self, around: tuple[bytes, bytes]) -> None:
+        self._resource, self._scope = around
+        self._buffer = bytearray()
+
+    def encode(self, spans: Sequence[LeanSpan], encoded: Iterable[bytes | Part] = ()) -> memoryview:
+        """Return a request; it is good until the next one.
+
+        Args:
+            spans: Those that have ended.
+            encoded: More spans, as fields of `ScopeSpans`.
+        """
+        parts: list[bytes | Part] = [self._scope, *encoded]
+        for number, span in enumerate(spans, 1):
+            parts.append(sized(0x12, encode_span(span)))
+            if number % CHUNK_SPANS == 0:
+                time.sleep(0)  # Whoever waits for the interpreter would get it only after 5 ms.
+        size = sum(map(len, parts))
+        scoped = b"\x12" + _varint(size)
+        around = len(self._resource) + len(scoped) + size
+        parts[:0] = [b"\x0a" + _varint(around), self._resource, scoped]
+        size = around + len(parts[0])
+        if size > KEPT_BYTES_MAX or size > len(self._buffer):
+            buffer = bytearray(size)
+            self._buffer = buffer if size <= KEPT_BYTES_MAX else self._buffer
+        else:
+            buffer = self._buffer
+        begin = 0
+        for part in parts:
+            if isinstance(part, bytes):
+                buffer[begin : begin + len(part)] = part
+            else:
+                part.write(buffer, begin)
+            begin += len(part)
+        return memoryview(buffer)[:size]
 
 
 def encode_span(span: LeanSpan) -> bytes:
@@ -109,15 +158,14 @@ def encode_span(span: LeanSpan) -> bytes:
 
 
 def encode_links(links: Sequence[bytes]) -> bytes:
-    """Return packed spans as links, in two steps for all of them: there may be a hundred."""
-    ids = _ids_of(len(links))(b"".join(links))
-    return _LINK * len(links) % ids
-
-
-@lru_cache(maxsize=256)
-def _ids_of(count: int) -> Callable[[bytes], tuple[Any, ...]]:
-    """Return what takes so many packed spans apart into trace ids and span ids."""
-    return struct.Struct("16s8sx" * count).unpack
+    """Return packed spans as links, all of them at once: there may be thousands."""
+    if not links:
+        return b""
+    spans = np.frombuffer(b"".join(links), _PACKED)
+    rows = bytearray(_LINK) * len(spans)
+    for begin, ids in ((_LINK_TRACE, spans["trace"]), (_LINK_SPAN, spans["span"])):
+        np.ndarray((len(spans),), ids.dtype, rows, begin, (LINK_BYTES,))[...] = ids
+    return bytes(rows)
 
 
 def encoded_template(template: SpanTemplate) -> bytes:

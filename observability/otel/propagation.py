@@ -15,7 +15,6 @@ from typing import Any, Final, overload
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
-from opentelemetry.util.types import AnyValue
 
 PACKED_BYTES: Final = 25
 """Bytes of a packed span."""
@@ -160,24 +159,6 @@ def _text(span: bytes) -> str:
 def traceparent_of(span_context: SpanContext) -> str:
     """Return a span as a `traceparent`, its sampling decision included."""
     return f"00-{span_context.trace_id:032x}-{span_context.span_id:016x}-{span_context.trace_flags:02x}"
-
-
-def note_retry(attempt: int, error: BaseException, delay_s: float) -> None:
-    """Say on the active span that an attempt has failed and that the next one follows in `delay_s` seconds.
-
-    Args:
-        attempt: Its number, the first one being 1.
-        error: What it came to.
-        delay_s: Seconds.
-    """
-    span = trace.get_current_span()
-    if span.is_recording():
-        facts: dict[str, AnyValue] = {
-            "parquedb.attempt": attempt,
-            "error.type": type(error).__name__,
-            "parquedb.retry.delay": delay_s,
-        }
-        span.add_event("parquedb.retry", facts)
 
 
 def is_sampled(traceparent: str | None) -> bool:

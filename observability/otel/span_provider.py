@@ -30,6 +30,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import SpanContext
 
 from parquedb.observability.logs import get_logger
+from parquedb.observability.otel.brief_spans import BriefSpans, Series
 from parquedb.observability.otel.exporters import otlp_protocol
 from parquedb.observability.otel.lean_span import SpanTemplate
 from parquedb.observability.otel.lean_tracer import Decide, LeanSpans, Share, always, as_the_parent
@@ -41,7 +42,7 @@ from parquedb.observability.otel.tail import Tail
 _logger = get_logger(__name__)
 
 # Looked up on first use: gRPC costs 50 ms and 20 MB that HTTP users need not pay.
-_PROTOCOLS: Final[Mapping[str, tuple[str, Callable[[Any, Resource], Sink]]]] = {
+_PROTOCOLS: Final[Mapping[str, tuple[str, Callable[[Any, Resource, Series], Sink]]]] = {
     "http/protobuf": ("opentelemetry.exporter.otlp.proto.http.trace_exporter", http_sink),
     "grpc": ("opentelemetry.exporter.otlp.proto.grpc.trace_exporter", grpc_sink),
 }
@@ -68,12 +69,13 @@ class LeanProvider:
             ConfigurationError: the environment asks for a protocol that does not exist.
         """
         self.resource = process_resource(service_name)
-        self.queue = SpanQueue([_sink(name, environ, self.resource) for name in names], queue_limits())
+        series: dict[int, BriefSpans] = {}  # Sinks have to know what records are of.
+        self.queue = SpanQueue([_sink(name, environ, self.resource, series) for name in names], queue_limits())
         # Only the SDK's provider reads OTEL_TRACES_SAMPLER; it makes no spans here.
         sampler = TracerProvider(resource=self.resource, shutdown_on_exit=False).sampler
         # Who switches sampling off, or leaves it to the callers, wants nothing beyond that.
         tail = None if sampler in (ALWAYS_ON, ALWAYS_OFF, DEFAULT_ON, DEFAULT_OFF) else Tail()
-        self.spans = LeanSpans(self.queue.put, decide_by(sampler), tail)
+        self.spans = LeanSpans(self.queue.put, decide_by(sampler), tail, series)
 
     def close(self, timeout_s: float) -> None:
         """Send what waits and close the exporters, in at most `timeout_s` seconds."""
@@ -97,11 +99,11 @@ def decide_by(sampler: Sampler) -> Decide:
     return decide
 
 
-def _sink(name: str, environ: Mapping[str, str], resource: Resource) -> Sink:
+def _sink(name: str, environ: Mapping[str, str], resource: Resource, series: Series) -> Sink:
     if name == "console":
-        return ReadableSink(ConsoleSpanExporter(), resource)
+        return ReadableSink(ConsoleSpanExporter(), resource, series)
     module, make = _PROTOCOLS[otlp_protocol("TRACES", environ)]
-    return make(importlib.import_module(module), resource)
+    return make(importlib.import_module(module), resource, series)
 
 
 def queue_limits() -> QueueLimits:

@@ -119,7 +119,8 @@ class SpanQueue:
         if late:
             self._thread.join(max(0.0, deadline_s - time.monotonic()))
         self.dropped += len(self._spans)
-        self._spans.clear()
+        if not late:
+            self._spans.clear()
         self._counted()
 
     def _started(self) -> threading.Thread:
@@ -152,13 +153,7 @@ class SpanQueue:
             pass
 
     def _send_batch(self) -> bool:
-        spans = self._spans
-        batch: list[LeanSpan | BriefSpan] = []
-        linked = 0
-        while spans and len(batch) < self._batch_max and linked < LINKS_MAX:
-            span = spans.popleft()
-            batch.append(span)
-            linked += len(span[2]) // PACKED_BYTES if isinstance(span, tuple) else len(span.links)
+        batch = self._next_batch()
         sent = True
         for sink in self._sinks:
             try:
@@ -169,3 +164,22 @@ class SpanQueue:
         if not sent:
             self.lost += len(batch)
         return sent
+
+    def _next_batch(self) -> list[LeanSpan | BriefSpan]:
+        spans = self._spans
+        pop = spans.popleft
+        batch = [pop() for _ in range(min(len(spans), self._batch_max))]
+        # Most have none, and are not looked at one by one.
+        linked = 0
+        for place, span in enumerate(batch if set(map(type, batch)) != {bytes} else ()):
+            if linked >= LINKS_MAX:
+                spans.extendleft(reversed(batch[place:]))
+                return batch[:place]
+            linked += _links_in(span)
+        return batch
+
+
+def _links_in(span: LeanSpan | BriefSpan) -> int:
+    if isinstance(span, tuple):
+        return len(span[1]) // PACKED_BYTES
+    return 0 if isinstance(span, bytes) else len(span.links)

@@ -17,10 +17,11 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Status
 
 from parquedb.observability.otel.brief_encoding import encode_briefs
-from parquedb.observability.otel.brief_spans import BriefSpan, clock_offset_ns, whole
+from parquedb.observability.otel.brief_spans import BriefSpan, Series, clock_offset_ns, whole
+from parquedb.observability.otel.kept_connection import KeptConnection, is_plain
 from parquedb.observability.otel.lean_span import LeanSpan
 from parquedb.observability.otel.lean_tracer import SCHEMA_URL, SCOPE
-from parquedb.observability.otel.otlp_encoding import encode_request, envelope
+from parquedb.observability.otel.otlp_encoding import RequestEncoder, envelope
 from parquedb.observability.otel.propagation import unpacked
 from parquedb.observability.otel.version import VERSION
 
@@ -34,16 +35,18 @@ class ReadableSink:
     Args:
         exporter: Closed with the sink.
         resource: Describes this process.
+        series: What brief spans are of.
     """
 
-    def __init__(self, exporter: SpanExporter, resource: Resource) -> None:
+    def __init__(self, exporter: SpanExporter, resource: Resource, series: Series) -> None:
         self._exporter = exporter
         self._resource = resource
+        self._series = series
 
     def send(self, spans: Sequence[LeanSpan | BriefSpan]) -> bool:
         """Send spans that have ended; False when they are lost."""
         offset_ns = clock_offset_ns()
-        wholes = [whole(span, offset_ns) if isinstance(span, tuple) else span for span in spans]
+        wholes = [span if isinstance(span, LeanSpan) else whole(span, self._series, offset_ns) for span in spans]
         result = self._exporter.export([readable(span, self._resource) for span in wholes])
         return result is SpanExportResult.SUCCESS
 
@@ -55,49 +58,58 @@ class ReadableSink:
 class _HttpSink:
     """Sends encoded spans with the client of the HTTP exporter."""
 
-    def __init__(self, exporter: Any, resource: Resource) -> None:
+    def __init__(self, exporter: Any, resource: Resource, series: Series) -> None:
         self._exporter = exporter
-        self._around = _envelope(resource)
+        self._encoder = _Encoder(resource, series)
+        self._takes_views = type(getattr(exporter._client, "_transport", None)) is KeptConnection
 
     def send(self, spans: Sequence[LeanSpan | BriefSpan]) -> bool:
-        sent: bool = self._exporter._client.export(_encoded(spans, self._around)).success
+        request = self._encoder.encode(spans)
+        sent: bool = self._exporter._client.export(request if self._takes_views else bytes(request)).success
         return sent
 
     def close(self) -> None:
         self._exporter.shutdown()
 
 
-def http_sink(module: Any, resource: Resource) -> "ReadableSink | _HttpSink":
+def http_sink(module: Any, resource: Resource, series: Series) -> "ReadableSink | _HttpSink":
     """Return a sink for OTLP over HTTP.
 
     Args:
         module: The SDK's, with `OTLPSpanExporter`.
         resource: Describes this process.
+        series: What brief spans are of.
     """
     exporter = module.OTLPSpanExporter()
     client = getattr(exporter, "_client", None)
     if not callable(getattr(client, "export", None)):
-        return ReadableSink(exporter, resource)
-    spare_look_ups(getattr(getattr(client, "_transport", None), "_session", None), getattr(exporter, "_endpoint", ""))
-    return _HttpSink(exporter, resource)
+        return ReadableSink(exporter, resource, series)
+    spare_requests(client, getattr(exporter, "_endpoint", ""))
+    return _HttpSink(exporter, resource, series)
 
 
-def spare_look_ups(session: Any, endpoint: str) -> None:
-    """Let a session of `requests` ask its environment once instead of at each request, which is a third of its cost.
+def spare_requests(client: Any, endpoint: str) -> None:
+    """Let a client of the SDK send without `requests` where that has nothing to add, for it takes most of the time.
+
+    Elsewhere its session asks its environment once instead of at each request, if there is nothing to be found there.
 
     Args:
-        session: The exporter's; one that is not of `requests` itself is left alone.
+        client: The exporter's; one whose session is not of `requests` itself is left alone.
         endpoint: Where the spans go.
     """
+    transport: Any = getattr(client, "_transport", None)
+    session: Any = getattr(transport, "_session", None)
     requests = sys.modules.get("requests")
     if requests is None or type(session) is not requests.Session:
         return
-    finds = (
+    session.trust_env = bool(
         requests.utils.get_environ_proxies(endpoint)
         or requests.utils.get_netrc_auth(endpoint)
         or (endpoint.startswith("https:") and any(os.environ.get(name) for name in _CERTIFICATES))
     )
-    session.trust_env = bool(finds)
+    if not session.trust_env and is_plain(endpoint):
+        client._transport = KeptConnection(endpoint)
+        transport.close()
 
 
 class _GrpcSink:
@@ -114,17 +126,17 @@ class _GrpcSink:
         self._exporter.shutdown()
 
 
-def grpc_sink(module: Any, resource: Resource) -> "ReadableSink | _GrpcSink":
+def grpc_sink(module: Any, resource: Resource, series: Series) -> "ReadableSink | _GrpcSink":
     """Return a sink for OTLP over gRPC; see `http_sink`."""
     known: Any = module.OTLPSpanExporter
     if not callable(getattr(known, "_translate_data", None)):
-        return ReadableSink(known(), resource)
-    around = _envelope(resource)
+        return ReadableSink(known(), resource, series)
+    encoder = _Encoder(resource, series)
 
     class Exporter(known):  # type: ignore[misc] # Its module is imported only where gRPC is asked for.
         def _translate_data(self, data: Sequence[LeanSpan | BriefSpan]) -> ExportTraceServiceRequest:
             request = ExportTraceServiceRequest()
-            request.ParseFromString(_encoded(data, around))
+            request.ParseFromString(bytes(encoder.encode(data)))
             return request
 
     return _GrpcSink(Exporter())
@@ -148,11 +160,15 @@ def readable(span: LeanSpan, resource: Resource) -> ReadableSpan:
     )
 
 
-def _encoded(spans: Sequence[LeanSpan | BriefSpan], around: tuple[bytes, bytes]) -> bytes:
-    briefs = [span for span in spans if isinstance(span, tuple)]
-    others = [span for span in spans if not isinstance(span, tuple)]
-    return encode_request(others, around, encode_briefs(briefs, clock_offset_ns()))
+class _Encoder:
+    """Encodes the spans of this process."""
 
+    def __init__(self, resource: Resource, series: Series) -> None:
+        self._requests = RequestEncoder(envelope(resource.attributes, SCOPE, VERSION, SCHEMA_URL))
+        self._series = series
 
-def _envelope(resource: Resource) -> tuple[bytes, bytes]:
-    return envelope(resource.attributes, SCOPE, VERSION, SCHEMA_URL)
+    def encode(self, spans: Sequence[LeanSpan | BriefSpan]) -> memoryview:
+        """Return a request with all of them; it is good until the next one."""
+        others = [span for span in spans if type(span) is LeanSpan]
+        briefs = encode_briefs(spans, self._series, clock_offset_ns())
+        return self._requests.encode(others, briefs)

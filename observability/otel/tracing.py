@@ -5,6 +5,7 @@
     {operation} {ns}       SERVER (actor)    the first sampled operation the call carries; links to the others
     commit {ns}            INTERNAL          the call that brought the first write; links to the writes it carries
     storage.{operation}    CLIENT            the active span: the commit, or the read that needs the object
+    {operation} {ns} attempt  INTERNAL       the active span: the operation that was sent more than once
     flush {ns}, ...        INTERNAL          the context's `traceparent`, if any
 
 A storage span of a local directory or of memory is INTERNAL, since nothing remote is called. All names and attributes
@@ -23,10 +24,12 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.semconv.attributes import db_attributes as db
-from opentelemetry.trace import Span, TracerProvider
+from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
+from opentelemetry.trace import Span, Status, StatusCode, TracerProvider
 
 from parquedb.observability.brief import Kind
 from parquedb.observability.contexts import (
+    AttemptContext,
     CircuitContext,
     ColdStartContext,
     CommitContext,
@@ -41,12 +44,13 @@ from parquedb.observability.contexts import (
     StorageResult,
 )
 from parquedb.observability.otel.active_span import ActiveSpan
-from parquedb.observability.otel.brief_spans import BriefSpans
+from parquedb.observability.otel.brief_spans import NUMBERS_MAX, BriefSpans
 from parquedb.observability.otel.lean_span import SpanTemplate
 from parquedb.observability.otel.lean_tracer import LeanSpans, SpanSource, TracerSpans
 from parquedb.observability.otel.propagation import Traceparents, context_from, is_sampled
 from parquedb.observability.otel.vocabulary import (
     LINKS_MAX,
+    attempt_template,
     call_name,
     call_template,
     commit_template,
@@ -104,6 +108,8 @@ class OpenTelemetryHook:
         """
         source = self._spans
         if not isinstance(source, LeanSpans) or self._record_exceptions or type(self) is not OpenTelemetryHook:
+            return None
+        if len(kind.names) > NUMBERS_MAX:
             return None
         found = self._briefs.get(kind)
         # Namespaces may be many; spans of those beyond the bound are whole, and cost a little more.
@@ -196,6 +202,18 @@ class OpenTelemetryHook:
     def on_cold_start(self, ctx: ColdStartContext) -> None:
         """Make a span of an opening that is over."""
         self._past("cold_start", ctx)
+
+    def on_attempt(self, ctx: AttemptContext) -> None:
+        """Make a span of one of several attempts, below the operation's own, which is active."""
+        template = self._template("attempt", ctx.operation, ctx.namespace, ctx.actor or "", make=attempt_template)
+        end_ns = time.time_ns()
+        span = self._spans.begin(template, otel_context.get_current(), (), end_ns - int(ctx.duration_s * 1e9))
+        if span.is_recording():
+            span.set_attribute("parquedb.attempt", ctx.attempt)
+            if ctx.error is not None:
+                span.set_attribute(ERROR_TYPE, ctx.error)
+                span.set_status(Status(StatusCode.ERROR, ctx.error))
+        span.end(end_ns)
 
     def on_circuit_change(self, ctx: CircuitContext) -> None:
         """Note the change on the active span, whose call caused it."""

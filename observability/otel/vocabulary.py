@@ -48,6 +48,12 @@ def call_name(operation: str, *, several: bool) -> str:
     return f"BATCH {operation}" if several and operation not in _SEVERAL else operation
 
 
+def attempt_template(operation: str, namespace: str, actor: str) -> SpanTemplate:
+    """Return what the spans of attempts have in common."""
+    call = call_template(operation, namespace, "client", actor)
+    return SpanTemplate(f"{call.name} attempt", SpanKind.INTERNAL, call.attributes)
+
+
 def commit_template(namespace: str) -> SpanTemplate:
     """Return what the spans of commits have in common."""
     return own_template("commit", namespace)

@@ -291,7 +291,7 @@ def test_every_documented_callback_is_one_the_registry_calls():
     for group in ("query", "mutation", "storage", "commit"):
         registry.start(group, None).end(None)
         registry.start(group, None).error(ValueError())
-    for event in ("flush", "compaction", "cold_start", "circuit_change", "ai_anomaly", "ai_rate_limit"):
+    for event in ("flush", "compaction", "cold_start", "circuit_change", "attempt", "ai_anomaly", "ai_rate_limit"):
         registry.emit(event, None)
     assert set(hook.callbacks) == CALLBACKS
 

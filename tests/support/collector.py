@@ -61,9 +61,11 @@ class Collector:
     Attributes:
         http_endpoint: For OTLP over http/protobuf.
         grpc_endpoint: For OTLP over gRPC.
+        pid: Its process.
     """
 
     def __init__(self, http_port: int, grpc_port: int) -> None:
+        self.pid = 0
         self.http_endpoint = f"http://127.0.0.1:{http_port}"
         self.grpc_endpoint = f"http://127.0.0.1:{grpc_port}"
         self._received: dict[str, list[Received]] = {"traces": [], "metrics": [], "logs": []}
@@ -204,6 +206,7 @@ def running_collector(folder: Path, *, forward: bool = True) -> Iterator[Collect
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+        collector.pid = process.pid
         try:
             for port in (http_port, grpc_port):
                 _wait_until_open(port, process, folder / "rotel.out")

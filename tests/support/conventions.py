@@ -35,6 +35,7 @@ TYPES: Mapping[str, tuple[type, ...]] = {
 REQUIRED = {
     "call": {"db.system.name", "db.namespace", "db.collection.name", "db.operation.name"},
     "commit": {"db.system.name", "db.namespace", "db.operation.name", "parquedb.commit.kind", "parquedb.commit.writes"},
+    "attempt": {"db.system.name", "db.namespace", "db.collection.name", "db.operation.name", "parquedb.attempt"},
     "background": {"db.system.name", "db.namespace", "db.operation.name"},
     "storage": {"parquedb.storage.operation", "parquedb.storage.backend", "parquedb.storage.key"},
 }
@@ -49,7 +50,6 @@ RESOURCE_REQUIRED = {
     "parquedb.process.role",
 }
 EVENTS = {
-    "parquedb.retry": {"parquedb.attempt": "int", "error.type": "string", "parquedb.retry.delay": "double"},
     "parquedb.circuit_change": dict.fromkeys(
         ("parquedb.circuit", "parquedb.circuit.before", "parquedb.circuit.after"), "string"
     ),
@@ -131,12 +131,14 @@ def attribute_violations(attributes: Mapping[str, Any], where: str, page: str = 
 
 
 def kind_of(span: Any) -> str:
-    """Return what a span of ours is: `call`, `commit`, `storage` or `background`."""
+    """Return what a span of ours is: `call`, `attempt`, `commit`, `storage` or `background`."""
     first = span.name.partition(" ")[0]
     if span.name.startswith("storage."):
         return "storage"
     if span.kind != Span.SPAN_KIND_INTERNAL:
         return "call"  # Somebody's question to flush has the name of the flush.
+    if span.name.endswith(" attempt"):
+        return "attempt"
     return "commit" if first == "commit" else "background"
 
 
@@ -182,6 +184,7 @@ def _naming(span: Any, kind: str, attributes: Mapping[str, Any], role: str | Non
     else:
         # Conventions for database spans: `{db.operation.name} {target}`, the target being the collection.
         name = f"{attributes.get('db.operation.name')} {attributes.get('db.collection.name')}"
+        name += " attempt" if kind == "attempt" else ""
         calls = {Span.SPAN_KIND_SERVER if role == "owner" else Span.SPAN_KIND_CLIENT}
         kinds = calls if kind == "call" else {Span.SPAN_KIND_INTERNAL}
     if span.name != name:

@@ -21,8 +21,10 @@ from parquedb.observability.brief import Kind as ToldAlike
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.metrics.collector import MetricsCollector
 from parquedb.observability.otel.brief_encoding import encode_briefs
+from parquedb.observability.otel.brief_spans import BriefSpans
+from parquedb.observability.otel.lean_span import LeanSpan
 from parquedb.observability.otel.lean_tracer import LeanSpans
-from parquedb.observability.otel.otlp_encoding import encode_request
+from parquedb.observability.otel.otlp_encoding import RequestEncoder
 from parquedb.observability.otel.propagation import NO_SPAN, current_packed, current_traceparent
 from parquedb.observability.otel.span_provider import decide_by
 from parquedb.observability.otel.tail import Tail
@@ -89,7 +91,9 @@ class Watched:
     def __init__(self, *others: object, sampler: Sampler = DEFAULT_ON, tail: Tail | None = None) -> None:
         self.sent: list[Any] = []
         self.hooks = HookRegistry()
-        self.hooks.register_hook(OpenTelemetryHook(spans=LeanSpans(self.sent.append, decide_by(sampler), tail)))
+        self.series: dict[int, BriefSpans] = {}
+        source = LeanSpans(self.sent.append, decide_by(sampler), tail, self.series)
+        self.hooks.register_hook(OpenTelemetryHook(spans=source))
         for other in others:
             self.hooks.register_hook(other)
 
@@ -107,14 +111,13 @@ class Watched:
             found = list(self.sent)
         assert self.hooks.stats()[0].errors == {}
         assert current_packed() is None, "a span stayed active"
-        return decoded(found)
+        return self.decoded(found)
 
-
-def decoded(sent: Sequence[Any]) -> list[Any]:
-    briefs = [each for each in sent if isinstance(each, tuple)]
-    wholes = [each for each in sent if not isinstance(each, tuple)]
-    request = ExportTraceServiceRequest.FromString(encode_request(wholes, (b"", b""), encode_briefs(briefs, 0)))
-    return list(request.resource_spans[0].scope_spans[0].spans)
+    def decoded(self, sent: Sequence[Any]) -> list[Any]:
+        wholes = [each for each in sent if isinstance(each, LeanSpan)]
+        encoded = RequestEncoder((b"", b"")).encode(wholes, encode_briefs(sent, self.series, 0))
+        request = ExportTraceServiceRequest.FromString(bytes(encoded))
+        return list(request.resource_spans[0].scope_spans[0].spans)
 
 
 def tree(spans: Sequence[Any]) -> list[Any]:
@@ -182,7 +185,7 @@ async def test_a_commit_that_fails_says_as_much_in_brief() -> None:
             store.full = True
             await owner.execute(decode_operations(encode_operations(CALLS["creates that leave joined"])))
             store.full = False
-            made.append(tree(decoded(watched.sent)))
+            made.append(tree(watched.decoded(watched.sent)))
     assert made[0] == made[1]
     assert "QuotaExceededError" in str(made[0])
 
@@ -194,7 +197,7 @@ def test_a_commit_under_a_call_that_is_not_sampled_hangs_under_a_write_that_is(o
     write = Write(prepared, None, 0, Origin(span(1, sampled=False), span(2)), [])
     header = Header(bytes(16), 9, bytes(16), bytes(16), 3, Kind.WRITE, 7, 1, 0, None)
     CommitWatch(CommitListeners(watched.hooks, NAMESPACE, "owner"), LogEntry(header, b""), 100, [write]).landed(1)
-    [commit] = decoded(watched.sent)
+    [commit] = watched.decoded(watched.sent)
     assert (commit.trace_id, commit.parent_span_id) == (span(2)[:16], span(2)[16:24])
     assert list(commit.links) == []
 
@@ -278,7 +281,7 @@ async def test_reads_of_the_store_hang_under_the_read_that_needs_them() -> None:
     async with opened(watched.storage(store), hooks=watched.hooks, seed=2) as owner:
         watched.sent.clear()
         await owner.execute([read_arguments.get(NAMESPACE, "given")])
-        spans = decoded(watched.sent)
+        spans = watched.decoded(watched.sent)
     [call] = [each for each in spans if each.name == "get posts"]
     under = [each for each in spans if each.name.startswith("storage.read")]
     assert under

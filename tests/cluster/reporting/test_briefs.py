@@ -13,6 +13,7 @@ from parquedb.cluster.transport.delivery import Delivery, ReplyLost
 from parquedb.errors import VersionConflictError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.observability.otel.brief_spans import whole
+from parquedb.observability.otel.lean_span import LeanSpan
 from parquedb.observability.otel.lean_tracer import LeanSpans
 from parquedb.observability.otel.propagation import current_packed
 from parquedb.observability.otel.span_provider import decide_by
@@ -59,7 +60,8 @@ class Traced:
     def __init__(self) -> None:
         self.sent: list[Any] = []
         self.hooks = HookRegistry()
-        self.hooks.register_hook(OpenTelemetryHook(spans=LeanSpans(self.sent.append, decide_by(ALWAYS_ON))))
+        self.source = LeanSpans(self.sent.append, decide_by(ALWAYS_ON))
+        self.hooks.register_hook(OpenTelemetryHook(spans=self.source))
 
     def begin(self, operation: Operation) -> Delivery:
         brief = Briefs(self.hooks, "posts", "owner").of(operation)
@@ -69,7 +71,7 @@ class Traced:
     @property
     def span(self) -> Any:
         [span] = self.sent
-        return whole(span, 0) if isinstance(span, tuple) else span
+        return span if isinstance(span, LeanSpan) else whole(span, self.source.series, 0)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -94,15 +96,13 @@ def test_a_failure_is_told_as_it_was_before() -> None:
     assert current_packed() is None
 
 
-def test_a_repeat_is_an_event_of_the_operations_own_span() -> None:
+def test_one_that_is_sent_again_is_told_whole_from_then_on() -> None:
     traced = Traced()
     delivery = traced.begin(Operation("get", "a"))
     delivery.after(ReplyLost("gone"), 1.0)
-    delivery.after(ReplyLost("gone again"), 1.1)
     assert current_packed() == delivery.span
-    told_in_brief(delivery, Outcome(DOCUMENT, seq=7, attempts=3), None, 2.0)
-    assert [event[1] for event in traced.span.events] == ["parquedb.retry"] * 2
-    assert traced.span.attributes["parquedb.result.attempts"] == 3
+    told_in_brief(delivery, Outcome(DOCUMENT, seq=7, attempts=2), None, 2.0)
+    assert traced.span.attributes["parquedb.result.attempts"] == 2
     assert traced.span.start_ns < traced.span.end_ns
     assert current_packed() is None
 

@@ -20,7 +20,7 @@ from parquedb.observability.otel.brief_encoding import encode_briefs
 from parquedb.observability.otel.brief_spans import LOCAL, NO_PARENT, REMOTE, BriefSpans, whole
 from parquedb.observability.otel.lean_span import LeanSpan
 from parquedb.observability.otel.lean_tracer import SCHEMA_URL, SCOPE, LeanSpans
-from parquedb.observability.otel.otlp_encoding import encode_request, envelope
+from parquedb.observability.otel.otlp_encoding import RequestEncoder, envelope
 from parquedb.observability.otel.propagation import current_packed
 from parquedb.observability.otel.span_provider import decide_by
 from parquedb.observability.otel.span_sinks import ReadableSink
@@ -47,10 +47,10 @@ def hooked(sampler: Any = ALWAYS_ON, tail: Tail | None = None, **options: Any) -
     return OpenTelemetryHook(spans=LeanSpans(sent.append, decide_by(sampler), tail), **options), sent
 
 
-def series(name: str = "create") -> BriefSpans:
-    made = hooked()[0].brief(Kind("mutation", name, "posts", "owner", NAMES))
-    assert made is not None
-    return made
+def series(*names: str) -> list[BriefSpans]:
+    hook = hooked()[0]
+    made = [hook.brief(Kind("mutation", name, "posts", "owner", NAMES)) for name in names]
+    return [one for one in made if one is not None]
 
 
 def ended(kind: BriefSpans) -> list[Any]:
@@ -67,7 +67,7 @@ def under(sampled: bool) -> Any:
 
 
 def decoded(spans: list[LeanSpan], encoded: Any = ()) -> list[Any]:
-    request = ExportTraceServiceRequest.FromString(encode_request(spans, AROUND, encoded))
+    request = ExportTraceServiceRequest.FromString(bytes(RequestEncoder(AROUND).encode(spans, encoded)))
     return sorted(request.resource_spans[0].scope_spans[0].spans, key=lambda span: (span.name, span.span_id))
 
 
@@ -86,14 +86,14 @@ def decoded(spans: list[LeanSpan], encoded: Any = ()) -> list[Any]:
     )
 )
 def test_many_at_a_time_are_encoded_as_each_would_be(facts: list[Any]) -> None:
-    kinds = {name: series(name) for name in ("create", "update")}
-    briefs: list[Any] = []
+    kinds = dict(zip(("create", "update"), series("create", "update"), strict=True))
+    numbered, briefs = dict(enumerate(kinds.values())), []
     for name, ids, parent, began_s, ended_s, told in facts:
         # As if it had ended, and had been queued.
         kinds[name]._finished = briefs.append
         kinds[name].end(ids + b"\x01", parent, began_s, ended_s, told)
-    apart = decoded([whole(brief, OFFSET_NS) for brief in briefs])
-    together = decoded([], encode_briefs(briefs, OFFSET_NS))
+    apart = decoded([whole(brief, numbered, OFFSET_NS) for brief in briefs])
+    together = decoded([], encode_briefs(briefs, numbered, OFFSET_NS))
     for one, other in zip(apart, together, strict=True):
         assert sorted(one.attributes, key=str) == sorted(other.attributes, key=str)
         for span in (one, other):
@@ -109,7 +109,7 @@ def test_a_brief_span_says_what_the_result_would_have_said() -> None:
     subject = object()
     brief.open(subject, *brief.begin(), 1.0)
     brief.finish(subject, MutationResult(0.5, *NUMBERS))
-    told, full = whole(sent[0], 0), sent[1]
+    told, full = whole(sent[0], {0: brief}, 0), sent[1]
     assert told.attributes == full.attributes
     assert told.template is full.template
     assert (told.template.name, told.template.kind) == ("create posts", SpanKind.CLIENT)
@@ -124,7 +124,7 @@ def test_it_hangs_under_the_active_span_and_travels_as_itself() -> None:
         span, parent = brief.begin()
     assert (span[:16], span[24], parent) == ((7).to_bytes(16, "big"), 1, (8).to_bytes(8, "big") + LOCAL)
     brief.end(span, parent, 1.0, 2.0, NUMBERS)
-    made = whole(sent[0], 0)
+    made = whole(sent[0], {0: brief}, 0)
     assert made.span_id.to_bytes(8, "big") == span[16:24]
     assert (made.parent.span_id, made.parent.is_remote) == (8, False)
     assert brief.begin()[1] == NO_PARENT, "nothing is active any more"
@@ -167,8 +167,8 @@ def test_a_hook_that_has_changed_what_is_told_is_told_as_ever() -> None:
 
 
 def test_an_exporter_of_the_sdk_gets_whole_spans() -> None:
-    exporter, kind = InMemorySpanExporter(), series()
-    assert ReadableSink(exporter, Resource({})).send(ended(kind))
+    exporter, [kind] = InMemorySpanExporter(), series("create")
+    assert ReadableSink(exporter, Resource({}), {0: kind}).send(ended(kind))
     [span] = exporter.get_finished_spans()
     assert span.attributes is not None
     assert span.attributes["parquedb.result.seq"] == NUMBERS[3]

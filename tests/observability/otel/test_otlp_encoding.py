@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from parquedb.observability.otel.lean_span import ATTRIBUTES_MAX, EVENTS_MAX, LeanSpan, SpanTemplate
 from parquedb.observability.otel.lean_tracer import SCHEMA_URL, SCOPE
-from parquedb.observability.otel.otlp_encoding import encode_request, envelope
+from parquedb.observability.otel.otlp_encoding import KEPT_BYTES_MAX, RequestEncoder, envelope, sized
 from parquedb.observability.otel.span_sinks import readable
 from parquedb.observability.otel.version import VERSION
 from tests.support.collector import attributes_of
@@ -36,7 +36,7 @@ def span_of(
 
 
 def decoded(*spans: LeanSpan) -> ExportTraceServiceRequest:
-    return ExportTraceServiceRequest.FromString(encode_request(spans, AROUND))
+    return ExportTraceServiceRequest.FromString(bytes(RequestEncoder(AROUND).encode(spans)))
 
 
 parents = st.builds(SpanContext, st.integers(1, 2**128 - 1), ids, st.booleans(), st.just(TraceFlags(1)))
@@ -93,3 +93,16 @@ def test_nothing_changes_a_span_that_has_ended() -> None:
     span.set_status(StatusCode.ERROR)
     assert ended == [span]
     assert (span.end_ns, span.attributes, span.events, span.status[0]) == (20, {}, (), StatusCode.UNSET)
+
+
+def test_requests_of_any_size_follow_each_other_in_the_same_memory() -> None:
+    encoder = RequestEncoder(AROUND)
+    for count in (100, 3, 0, 50):
+        spans = [span_of(span_id=number) for number in range(1, count + 1)]
+        request = ExportTraceServiceRequest.FromString(bytes(encoder.encode(spans)))
+        assert [len(scoped.spans) for scoped in request.resource_spans[0].scope_spans] == [count]
+    kept = encoder.encode([])
+    assert kept.obj is encoder.encode([]).obj
+    large = encoder.encode([], [sized(0x12, bytes(KEPT_BYTES_MAX))])
+    assert len(large) > KEPT_BYTES_MAX
+    assert encoder.encode([]).obj is kept.obj, "what is seldom needed is not kept"

@@ -4,12 +4,14 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from opentelemetry.trace import SpanKind
 
 from parquedb.observability.losses import SPANS
 from parquedb.observability.otel.lean_span import LeanSpan, SpanTemplate
+from parquedb.observability.otel.propagation import PACKED_BYTES
 from parquedb.observability.otel.span_queue import LINKS_MAX, QueueLimits, SpanQueue
 
 TEMPLATE = SpanTemplate("create posts", SpanKind.CLIENT, {})
@@ -20,13 +22,13 @@ class Kept:
     """A sink that keeps what it is sent, or does what a test wants."""
 
     def __init__(self, *, fails: int = 0, blocks: bool = False) -> None:
-        self.batches: list[list[LeanSpan]] = []
+        self.batches: list[list[Any]] = []
         self.tried = threading.Semaphore(0)
         self.closed = threading.Event()
         self._fails = fails
         self._blocks = blocks
 
-    def send(self, spans: Sequence[LeanSpan]) -> bool:
+    def send(self, spans: Sequence[Any]) -> bool:
         self.tried.release()
         if self._blocks:
             self.closed.wait()
@@ -116,6 +118,17 @@ def test_spans_with_many_links_leave_a_few_at_a_time(opened: list[SpanQueue]) ->
         queue.put(LeanSpan(TEMPLATE, 1, number, None, links, sampled=True, start_ns=1, ended=lambda _: None))
     queue.close(10.0)
     assert numbers(sink) == [[1, 2], [3, 4], [5]]
+
+
+def test_links_of_spans_in_brief_count_as_well_and_records_have_none(opened: list[SpanQueue]) -> None:
+    sink = Kept()
+    queue = SpanQueue([sink], QueueLimits(batch_max=100, delay_s=LONG_S))
+    opened.append(queue)
+    linked = (b"record", bytes(PACKED_BYTES) * LINKS_MAX, ())
+    for each in (b"first", linked, b"second", linked):
+        queue.put(each)
+    queue.close(10.0)
+    assert sink.batches == [[b"first", linked], [b"second", linked]]
 
 
 def test_the_end_is_bounded_when_a_sink_is_stuck(opened: list[SpanQueue]) -> None:
