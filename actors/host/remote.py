@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import ray
 
-from parquedb.actors.host.namespace_actor import NamespaceActor
+from parquedb.actors.host import namespace_actor
 
 CONCURRENT_CALLS_MAX: Final = 10_000
 HEALTH_CALLS_MAX: Final = 8
@@ -24,10 +24,15 @@ _OPTIONS: Final[dict[str, Any]] = {
     "concurrency_groups": {"health": HEALTH_CALLS_MAX},
 }
 
+
+class NamespaceActor(namespace_actor.NamespaceActor):
+    """The same under this module's name, which Ray gives to what it makes of it, again wherever it is received."""
+
+
 RemoteNamespaceActor: Any = ray.remote(**_OPTIONS)(NamespaceActor)
 """`NamespaceActor` for Ray; the class itself stays plain."""
 
 SentNamespaceActor: type = RemoteNamespaceActor.__ray_metadata__.modified_class
 """What Ray has made of the class. Pickled under this name, which later versions therefore have to keep."""
 
-SentNamespaceActor.__module__, SentNamespaceActor.__qualname__ = __name__, "SentNamespaceActor"
+SentNamespaceActor.__qualname__ = "SentNamespaceActor"
