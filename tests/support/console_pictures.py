@@ -56,7 +56,7 @@ def main(folder: Path, *wanted: str) -> None:
             furnish(client)
             fail(client)
             with busy(server.url):
-                seen = watched(client, f"{server.url}/console/data")
+                seen = watched(server.url)
         for name, (where, size, part) in VIEWS.items():
             for scheme in ("light", "dark"):
                 picture = f"{name}-{scheme}".lstrip("-")
@@ -65,16 +65,17 @@ def main(folder: Path, *wanted: str) -> None:
                     take(chromium, server.url + where, seen, path, scheme=scheme, size=size, part=part)
 
 
-def watched(client: httpx.Client, url: str) -> list[dict[str, Any]]:
+def watched(url: str) -> list[dict[str, Any]]:
     """Return what a page is told in the span, every few seconds."""
     begun_s = time.monotonic()
     seen: list[dict[str, Any]] = []
     for step in range(SPAN_S // STEP_S + 1):
         time.sleep(max(0.0, begun_s + step * STEP_S - time.monotonic()))
-        if TROUBLE[0] < step * STEP_S / SPAN_S < TROUBLE[1]:
-            fail(client)
-        # Over a connection of its own: the server closes one that is idle for as long as a step takes.
-        seen.append(httpx.get(url, timeout=60).raise_for_status().json())
+        # Each over a connection of its own: the server closes one that is idle for as long as a step takes.
+        with httpx.Client(base_url=url, timeout=60) as client:
+            if TROUBLE[0] < step * STEP_S / SPAN_S < TROUBLE[1]:
+                fail(client)
+            seen.append(client.get("/console/data").raise_for_status().json())
     return seen
 
 
