@@ -1,15 +1,13 @@
 """The pictures of the console in the documentation: `python -m tests.support.console_pictures docs/images`.
 
-A shop in a temporary folder is looked at while customers come and go. The quarter of an hour that the charts show
-would take as long, so it is told to the page in some seconds: the numbers of the last look, with a swell over them.
+A shop in a temporary folder is looked at while customers come and go, for the quarter of an hour that the charts show.
+What the gateway answered in that time is then told to the pages in some seconds each.
 """
 
-import copy
-import math
-import random
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +19,9 @@ from tests.support.gateway_server import GatewayServer
 
 STEP_S: Final = 5
 SPAN_S: Final = 15 * 60
-WARM_S: Final = 12.0
+TROUBLE: Final = (0.55, 0.65)
+"""From when to when, as parts of the span, much is refused."""
+
 BYTES_MAX: Final = 150_000
 WIDE: Final = {"width": 1280, "height": 860}
 NARROW: Final = {"width": 390, "height": 844}
@@ -56,27 +56,33 @@ def main(folder: Path, *wanted: str) -> None:
             furnish(client)
             fail(client)
             with busy(server.url):
-                polled(client)
-                time.sleep(WARM_S)
-                last = polled(client)
+                seen = watched(server.url)
         for name, (where, size, part) in VIEWS.items():
             for scheme in ("light", "dark"):
                 picture = f"{name}-{scheme}".lstrip("-")
                 if picture in (wanted or PICTURES):
                     path = folder / f"console-{picture}.png"
-                    take(chromium, server.url + where, last, path, scheme=scheme, size=size, part=part)
+                    take(chromium, server.url + where, seen, path, scheme=scheme, size=size, part=part)
 
 
-def polled(client: httpx.Client) -> dict[str, Any]:
-    """Return what a page is told."""
-    found: dict[str, Any] = client.get("/console/data").raise_for_status().json()
-    return found
+def watched(url: str) -> list[dict[str, Any]]:
+    """Return what a page is told in the span, every few seconds."""
+    begun_s = time.monotonic()
+    seen: list[dict[str, Any]] = []
+    for step in range(SPAN_S // STEP_S + 1):
+        time.sleep(max(0.0, begun_s + step * STEP_S - time.monotonic()))
+        # Each over a connection of its own: the server closes one that is idle for as long as a step takes.
+        with httpx.Client(base_url=url, timeout=60) as client:
+            if TROUBLE[0] < step * STEP_S / SPAN_S < TROUBLE[1]:
+                fail(client)
+            seen.append(client.get("/console/data").raise_for_status().json())
+    return seen
 
 
 def take(  # noqa: PLR0913 - what is looked at, and how
     chromium: Any,
     url: str,
-    last: dict[str, Any],
+    seen: Sequence[dict[str, Any]],
     path: Path,
     *,
     scheme: str,
@@ -84,13 +90,13 @@ def take(  # noqa: PLR0913 - what is looked at, and how
     part: str = "",
 ) -> None:
     """Take a picture of a console that has been open for a quarter of an hour."""
-    told = moments(last)
+    told = iter(seen)
     context = chromium.new_context(viewport=size, color_scheme=scheme)
     page = context.new_page()
-    page.route("**/console/data", lambda route: route.fulfill(json=next(told, last)))
+    page.route("**/console/data", lambda route: route.fulfill(json=next(told, seen[-1])))
     page.clock.install()
     page.goto(url)
-    for _ in range(SPAN_S // STEP_S + 1):
+    for _ in seen:
         with page.expect_response("**/console/data"):
             page.clock.run_for(2000)
     page.clock.resume()
@@ -99,24 +105,6 @@ def take(  # noqa: PLR0913 - what is looked at, and how
     context.close()
     if path.stat().st_size > BYTES_MAX:
         sys.exit(f"{path} has {path.stat().st_size} bytes; {BYTES_MAX} is the most")
-
-
-def moments(last: dict[str, Any]) -> Any:
-    """Yield what a page would have been told in the time before the last answer, oldest first."""
-    rng = random.Random(3)
-    for before_s in range(SPAN_S, -1, -STEP_S):
-        told = copy.deepcopy(last)
-        told["time_s"] -= before_s
-        totals, calm = told["totals"], before_s / SPAN_S
-        swell = 1 - 0.35 * calm + 0.16 * math.sin(before_s / 70) * calm
-        for name in ("reads_per_s", "writes_per_s", "p50_s"):
-            totals[name] *= swell * rng.uniform(0.95, 1.05) if before_s else 1
-        totals["p99_s"] *= swell * rng.uniform(0.85, 1.2) if before_s else 1
-        # Some minutes ago something was wrong for a while.
-        totals["error_rate"] = 0.009 * math.exp(-(((before_s - 380) / 45) ** 2)) + rng.uniform(0.0, 0.0006)
-        totals["flush_lag_s"] = (1 + (SPAN_S - before_s) * 7 // 5) % 60
-        totals["commit_lag_s"] = rng.uniform(0.0, 0.05)
-        yield told
 
 
 if __name__ == "__main__":

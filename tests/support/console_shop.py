@@ -1,7 +1,9 @@
 """A shop whose database is worth a look: namespaces of several sizes, some asleep, work going on, things failing."""
 
+import math
 import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,8 +16,11 @@ ASLEEP: Final = ("archive-2024", "archive-2025", "newsletter", "suppliers")
 SHARES: Final = {"orders": 0.45, "carts": 0.25, "products": 0.15, "customers": 0.1, "tickets": 0.05}
 """Who is asked how often, as a part of all."""
 
-PAUSE_S: Final = 0.006
-"""Seconds that a customer thinks."""
+PAUSE_S: Final = 0.04
+"""Seconds that a customer thinks on average."""
+
+TIDE_S: Final = 700
+"""Seconds from one busiest moment to the next."""
 
 _CITIES = ("Bern", "Genève", "Zürich", "Lugano", "Basel", "Chur")
 _FIRST = ("Ada", "Grace", "Edsger", "Barbara", "Donald", "Frances", "Niklaus", "Radia")
@@ -84,9 +89,9 @@ def busy(url: str) -> Iterator[None]:
     over = threading.Event()
 
     def shop() -> None:
-        rng = random.Random(11)
+        rng, begun_s = random.Random(11), time.monotonic()
         with httpx.Client(base_url=url) as client:
-            while not over.wait(PAUSE_S):
+            while not over.wait(PAUSE_S * (1 + 0.5 * math.cos(math.tau * (time.monotonic() - begun_s) / TIDE_S))):
                 [namespace] = rng.choices(list(SHARES), list(SHARES.values()))
                 id_ = f"{namespace[:3]}-{rng.randrange(SIZES[namespace]):05}"
                 kind = rng.random()
