@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from parquedb.clock import SystemClock
 from parquedb.cluster.loads.direct_storage import open_storage
-from parquedb.cluster.runtime.naming import canonical_url
+from parquedb.cluster.runtime.naming import canonical_url, server_of
 from parquedb.errors import ConfigurationError
 from parquedb.observability.hooks import HookRegistry
 from parquedb.settings import Settings
@@ -45,16 +45,12 @@ def check_apart(database: Settings, archive: Settings) -> None:
     Raises:
         ConfigurationError: one does: it would be lost with the other, and its folders would be taken for namespaces.
     """
-    if database.url.startswith("s3:") and _server(database) != _server(archive):
+    if database.url.startswith("s3:") and server_of(database) != server_of(archive):
         return
     one, other = database.url.rstrip("/") + "/", archive.url.rstrip("/") + "/"
     if one.startswith(other) or other.startswith(one):
         message = f"the database {database.url!r} and its backup {archive.url!r} must not lie in each other"
         raise ConfigurationError(message, setting="url")
-
-
-def _server(settings: Settings) -> str:
-    return (settings.endpoint_url or "").rstrip("/").lower()
 
 
 def _stored(url: str, what: str) -> str:

@@ -60,9 +60,13 @@ def resolve(settings: Settings) -> Settings:
 
 def database_name(settings: Settings) -> str:
     """Return the part of an actor's name that stands for the database."""
-    endpoint = (settings.endpoint_url or "").rstrip("/").lower()
-    text = f"{canonical_url(settings.url)}\n{endpoint}"
+    text = f"{canonical_url(settings.url)}\n{server_of(settings)}"
     return f"{_PREFIX}:{hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARS]}:"
+
+
+def server_of(settings: Settings) -> str:
+    """Return the address of the S3 server, alike however it is spelled; "" for AWS."""
+    return (settings.endpoint_url or "").rstrip("/").lower()
 
 
 def actor_name(settings: Settings, namespace: str) -> str:
